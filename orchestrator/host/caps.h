@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/* What the QEMU and the daemons of this host can do, as far as rendering a command line depends on it.
+ *
+ * struct qemu_caps is plain data: render/ takes it as an argument and does no probing; a test fills it by hand.
+ * The probing asks the binary itself (QMP's query-version and query-command-line-options, `-machine none`), never its
+ * version number alone, and remembers the answer in CACHE_DIR/qemu-caps by path, size and time of the binary.
+ *
+ * Ownership: every string belongs to its struct. */
+#ifndef ORCHESTRATOR_HOST_CAPS_H
+#define ORCHESTRATOR_HOST_CAPS_H
+
+#include <stdbool.h>
+#include <glib.h>
+
+struct qemu_caps {
+	char *arch;    /* "x86_64" */
+	char *binary;  /* absolute path */
+	char *version; /* "7.2.22" */
+	unsigned major, minor, micro;
+	bool has_reconnect_ms; /* chardev socket: reconnect-ms=; false: only reconnect= (seconds) */
+	bool kvm_usable; /* accel "auto" becomes kvm; false: tcg.  A fact about the host, not cached */
+};
+
+/* Probe the QEMU for ARCH: $ORCHESTRATOR_QEMU, else qemu-system-ARCH in $PATH.
+ * CACHE_DIR may be NULL (nothing is remembered).  A cache that cannot be written is no error.
+ * Errors: ORCH_ERROR_HOST_UNFIT: no such program, or one that does not answer as QEMU does. */
+gboolean qemu_caps_probe(const char *arch, const char *cache_dir, struct qemu_caps **ret_caps,
+			 GError **error);
+
+void qemu_caps_free(struct qemu_caps *caps);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct qemu_caps, qemu_caps_free)
+
+/* Find the daemon NAME ("vhost-user-net"): in $ORCHESTRATOR_DAEMON_DIR and nowhere else if that is set; else in the
+ * build tree this program runs from (../vhost-user/net/ seen from the directory of /proc/self/exe); else in the
+ * installed libexec directory.  *ret_path: g_free().
+ * Errors: ORCH_ERROR_HOST_UNFIT, naming every place looked at. */
+gboolean host_find_daemon(const char *name, char **ret_path, GError **error);
+
+#endif

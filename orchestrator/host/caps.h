@@ -28,7 +28,6 @@ gboolean qemu_caps_probe(const char *arch, const char *cache_dir, struct qemu_ca
 			 GError **error);
 
 void qemu_caps_free(struct qemu_caps *caps);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct qemu_caps, qemu_caps_free)
 
 /* Find the daemon NAME ("vhost-user-net"): in $ORCHESTRATOR_DAEMON_DIR and nowhere else if that is set; else in the
  * build tree this program runs from (../vhost-user/net/ seen from the directory of /proc/self/exe); else in the

@@ -53,7 +53,6 @@ gboolean image_from_files(const char *kernel, const char *initrd, const char *ap
 			  struct image **ret_image, GError **error);
 
 void image_free(struct image *image);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct image, image_free)
 
 struct image_gc {
 	guint removed; /* images and leftovers */

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/* What runs of a lab, as the supervisor sees it: the planner's other input.
+ *
+ * Only things that exist are listed: a VM whose QEMU has ended is not in it, nor is a switch that has died, nor the ports
+ * it had.  Names only, no pointers into a lab: what runs may have been made from another version of the file.
+ *
+ * The JSON form is how it travels from the supervisor to the CLI:
+ *   {"networks":["lan"],"ports":[{"network":"lan","name":"n1.0"}],"vms":[{"name":"n1","settings":"…"}]}
+ */
+#ifndef PLAN_OBSERVED_H
+#define PLAN_OBSERVED_H
+
+#include <glib.h>
+
+struct json_object;
+
+struct observed_port {
+	char *name; /* "n1.0" */
+	char *network;
+};
+
+struct observed_vm {
+	char *name;
+	char *settings; /* plan_vm_settings() when it was started */
+};
+
+struct observed {
+	GPtrArray *networks; /* of char *: switches that run */
+	GPtrArray *ports;    /* of struct observed_port */
+	GPtrArray *vms;      /* of struct observed_vm */
+};
+
+/* Nothing runs. */
+struct observed *observed_new(void);
+void observed_free(struct observed *observed);
+
+void observed_add_network(struct observed *observed, const char *network);
+void observed_add_port(struct observed *observed, const char *network, const char *port);
+void observed_add_vm(struct observed *observed, const char *vm, const char *settings);
+
+/* Caller owns. */
+struct json_object *observed_to_json(const struct observed *observed);
+/* FALSE: not of the shape above. */
+gboolean observed_from_json(struct json_object *json, struct observed **ret_observed,
+			    GError **error);
+
+#endif

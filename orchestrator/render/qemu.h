@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/* A VM as a QEMU command line.
+ *
+ * Pure: the same lab, capabilities, image and paths give the same words; nothing is probed, no file is looked at.  What
+ * `render qemu` prints is what the supervisor executes: both come from here, the script only quotes it.
+ *
+ * What a command line says, for every VM:
+ *   - nothing of QEMU's defaults (-nodefaults, -no-user-config), no display;
+ *   - guest memory as one shared memfd, which vhost-user needs;
+ *   - serial 0: the console, a socket that takes one client at a time and logs everything to a file;
+ *     serial 1: output only, to the `ready` file, where the guest says that it is up;
+ *   - QMP on a socket;
+ *   - each NIC as a vhost-user client of its port's socket; QEMU reconnects by itself when the switch is restarted;
+ *   - the guest's configuration by fw_cfg, from a file: never on the kernel command line.
+ *
+ * The sockets of the ports must be listening before QEMU starts: a QEMU that finds none waits forever without a word.
+ */
+#ifndef RENDER_QEMU_H
+#define RENDER_QEMU_H
+
+#include <glib.h>
+#include <stdbool.h>
+
+struct image;
+struct lab;
+struct lab_paths;
+struct qemu_caps;
+struct vm;
+
+/* Whether vm runs under KVM: what it says, or for "auto" what the host can (caps->kvm_usable and the host's own arch). */
+bool render_qemu_uses_kvm(const struct vm *vm, const struct qemu_caps *caps);
+
+/* The words, argv[0] (caps->binary) included; free with g_strfreev().  The one error: ORCH_ERROR_HOST_UNFIT, the VM insists
+ * on KVM and the host has none. */
+gboolean render_qemu(const struct lab *lab, const struct vm *vm, const struct qemu_caps *caps,
+		     const struct image *image, const struct lab_paths *paths, GStrv *ret_argv,
+		     GError **error);
+
+/* An sh script that becomes that QEMU (exec), one option a line, every word quoted where it needs to be; it says in
+ * comments which sockets it expects.  Free with g_free(). */
+char *render_qemu_script(const struct lab *lab, const struct vm *vm, const struct lab_paths *paths,
+			 GStrv argv);
+
+/* word as sh reads it back unchanged: bare if harmless, else in single quotes.  Free with g_free(). */
+char *render_sh_quote(const char *word);
+
+#endif

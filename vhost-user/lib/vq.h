@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/* A virtqueue from the device's side, in bursts.
+ *
+ * The driver makes chains of buffers available; the device pops them, reads or fills them, and pushes them back as
+ * used.  This header knows no ring format: vq_split.c does.  The canonical loop of a device that polls:
+ *
+ *	n = vq_pop(vq, &burst, VQ_BURST);
+ *	if (n < 0)
+ *		stop the queue and tell: vq_cause_name(vq->cause)
+ *	for each chain: work, vq_push(vq, chain->head, bytes_written);
+ *	vq_publish(vq);                  one release store for all of them
+ *	vq_call(vq);                     at most one eventfd write
+ *
+ * and before it sleeps:
+ *
+ *	if (vq_kick_on(vq))              more came in while arming
+ *		vq_kick_off(vq) and go on;
+ *
+ * Trust:     the ring, the descriptors and the buffers lie in guest memory, and the guest may change them at any time.
+ *            Each index and each descriptor is read once into private memory, checked there, and used from there.  What
+ *            a chain hands out has been checked: every iovec lies inside mapped guest memory, none is empty, all
+ *            readable ones come first, the sums fit 32 bits.  The *bytes* behind an iovec still belong to the guest:
+ *            copy a header before looking at it twice.
+ * Ownership: a chain's iovecs point into guest memory and live until the burst is used again, or the memory table
+ *            changes, whatever comes first.  The call descriptor is the caller's.
+ * Threads:   one thread per virtqueue.
+ * Cost:      no allocation, no log, no system call but the eventfd write in vq_call().
+ */
+#ifndef VU_VQ_H
+#define VU_VQ_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "addr.h"
+#include "base.h"
+#include "mem.h"
+#include "vring.h"
+
+/* Largest ring: virtio 1.3, 2.7: "The maximum Queue Size value is 32768". */
+#define VQ_MAX_NUM 32768
+
+/* Chains handled in one go: enough to spread the cost of a publication, few enough that a burst's headers stay in the
+ * first-level cache. */
+#define VQ_BURST 64
+
+/* Pieces of memory in one burst, and so the longest chain: QEMU's own limit (VIRTQUEUE_MAX_SIZE) for a chain is 1024. A
+ * descriptor that crosses a border between regions takes two. */
+#define VQ_BURST_IOVS 1024
+
+/* One buffer chain: iov[0..n_out) is for the device to read, iov[n_out..n_out+n_in) to write. */
+struct vq_chain {
+	uint16_t head; /* its name in vq_push() */
+	uint16_t n_out;
+	uint16_t n_in;
+	uint32_t out_len; /* bytes in all readable parts */
+	uint32_t in_len;  /* bytes in all writable parts */
+	struct iovec *iov;
+};
+
+/* What one vq_pop() fetched.  17 KiB: a static or heap object, not one for the stack of a deep call. */
+struct vq_burst {
+	unsigned n;
+	struct vq_chain chain[VQ_BURST];
+	struct iovec iov[VQ_BURST_IOVS];
+};
+
+/* Why a virtqueue is broken. */
+#define VQ_CAUSES(X)                                                           \
+	X(VQ_OK, "ok")                                                         \
+	X(VQ_AVAIL_JUMP, "available index moved by more than the ring's size") \
+	X(VQ_HEAD_RANGE, "head index outside the descriptor table")            \
+	X(VQ_NEXT_RANGE, "next index outside the descriptor table")            \
+	X(VQ_CHAIN_LOOP, "chain has more descriptors than its table")          \
+	X(VQ_CHAIN_LONG, "chain has more pieces than a burst can hold")        \
+	X(VQ_CHAIN_SIZE, "chain has 4 GiB or more")                            \
+	X(VQ_ZERO_LEN, "descriptor of no length")                              \
+	X(VQ_UNMAPPED, "descriptor outside guest memory")                      \
+	X(VQ_ORDER, "readable descriptor behind a writable one")               \
+	X(VQ_INDIRECT_OFF, "indirect descriptor without the feature")          \
+	X(VQ_INDIRECT_NEXT, "indirect descriptor with a next flag")            \
+	X(VQ_INDIRECT_NESTED, "indirect descriptor inside an indirect table")  \
+	X(VQ_INDIRECT_SIZE, "indirect table of a bad length")
+
+enum vq_cause {
+#define X(name, text) name,
+	VQ_CAUSES(X)
+#undef X
+		VQ_CAUSE_COUNT
+};
+
+/* For log lines and counters: a constant string. */
+const char *vq_cause_name(enum vq_cause cause);
+
+/* How a ring is set up, from SET_VRING_NUM, _ADDR, _BASE, _CALL and the negotiated features. */
+struct vq_params {
+	uint32_t num; /* entries: a power of two up to VQ_MAX_NUM */
+	uva_t desc, avail, used;
+	uint16_t base;     /* first available index to look at */
+	uint64_t features; /* VIRTIO_RING_F_EVENT_IDX and VIRTIO_RING_F_INDIRECT_DESC count */
+	int call_fd;       /* eventfd or -1; borrowed; set to O_NONBLOCK */
+};
+
+struct vq_used {
+	uint32_t head;
+	uint32_t len;
+};
+
+/* Fields are for vq*.c, but for `cause` (reading) and those that the functions below use.  All zeros: not started. */
+struct vq {
+	const struct mem *mem;
+	const struct vring_desc *desc;
+	const struct vring_avail *avail;
+	struct vring_used *used;
+	const le16_t *used_event; /* behind the avail ring: driver → us */
+	le16_t *avail_event;      /* behind the used ring: us → driver */
+	uint16_t num;
+	uint16_t mask;
+	uint16_t last_avail; /* next available index to pop */
+	uint16_t seen_avail; /* the driver's index when last read */
+	uint16_t used_idx;   /* next used index to publish */
+	uint16_t call_idx;   /* used index at the last vq_call() */
+	uint16_t in_flight;  /* popped, neither published nor given back */
+	uint16_t n_staged;   /* pushed, not yet in the ring */
+	uint16_t n_written;  /* in the ring, not yet published */
+	bool event_idx;
+	bool indirect;
+	bool call_any; /* call whatever the event index says: none was sent since the start */
+	bool started;
+	enum vq_cause cause;
+	unsigned hint;       /* region of the last buffer */
+	unsigned table_hint; /* region of the last indirect table */
+	uint32_t generation; /* of *mem, when the pointers above were made */
+	int call_fd;
+	struct vq_used staged[VQ_BURST] __attribute__((aligned(CACHE_LINE)));
+};
+
+/* Start a ring: find its three parts in guest memory, take over the used index from there, and ask the driver for kicks
+ * (it may have been told not to send them by a predecessor that died).  Something may be available already: poll once.
+ * *mem must outlive the ring and not change while it runs.
+ * Returns 0; -EINVAL (num or alignment); -EFAULT (a part lies outside guest memory). */
+int vq_start(struct vq *vq, const struct mem *mem, const struct vq_params *p);
+
+/* Stop: publish what was pushed, give back what was popped and not pushed, forget the pointers.  *ret_base is what
+ * GET_VRING_BASE answers.  Does not call.  Legal on a ring that is not started (*ret_base 0). */
+void vq_stop(struct vq *vq, uint16_t *ret_base);
+
+/* Change the call descriptor of a running ring (drivers mask and unmask their vectors any time); -1 for none.  The old
+ * one is not closed.  The next vq_call() with something new to tell writes in any case, since a call that the old
+ * descriptor swallowed cannot be known. */
+void vq_set_call(struct vq *vq, int fd);
+
+/* Fetch up to max (at most VQ_BURST) chains into *b.  Returns b->n, which is fewer when no more are available or the
+ * iovecs run out, 0 when there is none; -EBADMSG: the ring is broken, for vq->cause, and stays so until it is started
+ * anew.  Chains in front of a bad one are handed out first. */
+int vq_pop(struct vq *vq, struct vq_burst *b, unsigned max);
+
+/* Give the n chains popped last back, unused: the next vq_pop() fetches them again. */
+void vq_unpop(struct vq *vq, unsigned n);
+
+/* Move staged entries into the used ring without telling the driver. */
+void vq_write_staged(struct vq *vq);
+
+/* Return a chain, with the bytes written into it (0 for one that was read).  The driver sees it at vq_publish(). */
+static inline void vq_push(struct vq *vq, uint16_t head, uint32_t len)
+{
+	if (unlikely(vq->n_staged == VQ_BURST))
+		vq_write_staged(vq);
+	vq->staged[vq->n_staged++] = (struct vq_used){ head, len };
+}
+
+/* Show all pushed chains to the driver, by one store. */
+void vq_publish(struct vq *vq);
+
+/* Interrupt the driver if it wants to hear of what was published since the last vq_call().  True if it was written. */
+bool vq_call(struct vq *vq);
+
+/* No kicks wanted: the caller polls.  Under EVENT_IDX there is no such thing as "off", only an event index that the
+ * driver has already passed: so nothing is written then, above all no new event index. */
+void vq_kick_off(struct vq *vq);
+
+/* Ask for a kick with the next chain.  True: chains came in meanwhile whose kick may never come; do not sleep. */
+bool vq_kick_on(struct vq *vq);
+
+/* Is something available?  One read; no promise about order. */
+static inline bool vq_more(const struct vq *vq)
+{
+	return vq->seen_avail != vq->last_avail || le16_load(&vq->avail->idx) != vq->last_avail;
+}
+
+#endif

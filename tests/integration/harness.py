@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: MIT
+"""What the integration suites share: real processes, real QEMU, real guests.
+
+A suite is a file of `@case("what must hold")` functions, ended by `harness.main()`.
+Each case gets a Place: directories of its own under /tmp, so that cases neither see
+each other nor the user's labs.  When the case ends, whatever it started is taken
+down, and a process, socket or sanitizer report that is left is a failure.
+
+Started as root, a suite copies the product to a place that an unprivileged user can
+read, and runs as that user: the product must never need root.
+
+Output is TAP.
+"""
+
+import hashlib
+import inspect
+import json
+import os
+import pwd
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+USER = "vhost-lab-test"
+CASES = []
+
+
+class Skip(Exception):
+    """This machine lacks what the case needs; the text says what."""
+
+
+def case(title):
+    def register(function):
+        CASES.append((title, function))
+        return function
+
+    return register
+
+
+def wait_for(what, seconds, condition, interval=0.05):
+    """Waits until condition() is true and returns its value; says what was awaited."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {seconds} s in vain: {what}")
+        time.sleep(interval)
+
+
+class Result:
+    def __init__(self, code, out, err, seconds):
+        self.code, self.out, self.err, self.seconds = code, out, err, seconds
+
+    def json(self):
+        return json.loads(self.out)
+
+
+class Console:
+    """A VM's serial console, held open through `orchestrator console`."""
+
+    def __init__(self, place, vm, lab):
+        self.process = subprocess.Popen(
+            [place.orchestrator, "console", "-l", str(lab), vm],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=place.env, bufsize=0)
+        os.set_blocking(self.process.stdout.fileno(), False)
+        self.text = ""
+
+    def _pump(self):
+        chunk = self.process.stdout.read(65536)
+        if chunk:
+            self.text += chunk.decode(errors="replace").replace("\r", "")
+        return self.text
+
+    def sh(self, command, seconds=30):
+        """Runs a shell command in the guest; returns (exit status, output)."""
+        mark = os.urandom(4).hex()
+        # Split in the middle, so that the echo of the line is not taken for its end.
+        line = f"echo \"{mark[:4]}\"\"{mark[4:]}\"; {command}; echo \"{mark[4:]}\"\"{mark[:4]}\" $?\n"
+        self.process.stdin.write(line.encode())
+        pattern = re.compile(f"^{mark}\n(.*?)^{mark[4:]}{mark[:4]} (\\d+)$", re.S | re.M)
+        found = wait_for(f"the end of {command!r} in the guest, seen so far: {self.text[-300:]!r}",
+                         seconds, lambda: pattern.search(self._pump()))
+        return int(found.group(2)), found.group(1)
+
+    def close(self):
+        self.process.stdin.close()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+        self.process.stderr.close()
+
+
+class Place:
+    """Directories, environment and the CLI of one case."""
+
+    def __init__(self):
+        self.root = Path(tempfile.mkdtemp(prefix="vl-", dir="/tmp"))
+        self.state, self.runtime = self.root / "state", self.root / "run"
+        self.runtime.mkdir(mode=0o700)
+        self.top = Path(__file__).resolve().parents[2]
+        binaries = Path(os.environ.get("VHOST_LAB_BUILD", self.top / "build-check"))
+        self.orchestrator = binaries / "orchestrator" / "orchestrator"
+        cache = os.environ.get("VHOST_LAB_TEST_CACHE") or f"/tmp/vhost-lab-test-cache-{os.getuid()}"
+        self.env = {
+            "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+            "HOME": str(self.root),
+            "LANG": "C.UTF-8",
+            "XDG_STATE_HOME": str(self.state),
+            "XDG_RUNTIME_DIR": str(self.runtime),
+            "XDG_CACHE_HOME": cache,
+            "ASAN_OPTIONS": f"detect_leaks=1:log_path={self.root}/sanitizer",
+            "UBSAN_OPTIONS": f"halt_on_error=1:print_stacktrace=1:log_path={self.root}/sanitizer",
+        }
+        self.labs = []
+        self.consoles = []
+
+    def lab(self, text, name="lab.json"):
+        """Writes a lab file (a dict or raw text) and returns its path."""
+        directory = self.root / f"d{len(self.labs)}"
+        directory.mkdir()
+        path = directory / name
+        path.write_text(text if isinstance(text, str) else json.dumps(text, indent=2))
+        self.labs.append(path)
+        return path
+
+    def example(self, name):
+        path = self.top / "examples" / name / "lab.json"
+        self.labs.append(path)
+        return path
+
+    def run(self, *args, code=0, timeout=180, stdin="", env=None):
+        """Runs the CLI to its end; code=None accepts any exit status."""
+        begin = time.monotonic()
+        done = subprocess.run([self.orchestrator, *map(str, args)], input=stdin, text=True,
+                              capture_output=True, timeout=timeout, env={**self.env, **(env or {})},
+                              cwd=self.root, errors="replace")
+        result = Result(done.returncode, done.stdout, done.stderr, time.monotonic() - begin)
+        if code is not None and result.code != code:
+            raise AssertionError(f"{' '.join(map(str, args))}: exit status {result.code}, not {code}\n"
+                                 f"stdout: {result.out}\nstderr: {result.err}")
+        return result
+
+    def start(self, *args):
+        """Starts the CLI and leaves it running."""
+        return subprocess.Popen([self.orchestrator, *map(str, args)], env=self.env, cwd=self.root,
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, text=True)
+
+    def console(self, vm, lab):
+        console = Console(self, vm, lab)
+        self.consoles.append(console)
+        return console
+
+    def status(self, lab):
+        return self.run("status", "--json", lab).json()
+
+    def vms(self, lab):
+        return {vm["name"]: vm for vm in self.status(lab)["vms"]}
+
+    def processes(self):
+        """Every process started under this place: {pid: command line}."""
+        mark = f"XDG_RUNTIME_DIR={self.runtime}".encode()
+        found = {}
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+                continue
+            try:
+                if mark in (entry / "environ").read_bytes().split(b"\0"):
+                    if (entry / "stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                        command = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
+                        found[int(entry.name)] = command.decode(errors="replace").strip()
+            except OSError:
+                continue
+        return found
+
+    def pid_of(self, pattern):
+        """The one process whose command line matches."""
+        pids = [pid for pid, command in self.processes().items() if re.search(pattern, command)]
+        assert len(pids) == 1, f"{pattern}: {len(pids)} processes in {self.processes()}"
+        return pids[0]
+
+    def files(self):
+        """What lies in the state and runtime directories, relative."""
+        return sorted(str(path.relative_to(self.root)) for base in (self.state, self.runtime)
+                      if base.exists() for path in base.rglob("*") if not path.is_dir())
+
+    def close(self):
+        """Takes everything down; what is left over is an error."""
+        problems = []
+        for console in self.consoles:
+            console.close()
+        if self.processes():
+            self.run("down", "--all", "--yes", "--cleanup", code=None, timeout=120)
+        try:
+            wait_for("processes to end", 5, lambda: not self.processes())
+        except AssertionError:
+            problems.append(f"left running: {self.processes()}")
+            for pid in self.processes():
+                os.kill(pid, signal.SIGKILL)
+        for report in self.root.glob("sanitizer.*"):
+            problems.append(report.read_text(errors="replace")[:6000])
+        if problems:
+            raise AssertionError("\n".join(problems))
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+def _unprivileged():
+    """As root: stage the product and go on as an ordinary user.  Does not return then."""
+    if os.geteuid() != 0:
+        return
+    top = Path(__file__).resolve().parents[2]
+    build = Path(os.environ.get("VHOST_LAB_BUILD", top / "build-check"))
+    try:
+        user = pwd.getpwnam(USER)
+    except KeyError:
+        subprocess.run(["useradd", "--system", "--user-group", "--shell", "/bin/sh", USER],
+                       check=True)
+        user = pwd.getpwnam(USER)
+    stage = Path("/tmp") / f"vhost-lab-stage-{hashlib.sha1(str(build).encode()).hexdigest()[:8]}"
+    stage.mkdir(mode=0o755, exist_ok=True)
+    for name in ("orchestrator/orchestrator", "vhost-user/net/vhost-user-net"):
+        target = stage / "build" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.exists() or target.stat().st_mtime != (build / name).stat().st_mtime:
+            shutil.copy2(build / name, target.with_suffix(".new"))
+            target.with_suffix(".new").rename(target)
+    for name in ("examples", "tests/integration"):
+        shutil.copytree(top / name, stage / name, dirs_exist_ok=True)
+    for extra in ("orchestrator/lab.schema.json",):
+        shutil.copy2(top / extra, stage / Path(extra).name)
+    cache = stage / "cache"
+    cache.mkdir(exist_ok=True)
+    os.chown(cache, user.pw_uid, user.pw_gid)
+    # A file system that fills up at once, for the cases that want one.
+    small = stage / "small"
+    small.mkdir(exist_ok=True)
+    if not os.path.ismount(small):
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size=64k,mode=0700,uid={user.pw_uid}",
+                        "vhost-lab-small", str(small)], check=False)
+    env = {
+        "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+        "VHOST_LAB_BUILD": str(stage / "build"),
+        "VHOST_LAB_TEST_CACHE": str(cache),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    script = stage / "tests/integration" / Path(sys.argv[0]).name
+    os.chdir(stage)
+    os.execvpe("setpriv", ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}",
+                           "--clear-groups", "--", sys.executable, str(script), *sys.argv[1:]], env)
+
+
+def small_filesystem():
+    """A mounted file system of 64 KiB that this user may write to."""
+    small = Path(__file__).resolve().parents[2] / "small"
+    if not os.path.ismount(small) or not os.access(small, os.W_OK):
+        raise Skip("no small file system could be mounted (the suite was not started as root)")
+    return small
+
+
+def main():
+    _unprivileged()
+    wanted = sys.argv[1:]
+    cases = [(title, function) for title, function in CASES
+             if not wanted or any(word in function.__name__ for word in wanted)]
+    print(f"1..{len(cases)}", flush=True)
+    failed = 0
+    for number, (title, function) in enumerate(cases, 1):
+        begin = time.monotonic()
+        place = Place()
+        error = reason = None
+        try:
+            function(place) if inspect.signature(function).parameters else function()
+        except Skip as skip:
+            reason = str(skip)
+        except Exception:  # pylint: disable=broad-except
+            error = traceback.format_exc()
+        try:
+            if error:
+                for log in sorted(place.root.rglob("*.log"))[:12]:
+                    error += f"\n--- {log.relative_to(place.root)}\n" + "\n".join(
+                        log.read_text(errors="replace").splitlines()[-8:])
+            place.close()
+        except Exception as leftover:  # pylint: disable=broad-except
+            error = (error or "") + f"\nafter the case: {leftover}"
+        if error:
+            failed += 1
+            for line in error.strip().splitlines():
+                print(f"# {line}")
+            print(f"not ok {number} - {title}", flush=True)
+        elif reason:
+            print(f"ok {number} - {title} # SKIP {reason}", flush=True)
+        else:
+            print(f"# {time.monotonic() - begin:.1f} s")
+            print(f"ok {number} - {title}", flush=True)
+    sys.exit(1 if failed else 0)

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: MIT
+"""Labs come up, are used, are changed, and go down again."""
+
+import json
+import os
+import re
+import stat
+import subprocess
+
+import harness
+from harness import case
+
+ALL = ("n1", "n2", "n3")
+
+
+@case("three VMs come up, are ready, reach each other by name, and go down without a trace")
+def three_nodes(place):
+    lab = place.example("three-nodes")
+    up = place.run("up", lab)
+    for name in ALL:
+        assert re.search(rf"\b{name}\b.*ready", up.err), up.err
+
+    vms = place.vms(lab)
+    assert sorted(vms) == sorted(ALL), vms
+    assert all(vm["stage"] == "ready" for vm in vms.values()), vms
+    table = place.run("status", lab).out
+    for name in ALL:
+        assert re.search(rf"^{name}\s.*ready", table, re.M), table
+
+    for name in ALL:
+        console = place.console(name, lab)
+        assert console.sh("hostname") == (0, f"{name}\n")
+        for peer in ALL:
+            code, out = console.sh(f"ping -c 2 -W 5 {peer}")
+            assert code == 0, out
+        console.close()
+
+    sockets = [path for path in place.runtime.rglob("*") if path.is_socket()]
+    assert sockets
+    for path in sockets:
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0 or \
+            stat.S_IMODE(path.parent.stat().st_mode) == 0o700, path
+
+    down = place.run("down", lab)
+    assert not place.processes()
+    left = place.files()
+    assert left and all(path.endswith((".log", "/log")) for path in left), left
+    assert not any(place.runtime.rglob("*")), list(place.runtime.rglob("*"))
+    assert "log" in down.err + down.out
+    place.run("down", "--cleanup", lab)
+    assert place.files() == []
+
+
+@case("a second up has nothing to do, and touches no process")
+def second_up(place):
+    lab = place.example("three-nodes")
+    place.run("up", lab)
+    before = place.processes()
+    again = place.run("up", lab)
+    assert place.processes() == before
+    assert "nothing to do" in again.out + again.err, again.err
+    plan = place.run("plan", "--json", lab).json()
+    assert plan["steps"] == [], plan
+
+
+@case("up reconciles: a VM added to the file is started, one removed is stopped, the rest stays")
+def reconcile(place):
+    lab = place.lab({"version": 1, "vms": {"a": {}, "b": {}}})
+    place.run("up", lab)
+    pids = {name: place.pid_of(rf"guest={name}\b") for name in "ab"}
+    lab.write_text(json.dumps({"version": 1, "vms": {"a": {}, "c": {"after": ["a"]}}}))
+    steps = place.run("plan", lab).out
+    assert "c" in steps and "b" in steps, steps
+    place.run("up", lab)
+    vms = place.vms(lab)
+    assert sorted(vms) == ["a", "c"], vms
+    assert place.pid_of(r"guest=a\b") == pids["a"]
+    assert not os.path.exists(f"/proc/{pids['b']}")
+    console = place.console("a", lab)
+    code, out = console.sh("ping -c 1 -W 5 192.168.100." + vms["c"]["nics"][0]["ip"].split(".")[3].split("/")[0])
+    assert code == 0, out
+
+
+@case("after is honoured: the later VM's QEMU starts when the earlier VM is ready")
+def after(place):
+    lab = place.lab({"version": 1, "vms": {"first": {}, "second": {"after": ["first"]}}})
+    up = place.run("up", lab)
+    ready = re.search(r"^.*\bfirst\b.*ready.*$", up.err, re.M)
+    process = re.search(r"^.*\bsecond\b.*process.*$", up.err, re.M)
+    assert ready and process and ready.start() < process.start(), up.err
+
+
+@case("a one-VM lab: console, logs, stop, start, restart")
+def one_vm(place):
+    lab = place.example("one-vm")
+    place.run("up", lab)
+    (name,) = place.vms(lab)
+    console = place.console(name, lab)
+    assert console.sh("echo hello > /tmp/x; cat /tmp/x") == (0, "hello\n")
+    console.close()
+    assert "hello" in place.run("logs", "-l", lab, name).out
+    place.run("stop", "-l", lab, name)
+    assert place.vms(lab)[name]["stage"] == "stopped"
+    assert not [c for c in place.processes().values() if f"guest={name}" in c]
+    place.run("start", "-l", lab, name)
+    assert place.vms(lab)[name]["stage"] == "ready"
+    first = place.pid_of(f"guest={name}")
+    place.run("restart", "-l", lab, name)
+    assert place.vms(lab)[name]["stage"] == "ready"
+    assert place.pid_of(f"guest={name}") != first
+    console = place.console(name, lab)
+    assert console.sh("cat /tmp/x")[0] != 0
+
+
+@case("a guest that powers itself off is seen as stopped, and reboots are survived")
+def guest_power(place):
+    lab = place.lab({"version": 1, "vms": {"a": {}, "b": {}}})
+    place.run("up", lab)
+    pid = place.pid_of(r"guest=b\b")
+    console = place.console("a", lab)
+    console.process.stdin.write(b"poweroff\n")
+    harness.wait_for("a is stopped", 30, lambda: place.vms(lab)["a"]["stage"] == "stopped", 0.3)
+    console.close()
+    assert place.vms(lab)["b"]["stage"] == "ready" and place.pid_of(r"guest=b\b") == pid
+    place.run("up", lab)
+    assert place.vms(lab)["a"]["stage"] == "ready"
+    console = place.console("b", lab)
+    console.process.stdin.write(b"reboot\n")
+    harness.wait_for("b's second boot", 60,
+                     lambda: console.process.poll() is None and console._pump().count("b login") >= 0
+                     and place.run("logs", "-l", lab, "b").out.count("Linux version") >= 0)
+    console.close()
+    console = place.console("b", lab)
+    code, out = console.sh("until grep -q . /etc/hosts && ping -c 1 -W 2 a; do sleep 1; done; cut -d. -f1 /proc/uptime", 90)
+    assert code == 0, out
+    assert place.pid_of(r"guest=b\b") == pid
+
+
+@case("the rendered script brings up the same machine without the orchestrator")
+def rendered_script(place):
+    lab = place.example("one-vm")
+    place.run("up", lab)
+    script = place.run("render", "qemu", lab).out
+    (name,) = place.vms(lab)
+    running = place.pid_of(f"guest={name}")
+    with open(f"/proc/{running}/cmdline", "rb") as file:
+        argv = file.read().decode().rstrip("\0").split("\0")
+    quoted = subprocess.run(["sh", "-c", script.replace("exec ", "printf '%s\\n' ")],
+                            capture_output=True, text=True, check=True).stdout.splitlines()
+    assert quoted[1:] == argv[1:], (quoted, argv)
+
+
+@case("two labs live side by side, found by name")
+def two_labs(place):
+    one = place.lab({"version": 1, "name": "one", "vms": {"a": {}}})
+    two = place.lab({"version": 1, "name": "two", "vms": {"a": {}}})
+    place.run("up", one)
+    place.run("up", two)
+    assert place.run("status", "one", "--json").json()["name"] == "one"
+    assert place.run("status", code=None).code != 0  # two run: which one is not said
+    place.run("down", "one")
+    assert place.run("status", "--json").json()["name"] == "two"
+    assert place.vms("two")["a"]["stage"] == "ready"
+
+
+harness.main()

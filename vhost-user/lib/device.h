@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/* What a device is: the contract between session.c and vhost-user-net, -portal,
+ * -hvsock.  With vq.h this is all that a device author has to read.
+ *
+ * A *session* is one connection of one frontend; it owns the guest's memory
+ * table and the queues.  A device fills in a struct vu_device_ops, gives it to
+ * vu_session_new() with a pointer of its own, and is then called:
+ *
+ *	negotiated(features)            once features are accepted, again if they change
+ *	  queue_start(q)                the ring is mapped; poll q->vq once, work may wait there
+ *	    queue_kick(q)               the driver asks for attention; any number of times
+ *	    queue_enable(q, on)         may come at any time, started or not
+ *	  queue_stop(q)                 the ring goes away when this returns
+ *	closed(reason)                  the last call; the session is freed after it
+ *
+ * A ring starts when everything it needs is known: features, memory, size,
+ * addresses, and a kick descriptor.  It stops on GET_VRING_BASE, when it is
+ * broken, and when the session ends.  A change of the memory table stops every
+ * running ring and starts it again around the change, by the same two calls: a
+ * device that forgets all pointers into guest memory in queue_stop() is right.
+ *
+ * Started and enabled are two things.  A started ring that is disabled is
+ * processed without effect: a network device drops what it reads from a
+ * transmitq and puts nothing into a receiveq.
+ *
+ * Trust:     the library has checked every message; what lies in the rings is
+ *            the driver's (vq.h).  get_config and set_config see a range that
+ *            has been checked against VU_CONFIG_MAX only, not against the
+ *            device's own configuration space.
+ * Ownership: queues, rings, memory and descriptors are the session's.  A device
+ *            keeps no pointer to a session after closed().
+ * Threads:   all calls come from the loop's thread.
+ */
+#ifndef VU_DEVICE_H
+#define VU_DEVICE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "loop.h"
+#include "vq.h"
+
+struct vu_session;
+
+/* The most rings one device may have: an index must fit the low byte of
+ * SET_VRING_KICK. */
+#define VU_MAX_QUEUES 256
+
+/* Rings whose frontend gave no kick descriptor are looked at this often. */
+#define VU_POLL_NS (1 * 1000 * 1000)
+
+/* One ring of a session, as the messages configure it. */
+struct vu_queue {
+	/* For the device. */
+	struct vq vq; /* valid while started */
+	unsigned index;
+	bool started; /* between queue_start() and queue_stop() */
+	bool enabled;
+	bool broken;       /* the driver broke it; cleared by GET_VRING_BASE */
+	uint64_t n_broken; /* how often that happened in this session */
+	struct vu_session *session;
+	void *device; /* the device's own; the library never looks at it */
+
+	/* For session.c. */
+	uint32_t num; /* 0: not set */
+	uint16_t base;
+	bool has_addr;
+	bool has_kick; /* KICK was received, with or without a descriptor */
+	bool paused;   /* stopped for a change of memory, to be started again */
+	uva_t desc, avail, used;
+	int kick_fd, call_fd, err_fd;
+	struct loop_source kick;
+	struct loop_timer poll; /* in the place of a kick descriptor */
+};
+
+struct vu_device_ops {
+	const char *name;           /* "net" */
+	uint64_t features;          /* device feature bits beyond those of VU_FEATURES */
+	uint64_t protocol_features; /* beyond those of VU_PROTOCOL_FEATURES */
+	unsigned max_queues; /* rings: 2 per pair for a network device; at most VU_MAX_QUEUES */
+	unsigned rings_per_queue; /* what GET_QUEUE_NUM counts: 2 where it counts pairs; 0 means 1 */
+
+	/* The len bytes at off of the configuration space.  Returns 0 or -errno
+	 * (-EINVAL: outside of it); the frontend is told that it failed, the session
+	 * goes on.  NULL: there is no configuration space, and CONFIG is not offered. */
+	int (*get_config)(struct vu_session *s, void *buf, uint32_t off, uint32_t len);
+
+	/* Write into it; flags is 0 for the driver's write, 1 for a migration's.
+	 * Same returns.  NULL: read-only. */
+	int (*set_config)(struct vu_session *s, const void *buf, uint32_t off, uint32_t len,
+			  uint32_t flags);
+
+	/* Features were accepted: a subset of what was offered, with VERSION_1.  No
+	 * ring is started.  May be NULL. */
+	void (*negotiated)(struct vu_session *s, uint64_t features);
+
+	/* The ring is up.  q->enabled tells whether it has an effect yet. */
+	void (*queue_start)(struct vu_session *s, struct vu_queue *q);
+
+	/* The ring goes down: push what must be pushed before returning, and use
+	 * neither q->vq nor any pointer got from it after. */
+	void (*queue_stop)(struct vu_session *s, struct vu_queue *q);
+
+	/* q->enabled has just become `on`.  May be NULL. */
+	void (*queue_enable)(struct vu_session *s, struct vu_queue *q, bool on);
+
+	/* The kick descriptor was readable, and has been read; or VU_POLL_NS passed
+	 * and there is no kick descriptor.  Only for started rings. */
+	void (*queue_kick)(struct vu_session *s, struct vu_queue *q);
+
+	/* What vu_session_state() says has changed.  Not called for "closing": that
+	 * is closed()'s to tell.  May be NULL. */
+	void (*state_changed)(struct vu_session *s);
+
+	/* The session is over: every ring has been stopped, nothing is called any
+	 * more, and *s is freed when this returns.  reason: 0 the frontend hung up or
+	 * vu_session_close(s, 0); -EPROTO it broke the protocol; -EFAULT it took
+	 * memory away; another -errno of the socket.  The session has logged it. */
+	void (*closed)(struct vu_session *s, int reason);
+};
+
+#endif

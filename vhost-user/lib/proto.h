@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: MIT */
+/* The vhost-user protocol as data: its numbers, its wire structs, and the one
+ * table of requests from which everything else is generated.
+ *
+ * A message is a header of 12 bytes, a payload whose size the header states,
+ * and up to VU_MAX_FDS file descriptors as SCM_RIGHTS.  Both ends run on one
+ * host, so integers are in host order: nothing here is swapped.
+ *
+ * PROTO_REQUESTS() is the only list of requests.  It yields the enum, the
+ * names, proto_check(), the dispatch table of session.c, the dictionary of the
+ * fuzzers, and the list that tests/style compares with tests/wire.  Adding a
+ * request is one row here, one handler there, one wire test.
+ *
+ * Trust:     everything that passes through proto_check() was written by the
+ *            frontend.  What it lets through has the right size, the right
+ *            number of fds and a sane shape; what the numbers mean (is there a
+ *            ring 7? is this address mapped?) is for session.c and mem.c.
+ * Ownership: nothing is owned here; no system call is made, nothing is
+ *            allocated or logged.
+ * Threads:   pure functions and constants.
+ */
+#ifndef VU_PROTO_H
+#define VU_PROTO_H
+
+#include <assert.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---- limits ---------------------------------------------------------- */
+
+/* Descriptors one message may carry.  The specification's own limit is 8
+ * (without memory slots); frontends that follow libvhost-user go to 32. */
+#define VU_MAX_FDS 32
+
+/* Regions in one SET_MEM_TABLE: one descriptor each. */
+#define VU_MEM_TABLE_MAX VU_MAX_FDS
+
+/* Device configuration space carried by GET_CONFIG and SET_CONFIG. */
+#define VU_CONFIG_MAX 256
+
+/* No payload is larger, known or unknown.  The largest known one is a full
+ * memory table (1032 bytes); the rest is room for requests of the future,
+ * which are read, refused and forgotten. */
+#define VU_PAYLOAD_MAX 4096
+
+/* ---- header ---------------------------------------------------------- */
+
+struct proto_header {
+	uint32_t request;
+	uint32_t flags;
+	uint32_t size; /* of the payload, bytes */
+};
+static_assert(sizeof(struct proto_header) == 12, "wire size");
+
+#define VU_FLAG_VERSION_MASK 0x3u
+#define VU_FLAG_VERSION      0x1u
+#define VU_FLAG_REPLY        0x4u
+#define VU_FLAG_NEED_REPLY   0x8u
+
+/* ---- feature bits ---------------------------------------------------- */
+
+/* Device feature bits are those of linux/virtio_config.h and friends; this one
+ * exists on the vhost-user socket only. */
+#define VHOST_USER_F_PROTOCOL_FEATURES 30
+
+#define VHOST_USER_PROTOCOL_F_MQ                  0
+#define VHOST_USER_PROTOCOL_F_REPLY_ACK           3
+#define VHOST_USER_PROTOCOL_F_CONFIG              9
+#define VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS 15
+
+/* No protocol feature is needed: the last column but one of the table. */
+#define VHOST_USER_PROTOCOL_F_NONE (-1)
+
+/* ---- payloads -------------------------------------------------------- */
+
+struct proto_vring_state {
+	uint32_t index;
+	uint32_t num; /* ring size, ring base, or 0/1: depends on the request */
+};
+static_assert(sizeof(struct proto_vring_state) == 8, "wire size");
+
+struct proto_vring_addr {
+	uint32_t index;
+	uint32_t flags;
+	uint64_t desc_uva;
+	uint64_t used_uva;
+	uint64_t avail_uva;
+	uint64_t log_gpa;
+};
+static_assert(sizeof(struct proto_vring_addr) == 40, "wire size");
+static_assert(offsetof(struct proto_vring_addr, used_uva) == 16, "wire order: desc, used, avail");
+
+/* SET_VRING_KICK, _CALL, _ERR carry a u64: the ring's index in the low byte,
+ * and a bit that says that no descriptor comes with the message. */
+#define VU_VRING_INDEX_MASK 0xffull
+#define VU_VRING_NOFD       (1ull << 8)
+
+struct proto_region {
+	uint64_t gpa;
+	uint64_t size;
+	uint64_t uva;
+	uint64_t mmap_offset;
+};
+static_assert(sizeof(struct proto_region) == 32, "wire size");
+
+struct proto_mem_table {
+	uint32_t n_regions;
+	uint32_t padding;
+	struct proto_region region[VU_MEM_TABLE_MAX];
+};
+#define PROTO_MEM_TABLE_HEAD 8
+static_assert(offsetof(struct proto_mem_table, region) == PROTO_MEM_TABLE_HEAD, "wire offset");
+
+struct proto_mem_reg {
+	uint64_t padding;
+	struct proto_region region;
+};
+static_assert(sizeof(struct proto_mem_reg) == 40, "wire size");
+
+struct proto_config {
+	uint32_t offset;
+	uint32_t size; /* of data[], bytes */
+	uint32_t flags;
+	uint8_t data[VU_CONFIG_MAX];
+};
+#define PROTO_CONFIG_HEAD 12
+static_assert(offsetof(struct proto_config, data) == PROTO_CONFIG_HEAD, "wire offset");
+
+/* A payload, large enough for any message that is accepted. */
+union proto_payload {
+	uint64_t u64;
+	struct proto_vring_state state;
+	struct proto_vring_addr addr;
+	struct proto_mem_table mem_table;
+	struct proto_mem_reg mem_reg;
+	struct proto_config config;
+	uint8_t bytes[VU_PAYLOAD_MAX];
+};
+static_assert(sizeof(union proto_payload) == VU_PAYLOAD_MAX, "no payload outgrows the limit");
+
+/* What a request's payload is, and therefore how it is checked. */
+enum proto_payload_kind {
+	PROTO_PAYLOAD_NONE, /* no bytes */
+	PROTO_PAYLOAD_U64,
+	PROTO_PAYLOAD_VRING_STATE,
+	PROTO_PAYLOAD_VRING_ADDR,
+	PROTO_PAYLOAD_VRING_FD,  /* u64; exactly one fd, or none with VU_VRING_NOFD */
+	PROTO_PAYLOAD_MEM_TABLE, /* exactly n_regions regions and as many fds */
+	PROTO_PAYLOAD_MEM_REG,
+	PROTO_PAYLOAD_CONFIG, /* 12 bytes and exactly the size they state */
+};
+
+/* What answers a request.  A request with PROTO_REPLY_ACK has no answer of its
+ * own; it gets a u64, 0 or not, if the frontend set NEED_REPLY and REPLY_ACK
+ * was negotiated.  No request gets both. */
+enum proto_reply_kind {
+	PROTO_REPLY_ACK,
+	PROTO_REPLY_U64,
+	PROTO_REPLY_VRING_STATE,
+	PROTO_REPLY_CONFIG, /* the request's header and data; an empty payload says "failed" */
+};
+
+/* ---- states ---------------------------------------------------------- */
+
+/* A session is in exactly one of these; session.c derives it from what has
+ * been negotiated.
+ *
+ *   state       | means                                              | left by
+ *   ------------+----------------------------------------------------+------------------------
+ *   CONNECTED   | the socket is open                                 | features and memory set
+ *   NEGOTIATED  | features accepted, at least one memory region      | a ring starts, memory gone
+ *   RUNNING     | at least one ring is started                       | its last ring stops
+ *   CLOSING     | no message is read any more, teardown is scheduled | (freed)
+ *
+ * A ring is stopped or started besides that. */
+#define VU_STATES(X)                \
+	X(CONNECTED, "connected")   \
+	X(NEGOTIATED, "negotiated") \
+	X(RUNNING, "running")       \
+	X(CLOSING, "closing")
+
+enum vu_state {
+#define X(name, text) VU_STATE_##name,
+	VU_STATES(X)
+#undef X
+		VU_STATE_COUNT
+};
+
+/* The states in which a request is obeyed; in any other it is refused with
+ * -EBUSY.  The two ring bits matter only to requests that name a ring. */
+#define PROTO_IN_CONNECTED    (1u << VU_STATE_CONNECTED)
+#define PROTO_IN_NEGOTIATED   (1u << VU_STATE_NEGOTIATED)
+#define PROTO_IN_RUNNING      (1u << VU_STATE_RUNNING)
+#define PROTO_IN_RING_STOPPED (1u << 8)
+#define PROTO_IN_RING_STARTED (1u << 9)
+
+#define PROTO_IN_OPEN    (PROTO_IN_CONNECTED | PROTO_IN_NEGOTIATED | PROTO_IN_RUNNING)
+#define PROTO_IN_ANY     (PROTO_IN_OPEN | PROTO_IN_RING_STOPPED | PROTO_IN_RING_STARTED)
+#define PROTO_IN_STOPPED (PROTO_IN_OPEN | PROTO_IN_RING_STOPPED)
+
+/* ---- the table ------------------------------------------------------- */
+
+/* X(name, number, payload, fds min, fds max, reply, obeyed in, needs protocol feature, handler)
+ *
+ * Why so many are obeyed in any state: QEMU negotiates protocol features before
+ * SET_OWNER, sends SET_VRING_CALL and SET_VRING_ENABLE before SET_FEATURES, and
+ * repeats SET_FEATURES for its second queue pair while the first one runs. */
+#define PROTO_REQUESTS(X)                                                                  \
+	X(GET_FEATURES, 1, NONE, 0, 0, U64, ANY, NONE, get_features)                       \
+	X(SET_FEATURES, 2, U64, 0, 0, ACK, ANY, NONE, set_features)                        \
+	X(SET_OWNER, 3, NONE, 0, 0, ACK, ANY, NONE, set_owner)                             \
+	X(RESET_OWNER, 4, NONE, 0, 0, ACK, ANY, NONE, reset_owner)                         \
+	X(SET_MEM_TABLE, 5, MEM_TABLE, 0, VU_MEM_TABLE_MAX, ACK, ANY, NONE, set_mem_table) \
+	X(SET_VRING_NUM, 8, VRING_STATE, 0, 0, ACK, STOPPED, NONE, set_vring_num)          \
+	X(SET_VRING_ADDR, 9, VRING_ADDR, 0, 0, ACK, STOPPED, NONE, set_vring_addr)         \
+	X(SET_VRING_BASE, 10, VRING_STATE, 0, 0, ACK, STOPPED, NONE, set_vring_base)       \
+	X(GET_VRING_BASE, 11, VRING_STATE, 0, 0, VRING_STATE, ANY, NONE, get_vring_base)   \
+	X(SET_VRING_KICK, 12, VRING_FD, 0, 1, ACK, ANY, NONE, set_vring_kick)              \
+	X(SET_VRING_CALL, 13, VRING_FD, 0, 1, ACK, ANY, NONE, set_vring_call)              \
+	X(SET_VRING_ERR, 14, VRING_FD, 0, 1, ACK, ANY, NONE, set_vring_err)                \
+	X(GET_PROTOCOL_FEATURES, 15, NONE, 0, 0, U64, ANY, NONE, get_protocol_features)    \
+	X(SET_PROTOCOL_FEATURES, 16, U64, 0, 0, ACK, ANY, NONE, set_protocol_features)     \
+	X(GET_QUEUE_NUM, 17, NONE, 0, 0, U64, ANY, NONE, get_queue_num)                    \
+	X(SET_VRING_ENABLE, 18, VRING_STATE, 0, 0, ACK, ANY, NONE, set_vring_enable)       \
+	X(GET_CONFIG, 24, CONFIG, 0, 0, CONFIG, ANY, CONFIG, get_config)                   \
+	X(SET_CONFIG, 25, CONFIG, 0, 0, ACK, ANY, CONFIG, set_config)                      \
+	X(GET_MAX_MEM_SLOTS, 36, NONE, 0, 0, U64, ANY, NONE, get_max_mem_slots)            \
+	X(ADD_MEM_REG, 37, MEM_REG, 1, 1, ACK, ANY, CONFIGURE_MEM_SLOTS, add_mem_reg)      \
+	X(REM_MEM_REG, 38, MEM_REG, 0, 1, ACK, ANY, CONFIGURE_MEM_SLOTS, rem_mem_reg)
+
+enum proto_request {
+#define X(name, number, ...) VHOST_USER_##name = (number),
+	PROTO_REQUESTS(X)
+#undef X
+};
+
+/* Numbers are below this; it sizes tables that are indexed by request. */
+#define VU_REQUEST_LIMIT 64
+
+/* One row of the table, without its handler. */
+struct proto_request_info {
+	const char *name; /* NULL: no such request */
+	enum proto_payload_kind payload;
+	unsigned fds_min, fds_max;
+	enum proto_reply_kind reply;
+	unsigned obeyed_in;   /* PROTO_IN_* */
+	int protocol_feature; /* bit that must have been negotiated, or VHOST_USER_PROTOCOL_F_NONE */
+};
+
+/* The row of a request, or NULL if there is none. */
+const struct proto_request_info *proto_request_info(uint32_t request);
+
+/* "SET_MEM_TABLE", or "unknown request". Never NULL. */
+const char *proto_request_name(uint32_t request);
+
+/* Judge a header by itself, before a byte of payload is read.
+ * Returns 0, or -EPROTO with *ret_why naming the fault (a static string). */
+int proto_check_header(const struct proto_header *hdr, const char **ret_why);
+
+/* Judge a whole message: payload size, the sizes stated inside the payload, and
+ * the number of descriptors.  The payload must hold hdr->size bytes; bytes
+ * beyond are not looked at.  An unknown request passes: it is not malformed.
+ * Returns 0, or -EPROTO with *ret_why naming the fault (a static string). */
+int proto_check(const struct proto_header *hdr, const union proto_payload *payload, unsigned n_fds,
+		const char **ret_why);
+
+/* Does this request name a ring?  If so, *ret_index is the index it names, not
+ * yet compared with any limit.  Only for messages that passed proto_check(). */
+bool proto_vring_index(const struct proto_header *hdr, const union proto_payload *payload,
+		       uint32_t *ret_index);
+
+#endif

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/* One connection of one frontend: what it has negotiated, what it may ask for
+ * next, and what the device is told of it.
+ *
+ * A session reads one message at a time from its socket, has proto.c judge it,
+ * looks up whether this state allows it, and calls one handler.  It sits in the
+ * loop beside the kick descriptors of its rings and never blocks.
+ *
+ * What happens to a message that cannot be obeyed:
+ *
+ *   malformed (wrong size, wrong number of descriptors, no such ring)
+ *       the session ends with -EPROTO; one warning names request and fault
+ *   refusable (unoffered feature, busy ring, unmappable memory, unknown request)
+ *       nothing changes; the reply, if one was asked for, is not 0; the session
+ *       goes on; one rate-limited warning
+ *
+ * Either way the descriptors that came with it are closed, and no other session
+ * notices.  One exception to "nothing changes": a refused SET_FEATURES while no
+ * ring runs leaves the session without features, so that no ring starts with
+ * features that the driver does not believe in.
+ *
+ * Where the specification leaves room:
+ *   - A ring starts on SET_VRING_KICK once the rest is known, not on the first
+ *     kick: after a reconnect there may be no first kick.
+ *   - GET_VRING_BASE closes the kick descriptor: a stopped ring needs a new one.
+ *     Call and error descriptors stay.
+ *   - "Enabled" is tracked while a ring is stopped.  All rings begin disabled;
+ *     SET_FEATURES without VHOST_USER_F_PROTOCOL_FEATURES enables them all.
+ *   - RESET_OWNER disables all rings and keeps everything else.
+ *   - NEED_REPLY is obeyed once REPLY_ACK is negotiated, ignored before.
+ *   - The size, base and addresses of a started ring do not change; its kick,
+ *     call and error descriptors may.
+ *
+ * Trust:     everything from the socket is the frontend's.  A kick descriptor is
+ *            read with RWF_NOWAIT and so cannot block us, whatever it is.
+ * Ownership: vu_session_new() owns the socket also when it fails.  The session
+ *            frees itself, after ops->closed().
+ * Threads:   the loop's.
+ */
+#ifndef VU_SESSION_H
+#define VU_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "device.h"
+#include "loop.h"
+#include "mem.h"
+
+/* What the library offers by itself, whatever the device: VIRTIO_F_VERSION_1,
+ * VIRTIO_RING_F_INDIRECT_DESC, VIRTIO_RING_F_EVENT_IDX and
+ * VHOST_USER_F_PROTOCOL_FEATURES. */
+uint64_t vu_offered_features(const struct vu_device_ops *ops);
+
+/* MQ, REPLY_ACK, CONFIGURE_MEM_SLOTS, and CONFIG if the device has get_config. */
+uint64_t vu_offered_protocol_features(const struct vu_device_ops *ops);
+
+/* Serve the frontend connected to fd, until it goes away.  `tag` names it in log
+ * lines ("n1"); it is copied.  *ops must outlive the session.
+ * Returns 0; -EINVAL (ops->max_queues out of range); -ENOMEM, or what the loop
+ * said.  On failure fd is closed and no op has been called. */
+int vu_session_new(struct loop *loop, int fd, const struct vu_device_ops *ops, void *device,
+		   const char *tag, struct vu_session **ret_session);
+
+/* End it.  Legal at any time, from any callback, more than once (the first
+ * reason counts).  No op is called from here: the socket is watched no longer,
+ * and queue_stop() and closed() follow at the end of this pass of the loop. */
+void vu_session_close(struct vu_session *s, int reason);
+
+void *vu_session_device(const struct vu_session *s);
+struct mem *vu_session_mem(struct vu_session *s);
+
+/* What SET_FEATURES accepted; 0 before. */
+uint64_t vu_session_features(const struct vu_session *s);
+uint64_t vu_session_protocol_features(const struct vu_session *s);
+
+/* Ring i of ops->max_queues; NULL beyond. */
+struct vu_queue *vu_session_queue(struct vu_session *s, unsigned i);
+
+/* "connected", "negotiated", "running" or "closing": proto.h has the table. */
+const char *vu_session_state(const struct vu_session *s);
+
+/* vq_pop() said -EBADMSG: stop this ring, tell the frontend through its error
+ * descriptor, count it, log it.  queue_stop() is called from within; q->started
+ * is false on return.  The ring stays down until the driver sets it up anew. */
+void vu_session_queue_broken(struct vu_session *s, struct vu_queue *q);
+
+/* Is guest memory still what the frontend promised?  To be asked once in a
+ * burst.  False: it was truncated, what was read from it may be zeros, and the
+ * session is on its way out with -EFAULT. */
+bool vu_session_check(struct vu_session *s);
+
+#endif

@@ -140,10 +140,10 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
     assert "webserver" in done.stdout.split(), (done.stdout, done.stderr)
 
 
-@case("flags have their environment variable: ORCHESTRATOR_TIMEOUT for --timeout")
+@case("flags have their environment variable: ORCHESTRATOR_UP_TIMEOUT for up --timeout")
 def environment(place):
     lab = place.lab({"version": 1, "vms": {"stuck": {"append": "rdinit=/nonexistent panic=0"}}})
-    place.run("up", lab, code=5, env={"ORCHESTRATOR_TIMEOUT": "5s"}, timeout=60)
+    place.run("up", lab, code=5, env={"ORCHESTRATOR_UP_TIMEOUT": "5s"}, timeout=60)
 
 
 harness.main()

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/* Where connections come from: sockets this process makes, and sockets it is born with.
+ *
+ * A socket file outlives a daemon that was killed, and a path must not be taken from a daemon
+ * that lives.  The kernel tells the two apart: connect() to a socket file nobody listens on
+ * says ECONNREFUSED.  Only then is the file removed.  Making a socket is three steps (bind,
+ * listen, and the look before), which two daemons started at once would interleave; a lock
+ * (flock) on the directory is held over them.
+ *
+ * Trust:     paths are the operator's.  What connects is a stranger, and not this module's
+ *            business.
+ * Ownership: returned descriptors are the caller's; all are close-on-exec and non-blocking.
+ * Threads:   any; nothing is kept but the reserve of listen_accept(), which is the loop
+ *            thread's.
+ */
+#ifndef VHOST_USER_LIB_LISTEN_H
+#define VHOST_USER_LIB_LISTEN_H
+
+#include <sys/types.h>
+
+#define LISTEN_INHERITED_MAX \
+	256 /* sockets passed by socket activation: more than the ports of any lab we know */
+#define LISTEN_NAME_MAX 64 /* a name in LISTEN_FDNAMES, terminator included */
+
+/* A listening Unix stream socket at path, its file made with `mode` from the first moment
+ * (minus the umask). -EADDRINUSE: somebody listens there; -ENOTSOCK: something else than a
+ * socket has that name; -ENAMETOOLONG: beyond the 107 bytes of sockaddr_un; -ENOENT, -EACCES,
+ * ...: the directory.  May block on a lock held for a moment. */
+int listen_unix(const char *path, mode_t mode, int *ret_fd);
+/* Remove the socket file of a listener that has been closed.  If somebody else listens at path
+ * by now, or it is not a socket, it stays.  Failure is of no consequence: the file is stale,
+ * and the next listen_unix() clears it. */
+void listen_unlink(const char *path);
+
+enum listen_kind { LISTEN_KIND_LISTENING, LISTEN_KIND_CONNECTED };
+/* Whether an inherited descriptor is of use: a Unix stream socket, listening or connected.
+ * Sets it close-on-exec and non-blocking.  -EBADF, -ENOTSOCK, -EPROTOTYPE (not a Unix stream
+ * socket), -ENOTCONN (neither of the two). */
+int listen_adopt(int fd, enum listen_kind *ret_kind);
+
+/* Accept one connection.  -EAGAIN: none is waiting (or it has gone again).  -EMFILE: there was
+ * no descriptor left for it; it has been accepted on a reserve and closed at once, so that a
+ * level-triggered loop does not spin on it. */
+int listen_accept(int listen_fd, int *ret_fd);
+
+struct listen_inherited {
+	int fd;
+	char name[LISTEN_NAME_MAX]; /* from LISTEN_FDNAMES; "" if it says nothing */
+};
+/* What socket activation passed: LISTEN_PID (must be us), LISTEN_FDS, LISTEN_FDNAMES.  The
+ * variables are removed from the environment.  The number of sockets in ret (0: none were
+ * passed); -EINVAL: the variables make no sense; -E2BIG: more than LISTEN_INHERITED_MAX. */
+int listen_inherited(struct listen_inherited ret[LISTEN_INHERITED_MAX]);
+
+#endif

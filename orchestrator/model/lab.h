@@ -22,6 +22,12 @@
 #include "model/errors.h"
 #include "model/names.h"
 
+/* What holds where the file says nothing. */
+#define LAB_IMAGE_DEFAULT   "tiny"
+#define LAB_MEMORY_DEFAULT  "256MiB"
+#define LAB_MTU_DEFAULT     1500
+#define LAB_NETWORK_DEFAULT "lan"
+
 /* Limits of a lab, each with the reason in lab.5. */
 #define LAB_FILE_MAX     (16u << 20)   /* bytes of lab.json */
 #define LAB_VERSION      1             /* the one format there is */

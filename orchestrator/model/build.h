@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/* From a checked tree to a lab: references, derived values, and what takes two values to judge.  For lab.c only. */
+#ifndef MODEL_BUILD_H
+#define MODEL_BUILD_H
+
+struct jt_node;
+struct lab;
+struct lab_dirs;
+struct lab_errors;
+
+/* Fill in lab (its path is set, everything else is zero) from root, which field_check() has been over.  Values that are
+ * not ok are skipped, so that their mistakes show up once; the lab is good only if errors is empty afterwards. */
+void lab_build(struct lab *lab, struct jt_node *root, const struct lab_dirs *dirs,
+	       struct lab_errors *errors);
+
+#endif

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+#include "model/lab.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "model/build.h"
+#include "model/fields.h"
+#include "model/jsontree.h"
+
+const char *lab_arch_name(enum lab_arch arch)
+{
+	static const char *const names[LAB_ARCH_COUNT] = { "x86_64", "aarch64" };
+
+	return names[arch];
+}
+
+const char *lab_accel_name(enum lab_accel accel)
+{
+	static const char *const names[LAB_ACCEL_COUNT] = { "auto", "kvm", "tcg" };
+
+	return names[accel];
+}
+
+/* --- memory --------------------------------------------------------------------------------------------------------- */
+
+static void network_free(void *data)
+{
+	struct network *n = data;
+
+	g_free(n->name);
+	g_free(n->description);
+	g_free(n);
+}
+
+static void image_ref_free(void *data)
+{
+	struct lab_image *image = data;
+
+	g_free(image->name);
+	g_free(image->kernel);
+	g_free(image->initrd);
+	g_free(image->append);
+	g_free(image);
+}
+
+static void nic_free(void *data)
+{
+	struct nic *nic = data;
+
+	g_free(nic->port);
+	g_free(nic);
+}
+
+static void vm_free(void *data)
+{
+	struct vm *vm = data;
+
+	g_free(vm->name);
+	g_free(vm->role);
+	g_free(vm->description);
+	g_free(vm->append);
+	g_ptr_array_set_free_func(vm->nics, nic_free);
+	g_ptr_array_unref(vm->nics);
+	g_ptr_array_unref(vm->after);
+	g_free(vm);
+}
+
+static struct lab *lab_new(const char *text, size_t len, const char *path)
+{
+	struct lab *lab = g_new0(struct lab, 1);
+
+	lab->path = g_canonicalize_filename(path, NULL);
+	lab->text = g_malloc(len + 1);
+	memcpy(lab->text, text, len);
+	lab->text[len] = '\0';
+	lab->text_len = len;
+	lab->networks = g_ptr_array_new_with_free_func(network_free);
+	lab->images = g_ptr_array_new_with_free_func(image_ref_free);
+	lab->vms = g_ptr_array_new_with_free_func(vm_free);
+	lab->vms_by_name = g_hash_table_new(g_str_hash, g_str_equal);
+	return lab;
+}
+
+void lab_free(struct lab *lab)
+{
+	if (!lab)
+		return;
+	g_hash_table_unref(lab->vms_by_name);
+	g_ptr_array_unref(lab->vms);
+	g_ptr_array_unref(lab->images);
+	g_ptr_array_unref(lab->networks);
+	g_free(lab->name);
+	g_free(lab->path);
+	g_free(lab->description);
+	g_free(lab->text);
+	g_free(lab);
+}
+
+/* --- reading -------------------------------------------------------------------------------------------------------- */
+
+gboolean lab_parse(const char *text, size_t len, const char *path, const struct lab_dirs *dirs,
+		   struct lab **ret_lab, struct lab_errors **ret_errors)
+{
+	struct lab_errors *errors = lab_errors_new(path);
+	struct lab *lab = NULL;
+	struct jt_tree *tree;
+
+	if (len > LAB_FILE_MAX) {
+		lab_error_of_file(errors, "larger than %u MiB: no lab needs that much",
+				  LAB_FILE_MAX >> 20);
+		*ret_errors = errors;
+		return FALSE;
+	}
+	lab = lab_new(text, len, path);
+	lab_errors_set_text(errors, lab->text, len);
+	tree = jt_parse(lab->text, len, errors);
+	if (tree) {
+		field_check(&field_lab, jt_root(tree), errors);
+		lab_build(lab, jt_root(tree), dirs, errors);
+	}
+	jt_free(tree);
+	if (lab_errors_count(errors) > 0) {
+		lab_errors_locate(errors);
+		lab_free(lab);
+		*ret_errors = errors;
+		return FALSE;
+	}
+	lab_errors_free(errors);
+	*ret_lab = lab;
+	return TRUE;
+}
+
+/* Up to one byte more than a lab may have.  NULL with errno set. */
+static char *read_file(const char *path, size_t *ret_len)
+{
+	g_autofree char *text = NULL;
+	FILE *f = fopen(path, "re");
+	size_t room = 0, len = 0, n;
+	int err;
+
+	if (!f)
+		return NULL;
+	errno = 0;
+	do {
+		room = MIN(MAX(room * 2, 65536), (size_t)LAB_FILE_MAX + 1);
+		text = g_realloc(text, room + 1);
+		n = fread(text + len, 1, room - len, f);
+		len += n;
+	} while (n > 0 && len <= LAB_FILE_MAX);
+	err = ferror(f) ? errno : 0;
+	fclose(f);
+	errno = err;
+	if (err)
+		return NULL;
+	text[len] = '\0';
+	*ret_len = len;
+	return g_steal_pointer(&text);
+}
+
+gboolean lab_load(const char *path, const struct lab_dirs *dirs, struct lab **ret_lab,
+		  struct lab_errors **ret_errors)
+{
+	g_autofree char *text = NULL;
+	size_t len;
+
+	text = read_file(path, &len);
+	if (text)
+		return lab_parse(text, len, path, dirs, ret_lab, ret_errors);
+	*ret_errors = lab_errors_new(path);
+	lab_error_of_file(*ret_errors, "cannot read it: %s", g_strerror(errno));
+	return FALSE;
+}
+
+/* --- looking -------------------------------------------------------------------------------------------------------- */
+
+struct vm *lab_find_vm(const struct lab *lab, const char *name)
+{
+	return g_hash_table_lookup(lab->vms_by_name, name);
+}
+
+struct network *lab_find_network(const struct lab *lab, const char *name)
+{
+	for (unsigned i = 0; i < lab->networks->len; i++)
+		if (strcmp(lab_network(lab, i)->name, name) == 0)
+			return lab_network(lab, i);
+	return NULL;
+}
+
+GPtrArray *lab_network_nics(const struct lab *lab, const struct network *network)
+{
+	GPtrArray *nics = g_ptr_array_new();
+
+	for (unsigned i = 0; i < lab->vms->len; i++) {
+		const struct vm *vm = lab_vm(lab, i);
+
+		for (unsigned j = 0; j < vm->nics->len; j++)
+			if (vm_nic(vm, j)->network == network)
+				g_ptr_array_add(nics, vm_nic(vm, j));
+	}
+	return nics;
+}

@@ -66,7 +66,6 @@ struct vu_queue {
 	uint16_t base;
 	bool has_addr;
 	bool has_kick; /* KICK was received, with or without a descriptor */
-	bool paused;   /* stopped for a change of memory, to be started again */
 	uva_t desc, avail, used;
 	int kick_fd, call_fd, err_fd;
 	struct loop_source kick;

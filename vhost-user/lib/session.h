@@ -30,6 +30,9 @@
  *   - NEED_REPLY is obeyed once REPLY_ACK is negotiated, ignored before.
  *   - The size, base and addresses of a started ring do not change; its kick,
  *     call and error descriptors may.
+ *   - A ring whose parts do not lie in guest memory does not start: the request
+ *     that completed it fails, and it is tried again when anything it needs
+ *     changes.  No driver without VIRTIO_F_VERSION_1 is served.
  *
  * Trust:     everything from the socket is the frontend's.  A kick descriptor is
  *            read with RWF_NOWAIT and so cannot block us, whatever it is.

@@ -19,8 +19,8 @@
  *
  * Trust:   all input here is the operator's: mistakes are one line on stderr and an exit.  Only this file may exit().
  */
-#ifndef VHOST_USER_LIB_BACKEND_H
-#define VHOST_USER_LIB_BACKEND_H
+#ifndef VU_BACKEND_H
+#define VU_BACKEND_H
 
 #include <stdbool.h>
 

@@ -24,8 +24,8 @@
  * Ownership: see each function; json-c references follow its own convention (the one who is given one drops it).
  * Threads:   loop thread only.
  */
-#ifndef VHOST_USER_LIB_CONTROL_H
-#define VHOST_USER_LIB_CONTROL_H
+#ifndef VU_CONTROL_H
+#define VU_CONTROL_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -13,8 +13,8 @@
  * Threads:   any; nothing is kept but the reserve of listen_accept(), which is the loop
  *            thread's.
  */
-#ifndef VHOST_USER_LIB_LISTEN_H
-#define VHOST_USER_LIB_LISTEN_H
+#ifndef VU_LISTEN_H
+#define VU_LISTEN_H
 
 #include <sys/types.h>
 

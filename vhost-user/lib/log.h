@@ -14,8 +14,8 @@
  *          LOG_LINE_MAX.
  * Threads: loop thread only, but log_write() touches no shared state other than the level.
  */
-#ifndef VHOST_USER_LIB_LOG_H
-#define VHOST_USER_LIB_LOG_H
+#ifndef VU_LOG_H
+#define VU_LOG_H
 
 #include <stdarg.h>
 #include <stdbool.h>

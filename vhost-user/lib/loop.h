@@ -24,8 +24,8 @@
  *            passed by SCM_RIGHTS) would keep it alive in the epoll set.
  * Threads:   none but the one in loop_run().
  */
-#ifndef VHOST_USER_LIB_LOOP_H
-#define VHOST_USER_LIB_LOOP_H
+#ifndef VU_LOOP_H
+#define VU_LOOP_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -74,6 +74,7 @@ struct loop_work {
 	loop_work_fn *fn;
 	struct loop_work *next;
 	bool queued;
+	unsigned pass; /* in which it was queued */
 };
 
 struct loop_poller {
@@ -88,7 +89,9 @@ struct loop {
 	bool no_pwait2; /* kernel before 5.11: sleep in whole milliseconds */
 	unsigned passes_unpeeked;
 	struct loop_timer *timers; /* root of the heap: the first that is due */
+	uint64_t due_ns;           /* while timers are run: those up to here; else 0 */
 	struct loop_work *work, **work_tail;
+	unsigned pass;
 	struct loop_poller *pollers, *poller_next; /* poller_next: cursor of the pass under way */
 	int n_batch,
 		batch_next; /* the events of the pass under way, and the first not yet called */

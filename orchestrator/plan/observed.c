@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+#include "plan/observed.h"
+
+#include <json-c/json.h>
+
+#include "err.h"
+
+static void port_free(void *data)
+{
+	struct observed_port *p = data;
+
+	g_free(p->name);
+	g_free(p->network);
+	g_free(p);
+}
+
+static void vm_free(void *data)
+{
+	struct observed_vm *vm = data;
+
+	g_free(vm->name);
+	g_free(vm->settings);
+	g_free(vm);
+}
+
+struct observed *observed_new(void)
+{
+	struct observed *o = g_new0(struct observed, 1);
+
+	o->networks = g_ptr_array_new_with_free_func(g_free);
+	o->ports = g_ptr_array_new_with_free_func(port_free);
+	o->vms = g_ptr_array_new_with_free_func(vm_free);
+	return o;
+}
+
+void observed_free(struct observed *observed)
+{
+	if (!observed)
+		return;
+	g_ptr_array_unref(observed->networks);
+	g_ptr_array_unref(observed->ports);
+	g_ptr_array_unref(observed->vms);
+	g_free(observed);
+}
+
+void observed_add_network(struct observed *observed, const char *network)
+{
+	g_ptr_array_add(observed->networks, g_strdup(network));
+}
+
+void observed_add_port(struct observed *observed, const char *network, const char *port)
+{
+	struct observed_port *p = g_new0(struct observed_port, 1);
+
+	p->name = g_strdup(port);
+	p->network = g_strdup(network);
+	g_ptr_array_add(observed->ports, p);
+}
+
+void observed_add_vm(struct observed *observed, const char *vm, const char *settings)
+{
+	struct observed_vm *v = g_new0(struct observed_vm, 1);
+
+	v->name = g_strdup(vm);
+	v->settings = g_strdup(settings);
+	g_ptr_array_add(observed->vms, v);
+}
+
+struct json_object *observed_to_json(const struct observed *observed)
+{
+	struct json_object *json = json_object_new_object();
+	struct json_object *networks = json_object_new_array();
+	struct json_object *ports = json_object_new_array();
+	struct json_object *vms = json_object_new_array();
+	struct json_object *o;
+
+	for (unsigned i = 0; i < observed->networks->len; i++)
+		json_object_array_add(networks,
+				      json_object_new_string(observed->networks->pdata[i]));
+	for (unsigned i = 0; i < observed->ports->len; i++) {
+		const struct observed_port *p = observed->ports->pdata[i];
+
+		o = json_object_new_object();
+		json_object_object_add(o, "network", json_object_new_string(p->network));
+		json_object_object_add(o, "name", json_object_new_string(p->name));
+		json_object_array_add(ports, o);
+	}
+	for (unsigned i = 0; i < observed->vms->len; i++) {
+		const struct observed_vm *vm = observed->vms->pdata[i];
+
+		o = json_object_new_object();
+		json_object_object_add(o, "name", json_object_new_string(vm->name));
+		json_object_object_add(o, "settings", json_object_new_string(vm->settings));
+		json_object_array_add(vms, o);
+	}
+	json_object_object_add(json, "networks", networks);
+	json_object_object_add(json, "ports", ports);
+	json_object_object_add(json, "vms", vms);
+	return json;
+}
+
+/* The array called key, or NULL. */
+static struct json_object *get_array(struct json_object *json, const char *key)
+{
+	struct json_object *a;
+
+	if (!json_object_object_get_ex(json, key, &a) || !json_object_is_type(a, json_type_array))
+		return NULL;
+	return a;
+}
+
+/* The string called key, owned by json, or NULL. */
+static const char *get_string(struct json_object *json, const char *key)
+{
+	struct json_object *s;
+
+	if (!json_object_object_get_ex(json, key, &s) || !json_object_is_type(s, json_type_string))
+		return NULL;
+	return json_object_get_string(s);
+}
+
+static gboolean read_networks(struct observed *observed, struct json_object *array)
+{
+	for (size_t i = 0; i < json_object_array_length(array); i++) {
+		struct json_object *o = json_object_array_get_idx(array, i);
+
+		if (!json_object_is_type(o, json_type_string))
+			return FALSE;
+		observed_add_network(observed, json_object_get_string(o));
+	}
+	return TRUE;
+}
+
+static gboolean read_ports(struct observed *observed, struct json_object *array)
+{
+	for (size_t i = 0; i < json_object_array_length(array); i++) {
+		struct json_object *o = json_object_array_get_idx(array, i);
+		const char *network = get_string(o, "network"), *name = get_string(o, "name");
+
+		if (!network || !name)
+			return FALSE;
+		observed_add_port(observed, network, name);
+	}
+	return TRUE;
+}
+
+static gboolean read_vms(struct observed *observed, struct json_object *array)
+{
+	for (size_t i = 0; i < json_object_array_length(array); i++) {
+		struct json_object *o = json_object_array_get_idx(array, i);
+		const char *name = get_string(o, "name"), *settings = get_string(o, "settings");
+
+		if (!name || !settings)
+			return FALSE;
+		observed_add_vm(observed, name, settings);
+	}
+	return TRUE;
+}
+
+gboolean observed_from_json(struct json_object *json, struct observed **ret_observed,
+			    GError **error)
+{
+	struct json_object *networks = get_array(json, "networks");
+	struct json_object *ports = get_array(json, "ports"), *vms = get_array(json, "vms");
+	struct observed *observed = observed_new();
+
+	if (networks && ports && vms && read_networks(observed, networks) &&
+	    read_ports(observed, ports) && read_vms(observed, vms)) {
+		*ret_observed = observed;
+		return TRUE;
+	}
+	observed_free(observed);
+	g_set_error(error, ORCH_ERROR, ORCH_ERROR_FAILED,
+		    "the supervisor's account of what runs has another form than this version's");
+	return FALSE;
+}

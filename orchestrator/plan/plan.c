@@ -1,0 +1,681 @@
+/* SPDX-License-Identifier: MIT */
+#include "plan/plan.h"
+
+#include <arpa/inet.h>
+#include <json-c/json.h>
+#include <string.h>
+
+#include "model/lab.h"
+
+/* What happens to a VM of the lab. */
+enum fate {
+	FATE_START,   /* it does not run */
+	FATE_KEEP,    /* it runs as it should */
+	FATE_RESTART, /* it runs with other settings, and restarting was asked for */
+	FATE_HELD,    /* it runs with other settings and is left alone */
+};
+
+/* A port that is to exist: strings borrowed from the lab or from struct planner.texts. */
+struct wanted_port {
+	const char *network;
+	const char *name;
+};
+
+/* Step numbers in the tables are stored as n + 1, so that "not there" (NULL) and step 0 differ.  Keys that are made up here
+ * ("network/port") belong to texts. */
+struct planner {
+	const struct lab *lab; /* NULL: nothing is wanted */
+	const struct observed *observed;
+	struct plan *plan;
+	enum fate *fates;           /* by vm->index */
+	GHashTable *running;        /* VM name -> struct observed_vm */
+	GHashTable *nets_observed;  /* set of names */
+	GHashTable *nets_wanted;    /* set of names */
+	GHashTable *ports_observed; /* set of "network/port" */
+	GHashTable *ports_wanted;   /* set of "network/port" */
+	GArray *ports;              /* of struct wanted_port, in the order of the lab */
+	GHashTable *done_by
+		[STEP_KIND_COUNT]; /* subject ("network/port" for STEP_PORT_ADD) -> step of that kind */
+	GHashTable *
+		freed_by; /* port -> step that frees its socket, which is the same file in every network */
+	GStringChunk *texts;
+};
+
+/* --- words ---------------------------------------------------------------------------------------------------------- */
+
+const char *step_kind_word(enum step_kind kind)
+{
+	static const char *const words[STEP_KIND_COUNT] = {
+#define X(id, word, text) word,
+		STEP_KINDS(X)
+#undef X
+	};
+
+	return words[kind];
+}
+
+const char *step_kind_text(enum step_kind kind)
+{
+	static const char *const texts[STEP_KIND_COUNT] = {
+#define X(id, word, text) text,
+		STEP_KINDS(X)
+#undef X
+	};
+
+	return texts[kind];
+}
+
+/* --- settings of a VM ----------------------------------------------------------------------------------------------- */
+
+static void nic_settings(const struct nic *nic, GString *out)
+{
+	char mac[NAMES_MAC_LEN + 1], ip[INET_ADDRSTRLEN];
+	const struct network *n = nic->network;
+	unsigned i = nic->index;
+
+	names_mac_format(nic->mac, mac);
+	inet_ntop(AF_INET, &nic->ip, ip, sizeof(ip));
+	g_string_append_printf(out, "nic.%u.network %s\nnic.%u.mac %s\nnic.%u.ip %s/%u\n", i,
+			       n->name, i, mac, i, ip, n->prefix);
+	g_string_append_printf(out, "nic.%u.mtu %u\nnic.%u.queues %u\n", i, n->mtu, i, nic->queues);
+}
+
+char *plan_vm_settings(const struct lab *lab, const struct vm *vm)
+{
+	GString *out = g_string_new(NULL);
+	const struct lab_image *image = vm->image;
+
+	g_string_append_printf(out, "image %s\n", image->name);
+	if (image->kernel)
+		g_string_append_printf(out, "kernel %s\n", image->kernel);
+	if (image->initrd)
+		g_string_append_printf(out, "initrd %s\n", image->initrd);
+	if (image->append)
+		g_string_append_printf(out, "image-append %s\n", image->append);
+	g_string_append_printf(out, "memory %" G_GUINT64_FORMAT "\n", vm->memory);
+	g_string_append_printf(out, "vcpus %u\n", vm->vcpus);
+	g_string_append_printf(out, "arch %s\n", lab_arch_name(vm->arch));
+	g_string_append_printf(out, "accel %s\n", lab_accel_name(vm->accel));
+	if (vm->append)
+		g_string_append_printf(out, "append %s\n", vm->append);
+	for (unsigned i = 0; i < vm->nics->len; i++)
+		nic_settings(vm_nic(vm, i), out);
+	return g_string_free(out, FALSE);
+}
+
+/* Whether the lines of `text` hold exactly this line. */
+static bool has_line(char **lines, const char *line)
+{
+	return g_strv_contains((const char *const *)lines, line);
+}
+
+/* Append the keys of the lines of `from` that are not in `others` to out, each key once. */
+static void changed_keys(char **from, char **others, GPtrArray *out)
+{
+	for (char **line = from; *line; line++) {
+		size_t len = strcspn(*line, " ");
+		g_autofree char *key = g_strndup(*line, len);
+
+		if (**line == '\0' || has_line(others, *line))
+			continue;
+		if (!g_ptr_array_find_with_equal_func(out, key, g_str_equal, NULL))
+			g_ptr_array_add(out, g_steal_pointer(&key));
+	}
+}
+
+/* "memory changed", "memory, nic.0.mac changed". */
+static char *describe_change(const char *before, const char *after)
+{
+	g_auto(GStrv) old_lines = g_strsplit(before, "\n", -1),
+		      new_lines = g_strsplit(after, "\n", -1);
+	g_autoptr(GPtrArray) keys = g_ptr_array_new_with_free_func(g_free);
+	g_autofree char *list = NULL;
+
+	changed_keys(new_lines, old_lines, keys);
+	changed_keys(old_lines, new_lines, keys);
+	g_ptr_array_add(keys, NULL);
+	list = g_strjoinv(", ", (char **)keys->pdata);
+	return g_strdup_printf("%s changed", list);
+}
+
+/* The networks that the NICs of those settings are on, by NIC index: borrowed from lines. */
+static GPtrArray *settings_networks(char **lines)
+{
+	GPtrArray *networks = g_ptr_array_new();
+
+	for (char **line = lines; *line; line++) {
+		const char *key_end = strchr(*line, ' ');
+
+		if (g_str_has_prefix(*line, "nic.") && key_end &&
+		    g_strstr_len(*line, key_end - *line + 1, ".network "))
+			g_ptr_array_add(networks, (char *)(uintptr_t)key_end + 1);
+	}
+	return networks;
+}
+
+/* --- building steps ------------------------------------------------------------------------------------------------- */
+
+static void step_free(void *data)
+{
+	struct step *s = data;
+
+	g_free(s->subject);
+	g_free(s->network);
+	g_free(s->reason);
+	g_array_unref(s->deps);
+	g_free(s);
+}
+
+static struct step *add_step(struct planner *p, enum step_kind kind, const char *subject,
+			     char *reason_owned)
+{
+	struct step *s = g_new0(struct step, 1);
+
+	s->kind = kind;
+	s->subject = g_strdup(subject);
+	s->reason = reason_owned;
+	s->index = p->plan->steps->len;
+	s->deps = g_array_new(FALSE, FALSE, sizeof(unsigned));
+	g_ptr_array_add(p->plan->steps, s);
+	p->plan->n_todo++;
+	return s;
+}
+
+/* Into sets and tables; key must outlive the planner.  False: it was there. */
+static bool put(GHashTable *set, const char *key)
+{
+	return g_hash_table_add(set, (char *)(uintptr_t)key);
+}
+
+static void put_step(GHashTable *table, const char *key, const struct step *step)
+{
+	g_hash_table_insert(table, (char *)(uintptr_t)key, GUINT_TO_POINTER(step->index + 1));
+}
+
+static bool contains(GHashTable *table, const char *key)
+{
+	return g_hash_table_contains(table, key);
+}
+
+/* step comes after the step that table has for key, if it has one. */
+static void depend(struct step *step, GHashTable *table, const char *key)
+{
+	unsigned n = GPOINTER_TO_UINT(g_hash_table_lookup(table, key));
+
+	if (n == 0)
+		return;
+	n--;
+	g_assert(n < step->index);
+	g_array_append_val(step->deps, n);
+}
+
+/* "network/port", kept until the planner ends; equal ones are one string. */
+static const char *port_key(struct planner *p, const char *network, const char *port)
+{
+	g_autofree char *key = g_strconcat(network, "/", port, NULL);
+
+	return g_string_chunk_insert_const(p->texts, key);
+}
+
+/* The VM a port belongs to, by its name: "n1" of "n1.0". */
+static char *port_vm(const char *port)
+{
+	const char *dot = strrchr(port, '.');
+
+	return dot ? g_strndup(port, (size_t)(dot - port)) : g_strdup(port);
+}
+
+/* --- what is wanted ------------------------------------------------------------------------------------------------- */
+
+static void want_port(struct planner *p, const char *network, const char *name)
+{
+	struct wanted_port w = { .network = network, .name = name };
+
+	if (put(p->ports_wanted, port_key(p, network, name)))
+		g_array_append_val(p->ports, w);
+}
+
+/* A VM that is left alone keeps the ports it was started with, and their networks with them. */
+static void want_held_ports(struct planner *p, const struct vm *vm)
+{
+	const struct observed_vm *running = g_hash_table_lookup(p->running, vm->name);
+	g_auto(GStrv) lines = g_strsplit(running->settings, "\n", -1);
+	g_autoptr(GPtrArray) networks = settings_networks(lines);
+
+	for (unsigned i = 0; i < networks->len; i++) {
+		const char *network = g_string_chunk_insert_const(p->texts, networks->pdata[i]);
+		g_autofree char *port = names_port(vm->name, i);
+
+		if (contains(p->nets_observed, network))
+			put(p->nets_wanted, network);
+		if (contains(p->nets_wanted, network))
+			want_port(p, network, g_string_chunk_insert_const(p->texts, port));
+	}
+}
+
+static enum fate decide(struct planner *p, const struct vm *vm, enum plan_flags flags)
+{
+	const struct observed_vm *running = g_hash_table_lookup(p->running, vm->name);
+	g_autofree char *settings = NULL;
+
+	if (!running)
+		return FATE_START;
+	settings = plan_vm_settings(p->lab, vm);
+	if (strcmp(running->settings, settings) == 0)
+		return FATE_KEEP;
+	return flags & PLAN_RESTART ? FATE_RESTART : FATE_HELD;
+}
+
+static void find_wanted(struct planner *p, enum plan_flags flags)
+{
+	if (!p->lab)
+		return;
+	for (unsigned i = 0; i < p->lab->networks->len; i++)
+		put(p->nets_wanted, lab_network(p->lab, i)->name);
+	for (unsigned i = 0; i < p->lab->vms->len; i++) {
+		const struct vm *vm = lab_vm(p->lab, i);
+
+		p->fates[i] = decide(p, vm, flags);
+		if (p->fates[i] == FATE_HELD) {
+			want_held_ports(p, vm);
+			continue;
+		}
+		for (unsigned j = 0; j < vm->nics->len; j++)
+			want_port(p, vm_nic(vm, j)->network->name, vm_nic(vm, j)->port);
+	}
+}
+
+/* --- what goes ------------------------------------------------------------------------------------------------------ */
+
+static char *change_of(const struct planner *p, const struct vm *vm)
+{
+	const struct observed_vm *running = g_hash_table_lookup(p->running, vm->name);
+	g_autofree char *settings = plan_vm_settings(p->lab, vm);
+
+	return describe_change(running->settings, settings);
+}
+
+static void stop_vms(struct planner *p)
+{
+	GHashTable *stops = p->done_by[STEP_VM_STOP];
+
+	for (unsigned i = 0; i < p->observed->vms->len; i++) {
+		const struct observed_vm *running = p->observed->vms->pdata[i];
+		const struct vm *vm = p->lab ? lab_find_vm(p->lab, running->name) : NULL;
+		char *reason;
+
+		if (contains(stops, running->name) || (vm && p->fates[vm->index] != FATE_RESTART))
+			continue;
+		reason = vm ? change_of(p, vm) : g_strdup("no longer wanted");
+		put_step(stops, running->name, add_step(p, STEP_VM_STOP, running->name, reason));
+	}
+}
+
+static void remove_ports(struct planner *p)
+{
+	for (unsigned i = 0; i < p->observed->ports->len; i++) {
+		const struct observed_port *port = p->observed->ports->pdata[i];
+		const char *key = port_key(p, port->network, port->name);
+		g_autofree char *vm = port_vm(port->name);
+		struct step *s;
+
+		/* Ports of a switch that stops go with it. */
+		if (!contains(p->nets_wanted, port->network) || contains(p->ports_wanted, key))
+			continue;
+		/* Removed once, however often it is listed; and not at all if its switch does not run. */
+		if (!g_hash_table_remove(p->ports_observed, key))
+			continue;
+		s = add_step(p, STEP_PORT_REMOVE, port->name, g_strdup("no longer wanted"));
+		s->network = g_strdup(port->network);
+		depend(s, p->done_by[STEP_VM_STOP], vm);
+		put_step(p->freed_by, port->name, s);
+	}
+}
+
+static void stop_networks(struct planner *p)
+{
+	GHashTable *stops = p->done_by[STEP_NET_STOP];
+
+	for (unsigned i = 0; i < p->observed->networks->len; i++) {
+		const char *name = p->observed->networks->pdata[i];
+
+		if (!contains(p->nets_wanted, name) && !contains(stops, name))
+			put_step(stops, name,
+				 add_step(p, STEP_NET_STOP, name, g_strdup("no longer wanted")));
+	}
+	/* After the VMs on it. */
+	for (unsigned i = 0; i < p->observed->ports->len; i++) {
+		const struct observed_port *port = p->observed->ports->pdata[i];
+		unsigned n = GPOINTER_TO_UINT(g_hash_table_lookup(stops, port->network));
+		g_autofree char *vm = port_vm(port->name);
+
+		if (n == 0)
+			continue;
+		depend(p->plan->steps->pdata[n - 1], p->done_by[STEP_VM_STOP], vm);
+		put_step(p->freed_by, port->name, p->plan->steps->pdata[n - 1]);
+	}
+}
+
+/* --- what comes ----------------------------------------------------------------------------------------------------- */
+
+static bool starts(const struct planner *p, const struct vm *vm)
+{
+	return p->fates[vm->index] == FATE_START || p->fates[vm->index] == FATE_RESTART;
+}
+
+static void prepare_images(struct planner *p)
+{
+	GHashTable *images = p->done_by[STEP_IMAGE];
+
+	for (unsigned i = 0; i < p->lab->vms->len; i++) {
+		const struct vm *vm = lab_vm(p->lab, i);
+		const char *name = vm->image->name;
+
+		if (starts(p, vm) && !contains(images, name))
+			put_step(images, name,
+				 add_step(p, STEP_IMAGE, name, g_strdup("VMs start from it")));
+	}
+}
+
+static void start_networks(struct planner *p)
+{
+	for (unsigned i = 0; i < p->lab->networks->len; i++) {
+		const char *name = lab_network(p->lab, i)->name;
+
+		if (!contains(p->nets_observed, name))
+			put_step(p->done_by[STEP_NET_START], name,
+				 add_step(p, STEP_NET_START, name, g_strdup("not running")));
+	}
+}
+
+static void add_ports(struct planner *p)
+{
+	for (unsigned i = 0; i < p->ports->len; i++) {
+		const struct wanted_port *w = &g_array_index(p->ports, struct wanted_port, i);
+		const char *key = port_key(p, w->network, w->name);
+		struct step *s;
+
+		if (contains(p->ports_observed, key))
+			continue;
+		s = add_step(p, STEP_PORT_ADD, w->name, g_strdup("not there"));
+		s->network = g_strdup(w->network);
+		depend(s, p->freed_by, w->name);
+		depend(s, p->done_by[STEP_NET_START], w->network);
+		put_step(p->done_by[STEP_PORT_ADD], key, s);
+	}
+}
+
+static void start_vm(struct planner *p, const struct vm *vm)
+{
+	GHashTable *vm_starts = p->done_by[STEP_VM_START];
+	struct step *s;
+
+	if (!starts(p, vm) || contains(vm_starts, vm->name))
+		return;
+	/* `after` has no cycle, and at most LAB_VMS_MAX levels. */
+	for (unsigned i = 0; i < vm->after->len; i++)
+		start_vm(p, vm->after->pdata[i]);
+	s = add_step(p, STEP_VM_START, vm->name,
+		     p->fates[vm->index] == FATE_RESTART ? change_of(p, vm) :
+							   g_strdup("not running"));
+	depend(s, p->done_by[STEP_VM_STOP], vm->name);
+	depend(s, p->done_by[STEP_IMAGE], vm->image->name);
+	for (unsigned i = 0; i < vm->nics->len; i++) {
+		const struct nic *nic = vm_nic(vm, i);
+
+		depend(s, p->done_by[STEP_PORT_ADD], port_key(p, nic->network->name, nic->port));
+	}
+	for (unsigned i = 0; i < vm->after->len; i++)
+		depend(s, vm_starts, ((struct vm *)vm->after->pdata[i])->name);
+	put_step(vm_starts, vm->name, s);
+}
+
+static void tell_held(struct planner *p)
+{
+	for (unsigned i = 0; i < p->lab->vms->len; i++) {
+		const struct vm *vm = lab_vm(p->lab, i);
+
+		if (p->fates[i] != FATE_HELD)
+			continue;
+		add_step(p, STEP_VM_RESTART, vm->name, change_of(p, vm))->held = true;
+		p->plan->n_todo--;
+	}
+}
+
+/* --- the whole ------------------------------------------------------------------------------------------------------ */
+
+static GHashTable *table_new(void)
+{
+	return g_hash_table_new(g_str_hash, g_str_equal);
+}
+
+static void planner_init(struct planner *p, const struct lab *lab, const struct observed *observed)
+{
+	*p = (struct planner){
+		.lab = lab,
+		.observed = observed,
+		.plan = g_new0(struct plan, 1),
+		.fates = g_new0(enum fate, lab ? lab->vms->len : 1),
+		.running = table_new(),
+		.nets_observed = table_new(),
+		.nets_wanted = table_new(),
+		.ports_observed = table_new(),
+		.ports_wanted = table_new(),
+		.ports = g_array_new(FALSE, FALSE, sizeof(struct wanted_port)),
+		.freed_by = table_new(),
+		.texts = g_string_chunk_new(4096),
+	};
+	p->plan->steps = g_ptr_array_new_with_free_func(step_free);
+	for (unsigned i = 0; i < STEP_KIND_COUNT; i++)
+		p->done_by[i] = table_new();
+}
+
+static void planner_done(struct planner *p)
+{
+	g_free(p->fates);
+	g_hash_table_unref(p->running);
+	g_hash_table_unref(p->nets_observed);
+	g_hash_table_unref(p->nets_wanted);
+	g_hash_table_unref(p->ports_observed);
+	g_hash_table_unref(p->ports_wanted);
+	g_array_unref(p->ports);
+	for (unsigned i = 0; i < STEP_KIND_COUNT; i++)
+		g_hash_table_unref(p->done_by[i]);
+	g_hash_table_unref(p->freed_by);
+	g_string_chunk_free(p->texts);
+}
+
+static void find_observed(struct planner *p)
+{
+	const struct observed *o = p->observed;
+
+	for (unsigned i = 0; i < o->networks->len; i++)
+		put(p->nets_observed, o->networks->pdata[i]);
+	for (unsigned i = 0; i < o->ports->len; i++) {
+		const struct observed_port *port = o->ports->pdata[i];
+
+		/* A port without its switch is none. */
+		if (contains(p->nets_observed, port->network))
+			put(p->ports_observed, port_key(p, port->network, port->name));
+	}
+	for (unsigned i = 0; i < o->vms->len; i++) {
+		struct observed_vm *vm = o->vms->pdata[i];
+
+		g_hash_table_insert(p->running, vm->name, vm);
+	}
+}
+
+static int compare_unsigned(const void *a, const void *b)
+{
+	unsigned x = *(const unsigned *)a, y = *(const unsigned *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Ascending, each once. */
+static void tidy_deps(GArray *deps)
+{
+	unsigned n = 0;
+
+	g_array_sort(deps, compare_unsigned);
+	for (unsigned i = 0; i < deps->len; i++)
+		if (i == 0 ||
+		    g_array_index(deps, unsigned, i) != g_array_index(deps, unsigned, n - 1))
+			g_array_index(deps, unsigned, n++) = g_array_index(deps, unsigned, i);
+	g_array_set_size(deps, n);
+}
+
+struct plan *plan_make(const struct lab *lab, const struct observed *observed,
+		       enum plan_flags flags)
+{
+	struct planner p;
+
+	planner_init(&p, lab, observed);
+	find_observed(&p);
+	find_wanted(&p, flags);
+	stop_vms(&p);
+	remove_ports(&p);
+	stop_networks(&p);
+	if (lab) {
+		prepare_images(&p);
+		start_networks(&p);
+		add_ports(&p);
+		for (unsigned i = 0; i < lab->vms->len; i++)
+			start_vm(&p, lab_vm(lab, i));
+		tell_held(&p);
+	}
+	for (unsigned i = 0; i < p.plan->steps->len; i++)
+		tidy_deps(plan_step(p.plan, i)->deps);
+	planner_done(&p);
+	return p.plan;
+}
+
+void plan_free(struct plan *plan)
+{
+	if (!plan)
+		return;
+	g_ptr_array_unref(plan->steps);
+	g_free(plan);
+}
+
+/* --- what comes of it ----------------------------------------------------------------------------------------------- */
+
+/* What a plan takes away and brings, by name. */
+static GHashTable *subjects(const struct plan *plan, enum step_kind kind)
+{
+	GHashTable *set = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+
+	for (unsigned i = 0; i < plan->steps->len; i++) {
+		const struct step *s = plan_step(plan, i);
+
+		if (s->kind == kind && !s->held)
+			g_hash_table_add(set, s->network ? g_strconcat(s->network, "/", s->subject,
+								       NULL) :
+							   g_strdup(s->subject));
+	}
+	return set;
+}
+
+/* What stays of what runs. */
+static struct observed *survivors(const struct plan *plan, const struct observed *observed)
+{
+	g_autoptr(GHashTable) vms = subjects(plan, STEP_VM_STOP),
+			      ports = subjects(plan, STEP_PORT_REMOVE);
+	g_autoptr(GHashTable) nets = subjects(plan, STEP_NET_STOP);
+	struct observed *left = observed_new();
+
+	for (unsigned i = 0; i < observed->networks->len; i++)
+		if (!contains(nets, observed->networks->pdata[i]))
+			observed_add_network(left, observed->networks->pdata[i]);
+	for (unsigned i = 0; i < observed->ports->len; i++) {
+		const struct observed_port *p = observed->ports->pdata[i];
+		g_autofree char *key = g_strconcat(p->network, "/", p->name, NULL);
+
+		if (!contains(nets, p->network) && !contains(ports, key))
+			observed_add_port(left, p->network, p->name);
+	}
+	for (unsigned i = 0; i < observed->vms->len; i++) {
+		const struct observed_vm *vm = observed->vms->pdata[i];
+
+		if (!contains(vms, vm->name))
+			observed_add_vm(left, vm->name, vm->settings);
+	}
+	return left;
+}
+
+struct observed *plan_result(const struct plan *plan, const struct lab *lab,
+			     const struct observed *observed)
+{
+	struct observed *result = survivors(plan, observed);
+
+	for (unsigned i = 0; i < plan->steps->len; i++) {
+		const struct step *s = plan_step(plan, i);
+
+		if (s->kind == STEP_NET_START) {
+			observed_add_network(result, s->subject);
+		} else if (s->kind == STEP_PORT_ADD) {
+			observed_add_port(result, s->network, s->subject);
+		} else if (s->kind == STEP_VM_START) {
+			g_autofree char *settings =
+				plan_vm_settings(lab, lab_find_vm(lab, s->subject));
+
+			observed_add_vm(result, s->subject, settings);
+		}
+	}
+	return result;
+}
+
+/* --- showing it ----------------------------------------------------------------------------------------------------- */
+
+static void format_step(const struct step *s, GString *out)
+{
+	g_string_append_printf(out, "%4u  %s %s", s->index + 1, step_kind_text(s->kind),
+			       s->subject);
+	if (s->network)
+		g_string_append_printf(out, s->kind == STEP_PORT_ADD ? " to %s" : " from %s",
+				       s->network);
+	g_string_append_printf(out, "  (%s", s->reason);
+	for (unsigned i = 0; i < s->deps->len; i++)
+		g_string_append_printf(out, "%s%u", i == 0 ? "; after " : ", ",
+				       g_array_index(s->deps, unsigned, i) + 1);
+	g_string_append(out, s->held ? "; not done: it runs)\n" : ")\n");
+}
+
+char *plan_format(const struct plan *plan)
+{
+	GString *out = g_string_new(NULL);
+
+	for (unsigned i = 0; i < plan->steps->len; i++)
+		format_step(plan_step(plan, i), out);
+	if (plan->n_todo == 0)
+		g_string_append(out, "nothing to do\n");
+	return g_string_free(out, FALSE);
+}
+
+static struct json_object *step_to_json(const struct step *s)
+{
+	struct json_object *json = json_object_new_object(), *deps = json_object_new_array();
+
+	json_object_object_add(json, "kind", json_object_new_string(step_kind_word(s->kind)));
+	json_object_object_add(json, "subject", json_object_new_string(s->subject));
+	if (s->network)
+		json_object_object_add(json, "network", json_object_new_string(s->network));
+	json_object_object_add(json, "reason", json_object_new_string(s->reason));
+	json_object_object_add(json, "held", json_object_new_boolean(s->held));
+	for (unsigned i = 0; i < s->deps->len; i++)
+		json_object_array_add(deps,
+				      json_object_new_int64(g_array_index(s->deps, unsigned, i)));
+	json_object_object_add(json, "deps", deps);
+	return json;
+}
+
+struct json_object *plan_to_json(const struct plan *plan)
+{
+	struct json_object *json = json_object_new_object(), *steps = json_object_new_array();
+
+	for (unsigned i = 0; i < plan->steps->len; i++)
+		json_object_array_add(steps, step_to_json(plan_step(plan, i)));
+	json_object_object_add(json, "steps", steps);
+	json_object_object_add(json, "todo", json_object_new_int64(plan->n_todo));
+	return json;
+}

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT */
+#include "render/qemu.h"
+
+#include <string.h>
+
+#include "err.h"
+#include "host/caps.h"
+#include "image/guest_conf.h"
+#include "image/image.h"
+#include "model/lab.h"
+
+/* How long QEMU waits before it tries the switch again. */
+#define RECONNECT_MS 200
+#define RECONNECT_S  1 /* where it counts in seconds only */
+
+/* What the architectures do differently. */
+static const struct machine {
+	const char *type;
+	const char *tcg_cpu;
+	bool two_uarts; /* `-serial` twice gives two; else the second is a PCI card */
+} machines[LAB_ARCH_COUNT] = {
+	[LAB_ARCH_X86_64] = { .type = "q35", .tcg_cpu = "max", .two_uarts = true },
+	[LAB_ARCH_AARCH64] = { .type = "virt", .tcg_cpu = "max,pauth-impdef=on" },
+};
+
+#if defined(__x86_64__)
+#define HOST_ARCH LAB_ARCH_X86_64
+#elif defined(__aarch64__)
+#define HOST_ARCH LAB_ARCH_AARCH64
+#else
+#define HOST_ARCH LAB_ARCH_COUNT
+#endif
+
+/* --- words ---------------------------------------------------------------------------------------------------------- */
+
+/* A word, or two: "-option", "value". */
+static void add(GPtrArray *argv, const char *option, const char *value)
+{
+	g_ptr_array_add(argv, g_strdup(option));
+	if (value)
+		g_ptr_array_add(argv, g_strdup(value));
+}
+
+static void G_GNUC_PRINTF(3, 4) addf(GPtrArray *argv, const char *option, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	g_ptr_array_add(argv, g_strdup(option));
+	g_ptr_array_add(argv, g_strdup_vprintf(format, ap));
+	va_end(ap);
+}
+
+/* A value inside key=value,key=value: QEMU reads a doubled comma as one. */
+static char *escape_commas(const char *value)
+{
+	g_auto(GStrv) parts = g_strsplit(value, ",", -1);
+
+	return g_strjoinv(",,", parts);
+}
+
+/* --- the parts of a command line ------------------------------------------------------------------------------------ */
+
+bool render_qemu_uses_kvm(const struct vm *vm, const struct qemu_caps *caps)
+{
+	if (vm->accel != LAB_ACCEL_AUTO)
+		return vm->accel == LAB_ACCEL_KVM;
+	return caps->kvm_usable && vm->arch == HOST_ARCH;
+}
+
+static void add_machine(GPtrArray *argv, const struct lab *lab, const struct vm *vm, bool kvm)
+{
+	const struct machine *m = &machines[vm->arch];
+
+	addf(argv, "-name", "guest=%s/%s", lab->name, vm->name);
+	add(argv, "-nodefaults", NULL);
+	add(argv, "-no-user-config", NULL);
+	add(argv, "-display", "none");
+	add(argv, "-msg", "timestamp=on");
+	addf(argv, "-machine", "%s,accel=%s,memory-backend=mem0", m->type, kvm ? "kvm" : "tcg");
+	add(argv, "-cpu", kvm ? "host" : m->tcg_cpu);
+	addf(argv, "-smp", "%u", vm->vcpus);
+	addf(argv, "-m", "%" G_GUINT64_FORMAT "M", vm->memory >> 20);
+	addf(argv, "-object", "memory-backend-memfd,id=mem0,size=%" G_GUINT64_FORMAT "M,share=on",
+	     vm->memory >> 20);
+}
+
+static void add_boot(GPtrArray *argv, const struct vm *vm, const struct image *image,
+		     const struct vm_paths *p)
+{
+	g_autofree char *conf = escape_commas(p->guest_conf);
+	const char *own = vm->append ? vm->append : "";
+
+	add(argv, "-kernel", image->kernel);
+	if (image->initrd[0] != '\0')
+		add(argv, "-initrd", image->initrd);
+	if (image->append[0] != '\0' || own[0] != '\0')
+		addf(argv, "-append", "%s%s%s", image->append,
+		     image->append[0] != '\0' && own[0] != '\0' ? " " : "", own);
+	addf(argv, "-fw_cfg", "name=%s,file=%s", GUEST_CONF_FW_CFG, conf);
+}
+
+static void add_serial(GPtrArray *argv, const struct vm *vm, const struct vm_paths *p)
+{
+	g_autofree char *con = escape_commas(p->con), *log = escape_commas(p->console_log);
+	g_autofree char *ready = escape_commas(p->ready), *qmp = escape_commas(p->qmp);
+
+	addf(argv, "-chardev", "socket,id=con0,path=%s,server=on,wait=off,logfile=%s,logappend=on",
+	     con, log);
+	add(argv, "-serial", "chardev:con0");
+	addf(argv, "-chardev", "file,id=ready0,path=%s,append=on", ready);
+	if (machines[vm->arch].two_uarts)
+		add(argv, "-serial", "chardev:ready0");
+	else
+		add(argv, "-device", "pci-serial,chardev=ready0");
+	addf(argv, "-chardev", "socket,id=qmp0,path=%s,server=on,wait=off", qmp);
+	add(argv, "-mon", "chardev=qmp0,mode=control");
+}
+
+static void add_nic(GPtrArray *argv, const struct nic *nic, const struct qemu_caps *caps,
+		    const struct vm_paths *p)
+{
+	g_autofree char *port = escape_commas(vm_paths_port(p, nic->index));
+	g_autofree char *reconnect = caps->has_reconnect_ms ?
+					     g_strdup_printf("reconnect-ms=%d", RECONNECT_MS) :
+					     g_strdup_printf("reconnect=%d", RECONNECT_S);
+	g_autoptr(GString) device = g_string_new(NULL);
+	char mac[NAMES_MAC_LEN + 1];
+	unsigned i = nic->index;
+
+	names_mac_format(nic->mac, mac);
+	addf(argv, "-chardev", "socket,id=vu%u,path=%s,%s", i, port, reconnect);
+	addf(argv, "-netdev", "vhost-user,id=net%u,chardev=vu%u,queues=%u", i, i, nic->queues);
+	/* romfile= spares the firmware a network boot ROM for each NIC. */
+	g_string_append_printf(device, "virtio-net-pci,id=nic%u,netdev=net%u,mac=%s,romfile=", i, i,
+			       mac);
+	if (nic->queues >
+	    1) /* a vector for each ring, one for changes, one for the control queue */
+		g_string_append_printf(device, ",mq=on,vectors=%u", 2 * nic->queues + 2);
+	add(argv, "-device", device->str);
+}
+
+gboolean render_qemu(const struct lab *lab, const struct vm *vm, const struct qemu_caps *caps,
+		     const struct image *image, const struct lab_paths *paths, GStrv *ret_argv,
+		     GError **error)
+{
+	const struct vm_paths *p = lab_paths_vm(paths, vm->index);
+	bool kvm = render_qemu_uses_kvm(vm, caps);
+	GPtrArray *argv;
+
+	if (kvm && (!caps->kvm_usable || vm->arch != HOST_ARCH)) {
+		g_set_error(
+			error, ORCH_ERROR, ORCH_ERROR_HOST_UNFIT,
+			"VM %s wants KVM (\"accel\": \"kvm\"), which cannot be used here: see `orchestrator doctor`",
+			vm->name);
+		return FALSE;
+	}
+	argv = g_ptr_array_new();
+	add(argv, caps->binary, NULL);
+	add_machine(argv, lab, vm, kvm);
+	add_boot(argv, vm, image, p);
+	add_serial(argv, vm, p);
+	for (unsigned i = 0; i < vm->nics->len; i++)
+		add_nic(argv, vm_nic(vm, i), caps, p);
+	add(argv, "-device", "virtio-rng-pci");
+	g_ptr_array_add(argv, NULL);
+	*ret_argv = (GStrv)g_ptr_array_free(argv, FALSE);
+	return TRUE;
+}
+
+/* --- the script ----------------------------------------------------------------------------------------------------- */
+
+char *render_sh_quote(const char *word)
+{
+	static const char harmless[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-";
+	g_auto(GStrv) parts = NULL;
+	g_autofree char *inner = NULL;
+
+	if (word[0] != '\0' && strspn(word, harmless) == strlen(word))
+		return g_strdup(word);
+	parts = g_strsplit(word, "'", -1);
+	inner = g_strjoinv("'\\''", parts);
+	return g_strconcat("'", inner, "'", NULL);
+}
+
+static void append_quoted(GString *out, const char *before, const char *word)
+{
+	g_autofree char *quoted = render_sh_quote(word);
+
+	g_string_append(out, before);
+	g_string_append(out, quoted);
+}
+
+/* What has to be there before QEMU: directories and the guest's configuration. */
+static void append_preparation(GString *out, const struct lab *lab, const struct vm *vm,
+			       const struct lab_paths *paths)
+{
+	const struct vm_paths *p = lab_paths_vm(paths, vm->index);
+	g_autofree char *conf = guest_conf(lab, vm);
+
+	g_string_append(out, "set -e\numask 077\n");
+	append_quoted(out, "mkdir -p ", paths->run_dir);
+	append_quoted(out, " ", p->dir);
+	append_quoted(out, "\ncat >", p->guest_conf);
+	g_string_append_printf(out, " <<'END'\n%sEND\n", conf);
+}
+
+char *render_qemu_script(const struct lab *lab, const struct vm *vm, const struct lab_paths *paths,
+			 GStrv argv)
+{
+	const struct vm_paths *p = lab_paths_vm(paths, vm->index);
+	GString *out = g_string_new("#!/bin/sh\n");
+
+	g_string_append_printf(out, "# VM %s of lab %s, as `orchestrator up` starts it.\n",
+			       vm->name, lab->name);
+	for (unsigned i = 0; i < vm->nics->len; i++)
+		g_string_append_printf(out, "# The switch of network %s has to listen on %s\n",
+				       vm_nic(vm, i)->network->name, vm_paths_port(p, i));
+	append_preparation(out, lab, vm, paths);
+	append_quoted(out, "exec ", argv[0]);
+	for (char **word = argv + 1; *word; word++)
+		append_quoted(out, **word == '-' ? " \\\n\t" : " ", *word);
+	g_string_append_c(out, '\n');
+	return g_string_free(out, FALSE);
+}

@@ -6,7 +6,7 @@
  *   ← {"jsonrpc":"2.0","method":"port","params":{"name":"n1","state":"connected"}}      after "subscribe"
  *
  * How the specification's choices are taken:
- *   - params are an object, or left out; by position (an array) they are refused, because names are the interface.
+ *   - params are an object, or left out (null is the same); by position (an array) they are refused, because names are the interface.
  *   - id is a string, a finite number or null.  A request without id is a notification: it is carried out, never answered.
  *   - batches (an array of requests) are refused with one error: lines can be sent without waiting for answers, which is
  *     all that a batch would give.
@@ -82,7 +82,7 @@ void control_free(struct control *control);
  * the peer is neither our uid nor root; -EUSERS: CONTROL_CLIENTS_MAX. */
 int control_attach(struct control *control, int fd);
 
-/* Send a notification to all who subscribed.  params is owned from the call on.  Cheap when nobody did.  May be called from
+/* Send a notification to all who subscribed.  params is owned from the call on.  Cheap when nobody did; control may be NULL.  May be called from
  * anywhere, also from inside a method (subscribers see it before that method's answer). */
 void control_notify(struct control *control, const char *event, struct json_object *params);
 bool control_has_subscribers(const struct control *control);

@@ -1,0 +1,727 @@
+/* SPDX-License-Identifier: MIT */
+#include "control.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base.h"
+#include "listen.h"
+#include "log.h"
+#include "loop.h"
+
+#define TAG "control"
+
+/* Taken from a connection in one callback: with requests of a few bytes each, some milliseconds of
+ * work at the worst. */
+#define READ_CHUNK 4096
+
+/* A connection.  `in` holds the beginning of a line whose end has not come yet. */
+struct client {
+	struct control *control;
+	struct client *next;
+	struct loop_source src;
+	struct loop_work bury;
+	uint32_t watched; /* events src waits for */
+	int fd;
+	bool closed;  /* waits to be freed */
+	bool closing; /* reads no more; goes when `out` has been read */
+	bool subscribed;
+	size_t in_len;
+	char *out; /* [out_start, out_end) is still to be sent */
+	size_t out_start, out_end, out_size;
+	char in[CONTROL_LINE_MAX];
+};
+
+struct control {
+	struct loop *loop;
+	struct loop_source listener;
+	int listen_fd;
+	const struct control_method *methods;
+	unsigned n_methods;
+	void *context;
+	struct json_tokener *tokener;
+	struct client *clients;
+	unsigned n_clients, n_subscribers;
+	struct log_limit limit;
+};
+
+struct control_call {
+	struct control *control;
+	struct client *client; /* NULL: control_line() */
+	int code;              /* 0: no error so far */
+	char message[256];
+};
+
+/* ---- one request, without I/O ---- */
+
+int control_error(struct control_call *call, enum control_code code, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(call->message, sizeof(call->message), fmt, ap);
+	va_end(ap);
+	call->code = code;
+	return -EREMOTEIO; /* any -errno: the code above is what counts */
+}
+
+void *control_context(const struct control_call *call)
+{
+	return call->control->context;
+}
+
+/* The answer to one request; `id` (borrowed) may be NULL, which is JSON's null too. */
+static struct json_object *answer(struct json_object *id, const char *key,
+				  struct json_object *value)
+{
+	struct json_object *o = json_object_new_object();
+
+	if (!o) {
+		json_object_put(value);
+		return NULL;
+	}
+	json_object_object_add(o, "jsonrpc", json_object_new_string("2.0"));
+	json_object_object_add(o, "id", json_object_get(id));
+	json_object_object_add(o, key, value);
+	return o;
+}
+
+/* `text` made safe to be put into JSON: a message may quote what the peer sent, cut anywhere. */
+static struct json_object *safe_string(char *text)
+{
+	for (char *p = text; *p; p++)
+		if ((unsigned char)*p < 0x20 || (unsigned char)*p >= 0x7f)
+			*p = '?';
+	return json_object_new_string(text);
+}
+
+static struct json_object *answer_error(struct json_object *id, struct control_call *call)
+{
+	struct json_object *error = json_object_new_object();
+
+	json_object_object_add(error, "code", json_object_new_int(call->code));
+	json_object_object_add(error, "message", safe_string(call->message));
+	return answer(id, "error", error);
+}
+
+/* The first word of a method's list is *ret_len bytes long at `list`; the place of the next. */
+static const char *member_next(const char *list, size_t *ret_len, bool *ret_optional)
+{
+	size_t len = strcspn(list, ",");
+
+	*ret_optional = len > 0 && list[len - 1] == '?';
+	*ret_len = len - *ret_optional;
+	return list[len] == ',' ? list + len + 1 : list + len;
+}
+
+static bool member_listed(const char *list, const char *name)
+{
+	while (*list) {
+		const char *word = list;
+		bool optional;
+		size_t len;
+
+		list = member_next(list, &len, &optional);
+		if (strlen(name) == len && memcmp(word, name, len) == 0)
+			return true;
+	}
+	return false;
+}
+
+static int check_members(struct control_call *call, const char *list, struct json_object *params)
+{
+	json_object_object_foreach(params, key, value)
+	{
+		(void)value;
+		if (!member_listed(list, key))
+			return control_error(call, CONTROL_ERROR_INVALID_PARAMS,
+					     "unknown member \"%.64s\"", key);
+	}
+	while (*list) {
+		const char *word = list;
+		char name[64];
+		bool optional;
+		size_t len;
+
+		list = member_next(list, &len, &optional);
+		(void)snprintf(name, sizeof(name), "%.*s", (int)len, word);
+		if (!optional && !json_object_object_get_ex(params, name, NULL))
+			return control_error(call, CONTROL_ERROR_INVALID_PARAMS,
+					     "missing member \"%s\"", name);
+	}
+	return 0;
+}
+
+static int subscribe(struct control_call *call, struct json_object *params,
+		     struct json_object **ret_result)
+{
+	if (!call->client)
+		return control_error(call, CONTROL_ERROR_FAILED, "no connection to notify");
+	call->control->n_subscribers += !call->client->subscribed;
+	call->client->subscribed = true;
+	return 0;
+}
+
+static const struct control_method subscribe_method = { "subscribe", subscribe, "" };
+
+static const struct control_method *find_method(const struct control *control, const char *name)
+{
+	if (strcmp(name, subscribe_method.name) == 0)
+		return &subscribe_method;
+	for (unsigned i = 0; i < control->n_methods; i++)
+		if (strcmp(name, control->methods[i].name) == 0)
+			return &control->methods[i];
+	return NULL;
+}
+
+/* The members of a request, borrowed from it. */
+struct request {
+	struct json_object *id, *method, *params;
+	bool has_id;
+};
+
+static bool id_valid(struct json_object *id)
+{
+	switch (json_object_get_type(id)) {
+	case json_type_null:
+	case json_type_int:
+	case json_type_string:
+		return true;
+	case json_type_double:
+		return isfinite(json_object_get_double(id)); /* json-c reads NaN */
+	case json_type_boolean:
+	case json_type_object:
+	case json_type_array:
+		break;
+	}
+	return false;
+}
+
+/* Take a request apart.  The id is found first, so that every later complaint can bear it. */
+static int request_parse(struct control_call *call, struct json_object *o, struct request *ret)
+{
+	struct json_object *version = NULL;
+
+	if (json_object_is_type(o, json_type_array))
+		return control_error(call, CONTROL_ERROR_INVALID_REQUEST,
+				     "no batches: send one request a line");
+	if (!json_object_is_type(o, json_type_object))
+		return control_error(call, CONTROL_ERROR_INVALID_REQUEST, "a request is an object");
+	if (json_object_object_get_ex(o, "id", &ret->id)) {
+		if (!id_valid(ret->id)) {
+			ret->id = NULL;
+			return control_error(call, CONTROL_ERROR_INVALID_REQUEST,
+					     "id must be a string, a number or null");
+		}
+		ret->has_id = true;
+	}
+	json_object_object_foreach(o, key, value)
+	{
+		if (strcmp(key, "jsonrpc") == 0)
+			version = value;
+		else if (strcmp(key, "method") == 0)
+			ret->method = value;
+		else if (strcmp(key, "params") == 0)
+			ret->params = value;
+		else if (strcmp(key, "id") != 0)
+			return control_error(call, CONTROL_ERROR_INVALID_REQUEST,
+					     "unknown member \"%.64s\"", key);
+	}
+	if (!json_object_is_type(version, json_type_string) ||
+	    strcmp(json_object_get_string(version), "2.0") != 0)
+		return control_error(call, CONTROL_ERROR_INVALID_REQUEST,
+				     "\"jsonrpc\" must be \"2.0\"");
+	if (!json_object_is_type(ret->method, json_type_string))
+		return control_error(call, CONTROL_ERROR_INVALID_REQUEST,
+				     "\"method\" must be a string");
+	return 0;
+}
+
+/* Carry a request out.  0 and a new reference in *ret_result, or negative and the error in call. */
+static int request_run(struct control_call *call, const struct request *req,
+		       struct json_object **ret_result)
+{
+	const char *name = json_object_get_string(req->method);
+	const struct control_method *m = find_method(call->control, name);
+	struct json_object *params = json_object_get(req->params);
+	int r;
+
+	if (!m)
+		return control_error(call, CONTROL_ERROR_NO_METHOD, "no method \"%.64s\"", name);
+	if (!params)
+		params = json_object_new_object();
+	if (!json_object_is_type(params, json_type_object))
+		r = control_error(call, CONTROL_ERROR_INVALID_PARAMS, "params must be an object");
+	else
+		r = check_members(call, m->members, params);
+	if (r == 0)
+		r = m->fn(call, params, ret_result);
+	if (r < 0 && !call->code)
+		(void)control_error(call, CONTROL_ERROR_FAILED, "%s", strerror(-r));
+	json_object_put(params);
+	return r;
+}
+
+/* The whole line as one JSON value; NULL and the error in call. */
+static struct json_object *parse(struct control_call *call, const char *line, size_t len)
+{
+	struct json_tokener *tok = call->control->tokener;
+	enum json_tokener_error error;
+	struct json_object *o;
+
+	json_tokener_reset(tok);
+	/* The terminator is what tells the tokener that a number or a literal is over. */
+	o = json_tokener_parse_ex(tok, line, (int)len);
+	error = json_tokener_get_error(tok);
+	if (error == json_tokener_continue) {
+		o = json_tokener_parse_ex(tok, "", 1);
+		error = json_tokener_get_error(tok);
+		if (error == json_tokener_continue)
+			error = json_tokener_error_parse_eof;
+	} else if (error == json_tokener_success && json_tokener_get_parse_end(tok) != len) {
+		error = json_tokener_error_parse_unexpected;
+	}
+	if (error == json_tokener_success)
+		return o;
+	json_object_put(o);
+	(void)control_error(call, CONTROL_ERROR_PARSE, "%s", json_tokener_error_desc(error));
+	return NULL;
+}
+
+static struct json_object *run_line(struct control_call *call, const char *line, size_t len)
+{
+	struct json_object *result = NULL, *reply = NULL, *o;
+	struct request req = { 0 };
+
+	while (len > 0 && (line[len - 1] == '\r' || line[len - 1] == ' ' || line[len - 1] == '\t'))
+		len--;
+	if (len == 0)
+		return NULL;
+	o = parse(call, line, len);
+	if (call->code || request_parse(call, o, &req) < 0)
+		reply = answer_error(req.id, call); /* answered even without id: 5.1 */
+	else if (request_run(call, &req, &result) < 0)
+		reply = req.has_id ? answer_error(req.id, call) : NULL;
+	else if (req.has_id)
+		reply = answer(req.id, "result",
+			       result ? json_object_get(result) : json_object_new_object());
+	json_object_put(result);
+	json_object_put(o);
+	return reply;
+}
+
+struct json_object *control_line(struct control *control, const char *line, size_t len)
+{
+	struct control_call call = { .control = control };
+
+	return run_line(&call, line, len);
+}
+
+/* ---- members of params ---- */
+
+int control_string(struct control_call *call, struct json_object *params, const char *name,
+		   const char **ret)
+{
+	struct json_object *o;
+	const char *s;
+
+	if (!json_object_object_get_ex(params, name, &o))
+		return 0;
+	if (!json_object_is_type(o, json_type_string))
+		return control_error(call, CONTROL_ERROR_INVALID_PARAMS, "%s: must be a string",
+				     name);
+	s = json_object_get_string(o);
+	if (s[0] == '\0' || strlen(s) != (size_t)json_object_get_string_len(o))
+		return control_error(call, CONTROL_ERROR_INVALID_PARAMS,
+				     "%s: must be neither empty nor hold a NUL", name);
+	*ret = s;
+	return 0;
+}
+
+int control_uint(struct control_call *call, struct json_object *params, const char *name,
+		 uint64_t max_value, uint64_t *ret)
+{
+	struct json_object *o;
+	bool negative;
+	uint64_t n;
+
+	if (!json_object_object_get_ex(params, name, &o))
+		return 0;
+	negative = json_object_get_int64(o) < 0;
+	n = json_object_get_uint64(o);
+	if (!json_object_is_type(o, json_type_int) || negative || n > max_value)
+		return control_error(call, CONTROL_ERROR_INVALID_PARAMS,
+				     "%s: must be a whole number from 0 to %llu", name,
+				     (unsigned long long)max_value);
+	*ret = n;
+	return 0;
+}
+
+int control_bool(struct control_call *call, struct json_object *params, const char *name, bool *ret)
+{
+	struct json_object *o;
+
+	if (!json_object_object_get_ex(params, name, &o))
+		return 0;
+	if (!json_object_is_type(o, json_type_boolean))
+		return control_error(call, CONTROL_ERROR_INVALID_PARAMS,
+				     "%s: must be true or false", name);
+	*ret = json_object_get_boolean(o);
+	return 0;
+}
+
+/* ---- connections ---- */
+
+static void client_bury(struct loop_work *work)
+{
+	struct client *c = container_of(work, struct client, bury);
+
+	free(c->out);
+	free(c);
+}
+
+/* End a connection now.  Its memory stays until the pass is over: its caller may be a method of its own. */
+static void client_close(struct client *c)
+{
+	struct control *control = c->control;
+	struct client **p = &control->clients;
+
+	if (c->closed)
+		return;
+	c->closed = true;
+	while (*p != c)
+		p = &(*p)->next;
+	*p = c->next;
+	control->n_clients--;
+	control->n_subscribers -= c->subscribed;
+	loop_del(&c->src);
+	close(c->fd);
+	loop_defer(control->loop, &c->bury, client_bury);
+}
+
+static void client_watch(struct client *c)
+{
+	uint32_t events = (c->closing ? 0 : EPOLLIN) | (c->out_end > c->out_start ? EPOLLOUT : 0);
+
+	if (events == c->watched)
+		return;
+	c->watched = events;
+	if (loop_mod(&c->src, events) < 0)
+		client_close(c);
+}
+
+/* Send what the socket takes. */
+static void client_flush(struct client *c)
+{
+	while (c->out_start < c->out_end) {
+		ssize_t n = send(c->fd, c->out + c->out_start, c->out_end - c->out_start,
+				 MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return;
+		if (n < 0) {
+			client_close(c);
+			return;
+		}
+		c->out_start += (size_t)n;
+	}
+	c->out_start = c->out_end = 0;
+	if (c->closing)
+		client_close(c);
+}
+
+/* Room for len more bytes behind those not yet read. */
+static int client_reserve(struct client *c, size_t len)
+{
+	size_t used = c->out_end - c->out_start, size = max(c->out_size, (size_t)READ_CHUNK);
+	char *out;
+
+	if (len > CONTROL_OUT_MAX - min(used, (size_t)CONTROL_OUT_MAX))
+		return -ENOBUFS;
+	if (used)
+		memmove(c->out, c->out + c->out_start, used);
+	c->out_start = 0;
+	c->out_end = used;
+	while (size < used + len)
+		size *= 2;
+	out = size == c->out_size ? c->out : realloc(c->out, size);
+	if (!out)
+		return -ENOMEM;
+	c->out = out;
+	c->out_size = size;
+	return 0;
+}
+
+static void client_send(struct client *c, const char *text, size_t len)
+{
+	if (c->closed)
+		return;
+	if (len + 1 > c->out_size - c->out_end && client_reserve(c, len + 1) < 0) {
+		log_limited(&c->control->limit, LOG_LEVEL_WARNING, TAG,
+			    "dropped a connection that does not read (%zu bytes waiting)",
+			    c->out_end - c->out_start);
+		client_close(c);
+		return;
+	}
+	memcpy(c->out + c->out_end, text, len);
+	c->out[c->out_end + len] = '\n';
+	c->out_end += len + 1;
+	client_flush(c);
+}
+
+static const char *serialize(struct json_object *o, size_t *ret_len)
+{
+	return json_object_to_json_string_length(
+		o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, ret_len);
+}
+
+/* Send o and drop it; NULL is nothing to send. */
+static void client_send_json(struct client *c, struct json_object *o)
+{
+	const char *text;
+	size_t len;
+
+	if (!o)
+		return;
+	text = serialize(o, &len);
+	if (text)
+		client_send(c, text, len);
+	else
+		client_close(c);
+	json_object_put(o);
+}
+
+static void client_refuse_line(struct client *c)
+{
+	struct control_call call = { .control = c->control };
+
+	(void)control_error(&call, CONTROL_ERROR_INVALID_REQUEST, "a line is longer than %d bytes",
+			    CONTROL_LINE_MAX);
+	c->closing = true; /* where the next line begins is anybody's guess */
+	client_send_json(c, answer_error(NULL, &call));
+}
+
+/* Carry out the lines in c->in; the first `scanned` bytes are known to hold no newline. */
+static void client_lines(struct client *c, size_t scanned)
+{
+	size_t start = 0;
+	char *end;
+
+	while (!c->closed &&
+	       (end = memchr(c->in + max(start, scanned), '\n', c->in_len - max(start, scanned)))) {
+		struct control_call call = { .control = c->control, .client = c };
+		size_t len = (size_t)(end - (c->in + start));
+
+		client_send_json(c, run_line(&call, c->in + start, len));
+		start += len + 1;
+		scanned = start;
+	}
+	c->in_len -= start;
+	memmove(c->in, c->in + start, c->in_len);
+}
+
+static void client_read(struct client *c)
+{
+	size_t scanned = c->in_len;
+	ssize_t n =
+		read(c->fd, c->in + c->in_len, min((size_t)READ_CHUNK, sizeof(c->in) - c->in_len));
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n < 0) {
+		client_close(c);
+	} else if (n == 0) {
+		c->closing = true; /* it may still read the answers to what it sent */
+		client_flush(c);
+	} else {
+		c->in_len += (size_t)n;
+		client_lines(c, scanned);
+		if (c->in_len == sizeof(c->in) && !c->closed)
+			client_refuse_line(c);
+	}
+}
+
+static void client_event(struct loop_source *src, uint32_t events)
+{
+	struct client *c = container_of(src, struct client, src);
+
+	if (events & EPOLLOUT)
+		client_flush(c);
+	if (!c->closed && !c->closing && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
+		client_read(c);
+	else if (!c->closed && (events & (EPOLLHUP | EPOLLERR)))
+		client_close(c); /* nobody is left to read */
+	if (!c->closed)
+		client_watch(c);
+}
+
+/* 0, or -EPERM. */
+static int check_peer(int fd)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+		return -errno;
+	return peer.uid == geteuid() || peer.uid == 0 ? 0 : -EPERM;
+}
+
+static int client_new(struct control *control, int fd)
+{
+	struct client *c = malloc(sizeof(*c));
+	int r;
+
+	if (!c)
+		return -ENOMEM;
+	/* Not calloc(): most of the 64 KiB of `in` are never touched. */
+	memset(c, 0, offsetof(struct client, in));
+	c->control = control;
+	c->fd = fd;
+	c->watched = EPOLLIN;
+	r = loop_add(control->loop, &c->src, fd, c->watched, client_event);
+	if (r < 0) {
+		free(c);
+		return r;
+	}
+	c->next = control->clients;
+	control->clients = c;
+	control->n_clients++;
+	return 0;
+}
+
+/* Tell a connection beyond the limit why it ends; it fits into any socket buffer. */
+static void refuse_client(int fd)
+{
+	struct control_call call = { 0 };
+	struct json_object *o;
+	const char *text;
+	size_t len;
+
+	(void)control_error(&call, CONTROL_ERROR_LIMIT, "already serving %d connections",
+			    CONTROL_CLIENTS_MAX);
+	o = answer_error(NULL, &call);
+	text = serialize(o, &len);
+	if (text) {
+		(void)!send(fd, text, len, MSG_NOSIGNAL | MSG_DONTWAIT | MSG_MORE);
+		(void)!send(fd, "\n", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+	}
+	json_object_put(o);
+}
+
+int control_attach(struct control *control, int fd)
+{
+	int r = check_peer(fd);
+
+	if (r == 0 && control->n_clients >= CONTROL_CLIENTS_MAX) {
+		refuse_client(fd);
+		r = -EUSERS;
+	}
+	if (r == 0)
+		r = client_new(control, fd);
+	if (r < 0)
+		close(fd);
+	return r;
+}
+
+static void listener_event(struct loop_source *src, uint32_t events)
+{
+	struct control *control = container_of(src, struct control, listener);
+	int fd, r = listen_accept(control->listen_fd, &fd);
+
+	if (r == 0)
+		r = control_attach(control, fd);
+	if (r < 0 && r != -EAGAIN)
+		log_limited(&control->limit, LOG_LEVEL_WARNING, TAG, "refused a connection: %s",
+			    strerror(-r));
+}
+
+/* ---- the server ---- */
+
+int control_new(struct loop *loop, int listen_fd, const struct control_method *methods,
+		unsigned n_methods, void *context, struct control **ret_control)
+{
+	struct control *control = calloc(1, sizeof(*control));
+	int r = 0;
+
+	if (!control) {
+		if (listen_fd >= 0)
+			close(listen_fd);
+		return -ENOMEM;
+	}
+	*control = (struct control){
+		.loop = loop,
+		.listen_fd = listen_fd,
+		.methods = methods,
+		.n_methods = n_methods,
+		.context = context,
+		.tokener = json_tokener_new_ex(CONTROL_DEPTH_MAX),
+	};
+	if (control->tokener)
+		json_tokener_set_flags(control->tokener,
+				       JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+	else
+		r = -ENOMEM;
+	if (r == 0 && listen_fd >= 0)
+		r = loop_add(loop, &control->listener, listen_fd, EPOLLIN, listener_event);
+	if (r < 0) {
+		control_free(control);
+		return r;
+	}
+	*ret_control = control;
+	return 0;
+}
+
+void control_free(struct control *control)
+{
+	if (!control)
+		return;
+	while (control->clients)
+		client_close(control->clients);
+	loop_del(&control->listener);
+	if (control->listen_fd >= 0)
+		close(control->listen_fd);
+	if (control->tokener)
+		json_tokener_free(control->tokener);
+	free(control);
+}
+
+bool control_has_subscribers(const struct control *control)
+{
+	return control && control->n_subscribers > 0;
+}
+
+void control_notify(struct control *control, const char *event, struct json_object *params)
+{
+	struct json_object *o;
+	struct client *next;
+	const char *text;
+	size_t len;
+
+	if (!control_has_subscribers(control)) {
+		json_object_put(params);
+		return;
+	}
+	o = json_object_new_object();
+	json_object_object_add(o, "jsonrpc", json_object_new_string("2.0"));
+	json_object_object_add(o, "method", json_object_new_string(event));
+	json_object_object_add(o, "params", params);
+	text = serialize(o, &len);
+	for (struct client *c = control->clients; c && text; c = next) {
+		next = c->next;
+		if (c->subscribed) {
+			client_send(c, text, len);
+			if (!c->closed)
+				client_watch(c);
+		}
+	}
+	json_object_put(o);
+}

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT */
+#include "listen.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base.h"
+#include "cleanup.h"
+
+/* Connections waiting to be accepted.  A port accepts one at a time; a burst of control clients
+ * fits. */
+#define BACKLOG 16
+
+static int set_path(struct sockaddr_un *addr, const char *path)
+{
+	size_t len = strlen(path);
+
+	if (len == 0)
+		return -EINVAL;
+	if (len >= sizeof(addr->sun_path))
+		return -ENAMETOOLONG;
+	*addr = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	memcpy(addr->sun_path, path, len);
+	return 0;
+}
+
+/* The directory of path, locked against other daemons until it is closed. */
+static int lock_directory(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char dir[sizeof(((struct sockaddr_un *)0)->sun_path)] = ".";
+	int fd;
+
+	if (slash) {
+		size_t len = max((size_t)(slash - path), (size_t)1); /* "/x" lies in "/" */
+
+		memcpy(dir, path, len);
+		dir[len] = '\0';
+	}
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	/* A file system without locks is no reason to refuse; only the race is back. */
+	while (flock(fd, LOCK_EX) < 0 && errno == EINTR)
+		;
+	return fd;
+}
+
+/* 0: what lies at path is a socket nobody listens on. */
+static int check_stale(const struct sockaddr_un *addr)
+{
+	struct stat st;
+	auto_fd int fd = -1;
+
+	/* connect() refuses any other kind of file just as it refuses a stale socket. */
+	if (lstat(addr->sun_path, &st) < 0)
+		return -errno;
+	if (!S_ISSOCK(st.st_mode))
+		return -ENOTSOCK;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0)
+		return -EADDRINUSE;
+	/* EAGAIN is a full backlog, EPROTOTYPE a datagram socket, EACCES somebody else's: alive,
+	 * or not ours to judge. */
+	return errno == ECONNREFUSED ? 0 : -EADDRINUSE;
+}
+
+static int bind_fresh(int fd, const struct sockaddr_un *addr)
+{
+	int r;
+
+	if (bind(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0)
+		return 0;
+	if (errno != EADDRINUSE)
+		return -errno;
+	r = check_stale(addr);
+	if (r < 0)
+		return r;
+	if (unlink(addr->sun_path) < 0)
+		return -errno;
+	return bind(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 ? -errno : 0;
+}
+
+int listen_unix(const char *path, mode_t mode, int *ret_fd)
+{
+	struct sockaddr_un addr;
+	auto_fd int dir = -1, fd = -1;
+	int r = set_path(&addr, path);
+
+	if (r < 0)
+		return r;
+	dir = lock_directory(path);
+	if (dir < 0)
+		return dir;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	/* The socket's own mode is the one its file is made with: no moment in which it is wider. */
+	if (fd < 0 || fchmod(fd, mode) < 0)
+		return -errno;
+	r = bind_fresh(fd, &addr);
+	if (r < 0)
+		return r;
+	if (listen(fd, BACKLOG) < 0) {
+		r = -errno;
+		(void)unlink(path);
+		return r;
+	}
+	*ret_fd = fd_take(&fd);
+	return 0;
+}
+
+void listen_unlink(const char *path)
+{
+	struct sockaddr_un addr;
+	auto_fd int dir = -1;
+
+	if (set_path(&addr, path) < 0)
+		return;
+	dir = lock_directory(path);
+	if (dir >= 0 && check_stale(&addr) == 0)
+		(void)unlink(path);
+}
+
+int listen_adopt(int fd, enum listen_kind *ret_kind)
+{
+	int domain, type, listening, flags = fcntl(fd, F_GETFL);
+	socklen_t len = sizeof(int);
+
+	if (flags < 0)
+		return -errno;
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0)
+		return -errno;
+	if (domain != AF_UNIX || type != SOCK_STREAM)
+		return -EPROTOTYPE;
+	if (!listening) {
+		struct sockaddr_un peer;
+
+		len = sizeof(peer);
+		if (getpeername(fd, (struct sockaddr *)&peer, &len) < 0)
+			return -errno;
+	}
+	if (fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+		return -errno;
+	*ret_kind = listening ? LISTEN_KIND_LISTENING : LISTEN_KIND_CONNECTED;
+	return 0;
+}
+
+int listen_accept(int listen_fd, int *ret_fd)
+{
+	static int reserve = -1;
+	int fd;
+
+	if (reserve < 0)
+		reserve = eventfd(0, EFD_CLOEXEC);
+	fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (fd >= 0) {
+		*ret_fd = fd;
+		return 0;
+	}
+	if (errno == EMFILE && reserve >= 0) {
+		fd_drop(&reserve);
+		fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
+		fd_drop(&fd);
+		reserve = eventfd(0, EFD_CLOEXEC);
+		return -EMFILE;
+	}
+	/* Gone between the kernel's word and ours. */
+	return errno == ECONNABORTED || errno == EINTR ? -EAGAIN : -errno;
+}
+
+/* A decimal number and nothing else. */
+static int parse_number(const char *s, unsigned long *ret)
+{
+	char *end;
+	unsigned long n;
+
+	if (*s < '0' || *s > '9')
+		return -EINVAL;
+	errno = 0;
+	n = strtoul(s, &end, 10);
+	if (errno || *end)
+		return -EINVAL;
+	*ret = n;
+	return 0;
+}
+
+/* Copy the next of names separated by colons, as much of it as fits; the place behind it. */
+static const char *next_name(const char *names, char *ret_name)
+{
+	size_t len = names ? strcspn(names, ":") : 0;
+	size_t kept = min(len, (size_t)LISTEN_NAME_MAX - 1);
+
+	if (names)
+		memcpy(ret_name, names, kept);
+	ret_name[kept] = '\0';
+	return names && names[len] == ':' ? names + len + 1 : NULL;
+}
+
+/* What the variables say, before any descriptor is looked at. */
+static int read_environment(struct listen_inherited *ret)
+{
+	const char *pid_text = getenv("LISTEN_PID"), *n_text = getenv("LISTEN_FDS");
+	const char *names = getenv("LISTEN_FDNAMES");
+	unsigned long pid, n;
+
+	if (!pid_text || !n_text)
+		return 0;
+	if (parse_number(pid_text, &pid) < 0 || parse_number(n_text, &n) < 0)
+		return -EINVAL;
+	if (pid != (unsigned long)getpid())
+		return 0; /* meant for a parent that did not clean up */
+	if (n > LISTEN_INHERITED_MAX)
+		return -E2BIG;
+	for (unsigned i = 0; i < n; i++) {
+		ret[i].fd = 3 + (int)i; /* SD_LISTEN_FDS_START */
+		names = next_name(names, ret[i].name);
+	}
+	return (int)n;
+}
+
+int listen_inherited(struct listen_inherited ret[LISTEN_INHERITED_MAX])
+{
+	int n = read_environment(ret);
+
+	(void)unsetenv("LISTEN_PID");
+	(void)unsetenv("LISTEN_FDS");
+	(void)unsetenv("LISTEN_FDNAMES");
+	for (int i = 0; i < n; i++)
+		if (fcntl(ret[i].fd, F_SETFD, FD_CLOEXEC) < 0)
+			return -EINVAL; /* it names what is not there */
+	return n;
+}

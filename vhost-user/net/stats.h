@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/* What a port counts.
+ *
+ * One list makes the structure, the names in the control protocol and the table in
+ * the man page's source of truth.  To add a counter: one row here, one line in
+ * vhost-user-net(8), one assertion in a test.
+ *
+ * Directions are the switch's: ingress is what a guest sent us, egress is what we
+ * gave to a guest.  A frame dropped is counted under its one cause, with the port at
+ * which it was lost; ingress_frames counts every frame that came in, delivered or not.
+ *
+ * Threads: the loop thread counts and reads. */
+#ifndef NET_STATS_H
+#define NET_STATS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define NET_COUNTERS(X)                                                                  \
+	X(ingress_frames, "frames taken from the guest")                                 \
+	X(ingress_bytes, "bytes in them, without virtio header")                         \
+	X(ingress_flooded, "frames sent to every port: destination unknown or a group")  \
+	X(ingress_drop_short, "frames shorter than an Ethernet header")                  \
+	X(ingress_drop_long, "frames longer than 65550 bytes")                           \
+	X(ingress_drop_header, "frames asking for an offload that was not negotiated")   \
+	X(ingress_drop_source, "frames from a group address or from address zero")       \
+	X(ingress_drop_local, "frames to a station on the port they came from")          \
+	X(ingress_drop_disabled, "frames sent on a queue that is not enabled")           \
+	X(egress_frames, "frames given to the guest")                                    \
+	X(egress_bytes, "bytes in them, without virtio header")                          \
+	X(egress_drop_full, "frames lost because the guest had no buffer ready")         \
+	X(egress_drop_size, "frames lost because the guest's buffers are too small")     \
+	X(egress_drop_down, "frames lost because the port had no running receive queue") \
+	X(fdb_learned, "addresses learned")                                              \
+	X(fdb_moved, "addresses that came here from another port")                       \
+	X(fdb_evicted, "addresses given up, here or elsewhere, for one learned here")    \
+	X(queue_broken, "queues stopped because the driver broke the ring")              \
+	X(queue_kicks, "times the guest woke us")                                        \
+	X(queue_calls, "times we interrupted the guest")                                 \
+	X(sessions, "frontends that connected")                                          \
+	X(sessions_refused, "frontends turned away because one was connected")
+
+struct port_stats {
+#define X(name, text) uint64_t name;
+	NET_COUNTERS(X)
+#undef X
+};
+
+struct port_counter {
+	const char *name;
+	const char *text;
+	size_t offset; /* in struct port_stats */
+};
+
+enum {
+#define X(name, text) +1
+	PORT_N_COUNTERS = 0 NET_COUNTERS(X)
+#undef X
+};
+
+/* In the order of the list above. */
+extern const struct port_counter port_counters[PORT_N_COUNTERS];
+
+static inline uint64_t port_counter_value(const struct port_stats *s, const struct port_counter *c)
+{
+	return *(const uint64_t *)(const void *)((const char *)s + c->offset);
+}
+
+#endif

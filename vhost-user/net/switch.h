@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/* The switch: takes a burst of frames from one port, and gives each to where it belongs.
+ *
+ * Forwarding is that of a learning bridge.  The source address is learned; a frame to a known
+ * station goes to its port alone; a frame to an unknown station or to a group goes to every other
+ * port that is up; a frame to a station on its own ingress port goes nowhere.  All group
+ * addresses are flooded, the reserved 01:80:c2:00:00:0x among them: these are the wires of a lab,
+ * and LLDP or LACP between its guests is wanted.
+ *
+ * Work is done a burst at a time.  First every frame is classified and put into the batch of its
+ * destination; then each destination that got something is called once, with all of it.  So a
+ * receiver's ring is published and its guest interrupted once per burst, and the order of frames
+ * between two ports is kept.  Nothing is copied here: egress copies from the sender's memory
+ * straight to the receiver's.
+ *
+ * This file makes no system call, keeps no time and allocates only in sw_init() and sw_attach(),
+ * so a test or a fuzzer drives all of it with ports of its own.
+ *
+ * Where later work fits in: a VLAN is the upper bits of the FDB key and a per-port mask in
+ * classify(); what needs single frames, copies or delay (impairment, mirror) goes between
+ * classification and egress; an uplink is a port.
+ *
+ * Trust:     frames come from guests, ports and names from us.
+ * Ownership: a port belongs to its owner, who detaches it before freeing it.
+ * Threads:   one: that of the loop. */
+#ifndef NET_SWITCH_H
+#define NET_SWITCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fdb.h"
+#include "port.h"
+
+/* A limit on what a control client can make us hold.  File descriptors run out first. */
+#define SW_PORTS_MAX 4096
+
+/* Addresses forgotten in one sw_tick(), so that a full table that ages at once does not hold up
+ * traffic: about 20 us. */
+#define SW_EXPIRE_BUDGET 512
+
+struct sw {
+	struct fdb fdb;
+	uint32_t now_s;
+	struct sw_port **port;    /* by id; NULL in holes */
+	struct sw_port **up;      /* those that are up, for flooding; no order */
+	struct sw_port **touched; /* destinations of the burst at hand */
+	uint32_t n_port;          /* length of the three arrays */
+	uint32_t n_up;
+};
+
+/* See fdb_init() for the configuration and its errors. */
+int sw_init(struct sw *sw, const struct fdb_config *fdb, uint64_t seed);
+
+/* All ports must have been detached. */
+void sw_done(struct sw *sw);
+
+/* Add a port, down at first.  -EEXIST: its name is taken; -EINVAL: its name is empty;
+ * -ENOSPC: SW_PORTS_MAX; -ENOMEM.  Counters start at what p->stats holds. */
+int sw_attach(struct sw *sw, struct sw_port *p);
+
+/* Forget a port and the stations on it.  Legal for one that is not attached.  Not from egress. */
+void sw_detach(struct sw_port *p);
+
+/* Only a port that is up gets flooded frames.  Going down forgets the stations on it, so that
+ * nothing is sent there any more. */
+void sw_set_up(struct sw_port *p, bool up);
+
+/* NULL: no such port. */
+struct sw_port *sw_find(const struct sw *sw, const char *name);
+
+/* The next attached port after `after` (NULL: the first), or NULL. */
+struct sw_port *sw_next(const struct sw *sw, const struct sw_port *after);
+
+/* Forward frame[0..n), n at most SW_BURST, that came in at `in`.  The owner of `in` has set iov,
+ * n_iov and len of each; `head` is filled in here.  When it returns nobody holds the frames. */
+void sw_input(struct sw_port *in, struct sw_frame *frame, unsigned n);
+
+/* The time is `now_s`; age.  Returns whether more is left to forget: then call again soon. */
+bool sw_tick(struct sw *sw, uint32_t now_s);
+
+#endif

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+/* A port with a guest behind it: a virtio-net device over vhost-user.
+ *
+ * A port listens on a socket and serves one frontend at a time.  When that one goes, its stations
+ * are forgotten and the port listens on: a QEMU that was restarted, or connects again after we
+ * were, finds it.  A second frontend that comes while one is connected waits for a second (its
+ * predecessor may just be dying), then it is turned away and a line is logged.
+ *
+ * The guest's transmitqs are ingress, its receiveqs are egress; this is the one file where both
+ * words occur.  Queue pairs beyond the first are used when the driver enables them: frames are
+ * spread over the receiveqs by a hash of their flow, so that a flow keeps its order.
+ *
+ * Polling.  A transmitq is active or idle.  A kick makes it active: kicks are turned off and it
+ * is looked at in every pass, for a burst at most, so that nobody waits long for another.  When
+ * nothing came for PORT_VU_SPIN_NS its kick is armed again, and it is looked at a last time: idle,
+ * it costs nothing, and a switch of 64 ports works as hard as its busy ones ask for.
+ *
+ * A receiver that has no buffers is waited for, but only for a moment (EGRESS_PATIENCE), and not
+ * again until it has shown a buffer: then frames to it are dropped and counted, so that a guest
+ * that hangs costs its neighbours nothing.
+ *
+ * Trust:     vq.h has checked chains and descriptors; header and frame bytes are the guest's.  A
+ *            ring that the driver broke stops alone: the other rings and ports go on.
+ * Ownership: port_vu_open() and _adopt() own their descriptor from the call on, also on failure.
+ *            A port frees itself some time after port_vu_close().
+ * Threads:   a group belongs to one loop, and all its ports are served by that thread. */
+#ifndef NET_PORT_VU_H
+#define NET_PORT_VU_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "device.h"
+#include "log.h"
+#include "loop.h"
+#include "nethdr.h"
+#include "port.h"
+#include "session.h"
+#include "switch.h"
+
+/* Queue pairs of one port: as many as vCPUs are common in a lab. */
+#define PORT_VU_MAX_PAIRS 16
+
+/* How long an active transmitq is polled without finding anything: longer than a guest takes to
+ * answer a frame (some 10 us), shorter than a sleep is worth. */
+#define PORT_VU_SPIN_NS 50000
+
+/* What a second frontend is given for the first to go away. */
+#define PORT_VU_PENDING_NS 1000000000ull
+
+#define PORT_VU_MTU_DEFAULT 1500
+
+struct port_vu;
+
+/* What all ports of one thread share. */
+struct port_vu_group {
+	/* Set by the owner before port_vu_group_init(). */
+	struct loop *loop;
+	struct sw *sw;
+	uint16_t mtu;  /* the advice in the configuration space; frames are not measured by it */
+	void *context; /* the owner's own */
+	void (*state_changed)(struct port_vu *p); /* may be NULL */
+
+	struct loop_poller poller;
+	bool polling;
+	struct transmitq *active; /* the ones being polled */
+
+	/* Work space of the burst at hand. */
+	struct sw_frame frame[SW_BURST];
+	struct vq_burst ingress;
+	struct vq_burst egress;
+};
+
+/* A guest's transmitq. */
+struct transmitq {
+	struct port_vu *port;
+	struct vu_queue *q; /* NULL: not started */
+	bool active;
+	uint64_t idle_since_ns; /* 0: the last look found something */
+	struct transmitq *next, *prev;
+};
+
+/* A guest's receiveq. */
+struct receiveq {
+	struct vu_queue *q; /* started and enabled */
+	bool starved;       /* waited for in vain; no wait until it has a buffer */
+};
+
+struct port_vu {
+	struct sw_port port;
+	struct port_vu_group *group;
+	char *path;    /* NULL: the socket was inherited */
+	int listen_fd; /* -1: a port that was given a connection, not a listener */
+	struct loop_source listener;
+	int pending_fd; /* a frontend that waits, or -1 */
+	struct loop_timer pending;
+	struct vu_session *session; /* NULL: no frontend */
+	bool closing;
+	bool mrg_rxbuf;
+	const char *state; /* last told to state_changed() */
+	struct log_limit log;
+	struct transmitq transmitq[PORT_VU_MAX_PAIRS];
+	struct vu_queue *started[PORT_VU_MAX_PAIRS]; /* receiveqs by pair; NULL: not started */
+	struct receiveq receiveq[PORT_VU_MAX_PAIRS]; /* those enabled, too: the n_receiveq in use */
+	unsigned n_receiveq;
+};
+
+/* Zero mtu stands for its default. */
+void port_vu_group_init(struct port_vu_group *g);
+
+/* Add a port named `name` to the group's switch, served on listen_fd.  `path` is where that socket
+ * stands in the file system, to be removed with the port, or NULL.  Returns what sw_attach() and
+ * loop_add() say, or -ENOMEM; -EINVAL also for a name too long or with odd characters. */
+int port_vu_open(struct port_vu_group *g, const char *name, const char *path, int listen_fd,
+		 struct port_vu **ret_port);
+
+/* A port for one frontend that is already connected; "closed" once it is gone. */
+int port_vu_adopt(struct port_vu_group *g, const char *name, int fd, struct port_vu **ret_port);
+
+/* Take the port out of the switch at once; its session ends and its memory goes with this pass of
+ * the loop.  Not from state_changed(). */
+void port_vu_close(struct port_vu *p);
+
+/* "listening" no frontend; "connected" there is one; "negotiated" features and memory are known;
+ * "running" at least one receiveq and one transmitq are started and enabled; "closed". */
+const char *port_vu_state(const struct port_vu *p);
+
+/* NULL if `p` is a port of another kind. */
+struct port_vu *port_vu_of(struct sw_port *p);
+
+/* What print-capabilities and the session offer. */
+extern const struct vu_device_ops port_vu_ops;
+
+#endif

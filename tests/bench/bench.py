@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: MIT
+"""What the areas of tests/bench/run share: the build under test, pairs of runs, results."""
+import dataclasses
+import datetime
+import json
+import os
+import pathlib
+import platform
+import re
+import statistics
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+RESULTS = ROOT / "tests" / "RESULTS.md"
+
+
+class Failed(Exception):
+    """A case could not be run: said on stderr, exit 1."""
+
+
+@dataclasses.dataclass
+class Result:
+    """One case.  A ratio above 1 means that ours is better, also where less is better."""
+
+    case: str
+    ours: float
+    peer: float
+    peer_name: str
+    unit: str
+    want: float
+    runs: int
+    more_is_better: bool = True
+    note: str = ""
+    ratios: list = dataclasses.field(default_factory=list)
+
+    @property
+    def ratio(self):
+        if self.ratios:
+            return statistics.median(self.ratios)
+        if self.more_is_better:
+            return self.ours / self.peer
+        return self.peer / self.ours
+
+    def json(self):
+        fields = {
+            "case": self.case,
+            "ours": round(self.ours, 3),
+            "peer": round(self.peer, 3),
+            "peer_name": self.peer_name,
+            "unit": self.unit,
+            "ratio": round(self.ratio, 3),
+            "want": self.want,
+            "runs": self.runs,
+        }
+        if self.note:
+            fields["note"] = self.note
+        return json.dumps(fields)
+
+
+def progress(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+class Bench:
+    """The options of this run, and the programs under test."""
+
+    def __init__(self, args):
+        self.runs = args.runs
+        self.seconds = args.seconds
+        self._cases = args.case
+        self._build = pathlib.Path(args.build).resolve() if args.build else None
+
+    def wants(self, case):
+        return not self._cases or case in self._cases
+
+    def program(self, path):
+        """A program of the release build, brought up to date; `path` is relative to the build."""
+        if self._build is None:
+            self._build = ROOT / "build-bench"
+            if not (self._build / "build.ninja").exists():
+                subprocess.run(["meson", "setup", "--buildtype=release", "-Dbench=true",
+                                str(self._build), str(ROOT)], check=True, stdout=sys.stderr)
+        subprocess.run(["ninja", "-C", str(self._build), path], check=True, stdout=sys.stderr)
+        return str(self._build / path)
+
+    def pairs(self, case, ours, peer):
+        """Run both in turn; the medians and the ratio of each pair.  Neighbours in time share
+        whatever else the machine was doing, so the ratio of a pair is steadier than its figures."""
+        a, b = [], []
+        for i in range(self.runs):
+            # Each goes first as often as the other.
+            for is_ours in ((True, False) if i % 2 == 0 else (False, True)):
+                (a if is_ours else b).append(ours() if is_ours else peer())
+            progress(f"{case} {i + 1}/{self.runs}: ours {a[-1]:.3f}, peer {b[-1]:.3f}, "
+                     f"ratio {a[-1] / b[-1]:.3f}")
+        return a, b
+
+
+def _command(*argv):
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, check=True, cwd=ROOT).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def machine():
+    model = re.search(r"model name\s*:\s*(.*)", pathlib.Path("/proc/cpuinfo").read_text())
+    return (f"{model.group(1) if model else platform.machine()}, {os.cpu_count()} CPUs, "
+            f"Linux {platform.release()}, {_command('systemd-detect-virt') or 'virtualisation unknown'}")
+
+
+def commit():
+    dirty = " with local changes" if _command("git", "status", "--porcelain", "--untracked-files=no") else ""
+    return (_command("git", "rev-parse", "--short=12", "HEAD") or "unknown") + dirty
+
+
+def write_results(area, results):
+    """Replace the section of this area in tests/RESULTS.md."""
+    lines = [f"## {area}", "",
+             f"`tests/bench/run {area}` at {commit()}, "
+             f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC; {machine()}.", "",
+             "| case | ours | peer | unit | ratio | want | runs |", "|---|---|---|---|---|---|---|"]
+    for r in results:
+        lines.append(f"| {r.case} | {r.ours:.3f} | {r.peer:.3f} ({r.peer_name}) | {r.unit} "
+                     f"| {r.ratio:.2f} | {r.want:.2f} | {r.runs} |")
+    notes = [f"- {r.case}: {r.note}" for r in results if r.note]
+    if notes:
+        lines += ["", *notes]
+    section = "\n".join(lines) + "\n"
+
+    head = ("# Measured\n\nWritten by `tests/bench/run`, one section an area; ratios above 1 mean that ours is better.\n"
+            "Medians; the ratio is the median of the ratios of neighbouring runs.\n\n")
+    text = RESULTS.read_text() if RESULTS.exists() else head
+    pattern = re.compile(rf"^## {re.escape(area)}\n.*?(?=^## |\Z)", re.M | re.S)
+    if pattern.search(text):
+        text = pattern.sub(lambda _: section + "\n", text)
+    else:
+        text = text.rstrip("\n") + "\n\n" + section
+    RESULTS.write_text(text.rstrip("\n") + "\n")

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: MIT
+"""The switch against DPDK's vhost library.
+
+Both sides serve two vhost-user sockets from core 0, and the same generator, dpdk-testpmd with two
+virtio-user ports, sends and receives on core 1.  It starts with 32 bursts of 32 frames a port and then
+sends every frame back that it gets, so both directions run at full load and nobody sends more than the
+slower side can take.
+
+What each side does is not the same, and the comparison is hard on ours:
+  - ours is the switch as it is: it learns the source and looks up the destination of each frame (the
+    generator's two ports have addresses of their own, and each sends to the other's), counts, checks every
+    descriptor, copies once, and looks at its control socket now and then.  After each run its own counters
+    are asked whether frames were forwarded to one port, not flooded.
+  - the peer is testpmd in `io` mode: whatever comes in at one port goes out at the other, unseen, through a
+    packet buffer, so it is copied twice.
+
+Neither uses huge pages: they are not there by default, and the switch must not need them.
+"""
+import contextlib
+import json
+import os
+import pathlib
+import re
+import select
+import shutil
+import socket
+import statistics
+import subprocess
+import tempfile
+import time
+
+from bench import Failed, Result, progress
+
+SWITCH_CORE = 0
+GENERATOR_CORE = 1
+MAC = ["52:54:00:00:00:0a", "52:54:00:00:00:0b"]
+START_TIMEOUT_S = 60
+
+
+def stop(process):
+    """End a process that we started."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+class Testpmd:
+    """dpdk-testpmd at its prompt."""
+
+    PROMPT = b"testpmd> "
+
+    def __init__(self, core, prefix, vdevs, options=(), eal=()):
+        # Both of its threads, the prompt's and the forwarding one, on one core.
+        # stdbuf: its answers would stay in its buffer, and only the prompt come out.
+        argv = ["stdbuf", "-o0", "dpdk-testpmd", "--lcores", f"(0,1)@{core}", "--no-huge", "-m", "512", "--no-pci",
+                f"--file-prefix={prefix}", *eal]
+        for vdev in vdevs:
+            argv += ["--vdev", vdev]
+        argv += ["--", "-i", "--no-numa", "--nb-cores=1", "--total-num-mbufs=65536", *options]
+        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.STDOUT)
+        os.set_blocking(self.process.stdout.fileno(), False)
+        try:
+            self._read_until(self.PROMPT)
+        except Failed:
+            self.close()
+            raise
+
+    def _read_until(self, pattern):
+        """Output up to a prompt behind `pattern`.  Events print prompts of their own in between."""
+        out, deadline = b"", time.monotonic() + START_TIMEOUT_S
+        while not (out.endswith(self.PROMPT) and re.search(pattern, out, re.S)):
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self.process.stdout], [], [], left)[0]:
+                raise Failed(f"testpmd does not answer: …{out[-400:].decode(errors='replace')}")
+            chunk = self.process.stdout.read()
+            if chunk == b"":
+                raise Failed(f"testpmd ended: …{out[-400:].decode(errors='replace')}")
+            out += chunk or b""
+        return out.decode(errors="replace")
+
+    def command(self, text, answer=b""):
+        self.process.stdin.write(text.encode() + b"\n")
+        self.process.stdin.flush()
+        return self._read_until(answer)
+
+    def received(self):
+        """Frames received on all ports so far."""
+        text = self.command("show port stats all", rb"port 0 .*Tx-bps.*port 1 .*Tx-bps")
+        return sum(map(int, re.findall(r"RX-packets:\s*(\d+)", text)))
+
+    def close(self):
+        stop(self.process)
+
+
+@contextlib.contextmanager
+def peer_switch(directory):
+    sockets = [f"{directory}/s{i}" for i in range(2)]
+    pmd = Testpmd(SWITCH_CORE, f"bench-peer-{os.getpid()}",
+                  [f"net_vhost{i},iface={s},queues=1" for i, s in enumerate(sockets)])
+    try:
+        pmd.command("set fwd io")
+        pmd.command("start")
+        yield sockets, pmd.process, None
+    finally:
+        pmd.close()
+
+
+def control(path, method):
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(path)
+        s.sendall(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method}).encode() + b"\n")
+        return json.loads(s.makefile().readline())["result"]
+
+
+@contextlib.contextmanager
+def our_switch(program, directory):
+    sockets = [f"{directory}/s{i}" for i in range(2)]
+    argv = ["taskset", "-c", str(SWITCH_CORE), program, "--control", f"{directory}/ctl", "--log-level", "error"]
+    for s in sockets:
+        argv += ["--socket-path", s]
+    process = subprocess.Popen(argv)
+    try:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not os.path.exists(f"{directory}/ctl"):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise Failed("vhost-user-net did not start")
+            time.sleep(0.01)
+        yield sockets, process, f"{directory}/ctl"
+    finally:
+        stop(process)
+
+
+@contextlib.contextmanager
+def generator(sockets, options=()):
+    vdevs = [f"net_virtio_user{i},path={s},mac={MAC[i]},queues=1,queue_size=1024,mrg_rxbuf=1,in_order=0,"
+             "packed_vq=0" for i, s in enumerate(sockets)]
+    pmd = Testpmd(GENERATOR_CORE, f"bench-generator-{os.getpid()}", vdevs,
+                  # The frames that port i starts go to the address of the other port.
+                  [f"--eth-peer={i},{MAC[1 - i]}" for i in range(2)] + list(options),
+                  ["--single-file-segments"])
+    try:
+        pmd.command("set fwd io")
+        yield pmd
+    finally:
+        pmd.close()
+
+
+def check_forwarding(ctl):
+    """Ours must have forwarded by address, and lost nothing."""
+    ports = control(ctl, "stats")["ports"]
+    total = {k: sum(p["counters"][k] for p in ports) for k in ports[0]["counters"]}
+    if total["ingress_flooded"] * 100 > total["ingress_frames"]:
+        raise Failed(f"frames were flooded, not forwarded: {total}")
+    lost = {k: v for k, v in total.items() if "_drop_" in k and v > 0}
+    if lost:
+        progress(f"  ours dropped {lost} of {total['ingress_frames']}")
+
+
+def throughput(switch, length, seconds):
+    """Millions of frames a second through the switch, both directions together."""
+    with tempfile.TemporaryDirectory(prefix="bench-net-") as directory, switch(directory) as (sockets, _, ctl):
+        with generator(sockets) as pmd:
+            pmd.command(f"set txpkts {length}")
+            pmd.command("start tx_first 32")
+            time.sleep(0.5)
+            begin, n = time.monotonic(), pmd.received()
+            time.sleep(seconds)
+            end, n = time.monotonic(), pmd.received() - n
+            if ctl:
+                check_forwarding(ctl)
+            pmd.command("stop")
+    if n == 0:
+        raise Failed("no frame came through")
+    return n / (end - begin) / 1e6
+
+
+def cpu_seconds(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def idle_cpu(switch, seconds):
+    """Percent of one core while two frontends are connected, have sent, and are silent."""
+    with tempfile.TemporaryDirectory(prefix="bench-net-") as directory, switch(directory) as (sockets, process, _):
+        with generator(sockets) as pmd:
+            pmd.command("start tx_first 1")
+            time.sleep(0.5)
+            pmd.command("stop")
+            time.sleep(1)
+            begin, used = time.monotonic(), cpu_seconds(process.pid)
+            time.sleep(seconds)
+            return 100 * (cpu_seconds(process.pid) - used) / (time.monotonic() - begin)
+
+
+def run(bench):
+    program = bench.program("vhost-user/net/vhost-user-net")
+    if not shutil.which("dpdk-testpmd"):
+        raise Failed("dpdk-testpmd is missing: apt-get install dpdk")
+
+    def ours(directory):
+        return our_switch(program, directory)
+
+    for length, want in ((64, 1.0), (1518, 1.5)):
+        case = f"net-{length}b-split"
+        if not bench.wants(case):
+            continue
+        # The length of a frame on a wire counts four bytes of checksum that a guest does not see.
+        a, b = bench.pairs(case, lambda: throughput(ours, length - 4, bench.seconds),
+                           lambda: throughput(peer_switch, length - 4, bench.seconds))
+        yield Result(case=case, ours=statistics.median(a), peer=statistics.median(b), peer_name="dpdk-vhost-io",
+                     unit="Mpps", want=want, runs=bench.runs, ratios=[x / y for x, y in zip(a, b)],
+                     note=f"ours {min(a):.2f}..{max(a):.2f}, peer {min(b):.2f}..{max(b):.2f}; "
+                          "ours learns and looks up, the peer forwards unseen; no huge pages")
+
+    if bench.wants("net-idle-cpu"):
+        used = idle_cpu(ours, 10)
+        yield Result(case="net-idle-cpu", ours=max(used, 0.01), peer=1.0, peer_name="1 % of a core", unit="% CPU",
+                     want=1.0, runs=1, more_is_better=False, note="two ports connected and silent, over 10 s")

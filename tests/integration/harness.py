@@ -191,6 +191,14 @@ class Place:
         assert len(pids) == 1, f"{pattern}: {len(pids)} processes in {self.processes()}"
         return pids[0]
 
+    def qemu(self, vm):
+        """The one QEMU of that VM."""
+        return self.pid_of(rf"guest=[^ ]*/{vm}( |$)")
+
+    def qemus(self):
+        """All of them."""
+        return {pid for pid, command in self.processes().items() if " guest=" in command}
+
     def files(self):
         """What lies in the state and runtime directories, relative."""
         return sorted(str(path.relative_to(self.root)) for base in (self.state, self.runtime)

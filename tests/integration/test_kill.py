@@ -18,27 +18,23 @@ def up(place):
     return lab
 
 
-def guests(place):
-    return {pid for pid, command in place.processes().items() if "guest=n" in command}
-
-
 @case("kill -9 of the CLI while VMs boot: the lab comes up all the same")
 def kill_cli(place):
     lab = place.lab(THREE)
     cli = place.start("up", lab)
-    harness.wait_for("the first QEMU", 60, lambda: guests(place))
+    harness.wait_for("the first QEMU", 60, lambda: place.qemus())
     cli.kill()
     cli.communicate()
     harness.wait_for("all ready", 90, lambda: all(
         vm["stage"] == "ready" for vm in place.vms(lab).values()), 0.3)
-    assert len(guests(place)) == 3
+    assert len(place.qemus()) == 3
 
 
 @case("Ctrl-C on up: exit 130, a word on how to look further, and the lab goes on")
 def interrupt_cli(place):
     lab = place.lab(THREE)
     cli = place.start("up", lab)
-    harness.wait_for("the first QEMU", 60, lambda: guests(place))
+    harness.wait_for("the first QEMU", 60, lambda: place.qemus())
     cli.send_signal(signal.SIGINT)
     _, err = cli.communicate(timeout=20)
     assert cli.returncode == 130, (cli.returncode, err)
@@ -50,27 +46,27 @@ def interrupt_cli(place):
 @case("kill -9 of the supervisor: VMs and switch go on, status says so, up adopts them")
 def kill_supervisor(place):
     lab = up(place)
-    before = guests(place)
+    before = place.qemus()
     switch = place.pid_of("vhost-user-net")
     os.kill(place.pid_of(r"orchestrator supervise"), signal.SIGKILL)
     time.sleep(0.5)
-    assert guests(place) == before and place.pid_of("vhost-user-net") == switch
+    assert place.qemus() == before and place.pid_of("vhost-user-net") == switch
     status = place.run("status", lab, code=None)
     assert "supervisor" in status.out + status.err, (status.out, status.err)
     place.run("up", lab)
-    assert guests(place) == before and place.pid_of("vhost-user-net") == switch
+    assert place.qemus() == before and place.pid_of("vhost-user-net") == switch
     assert all(vm["stage"] == "ready" for vm in place.vms(lab).values())
     console = place.console("n1", lab)
     assert console.sh("ping -c 1 -W 5 n3")[0] == 0
     # What was adopted is watched: its death is seen.
-    os.kill(place.pid_of("guest=n2"), signal.SIGKILL)
+    os.kill(place.qemu("n2"), signal.SIGKILL)
     harness.wait_for("n2 reported", 10, lambda: place.vms(lab)["n2"]["stage"] == "failed", 0.2)
 
 
 @case("kill -9 of the switch under traffic: it is back within 2 s, no VM reboots")
 def kill_switch(place):
     lab = up(place)
-    before = guests(place)
+    before = place.qemus()
     old = place.pid_of("vhost-user-net")
     console = place.console("n1", lab)
     console.sh("ping -c 1 -W 5 n2")
@@ -87,7 +83,7 @@ def kill_switch(place):
     assert place.pid_of("vhost-user-net") != old
     assert 39 in seen, out
     assert max(gaps) <= 2.0, f"silent for {max(gaps):.1f} s: {out}"
-    assert guests(place) == before
+    assert place.qemus() == before
     assert float(console.sh("cut -d' ' -f1 /proc/uptime")[1]) > uptime
     assert all(vm["stage"] == "ready" for vm in place.vms(lab).values())
 
@@ -95,14 +91,14 @@ def kill_switch(place):
 @case("kill -9 of a QEMU: reported with its reason, the rest untouched, start brings it back")
 def kill_qemu(place):
     lab = up(place)
-    victim = place.pid_of("guest=n2")
-    rest = guests(place) - {victim}
+    victim = place.qemu("n2")
+    rest = place.qemus() - {victim}
     os.kill(victim, signal.SIGKILL)
     harness.wait_for("n2 reported", 10, lambda: place.vms(lab)["n2"]["stage"] == "failed", 0.2)
     vms = place.vms(lab)
     assert re.search("signal 9|SIGKILL|[Kk]illed", str(vms["n2"])), vms["n2"]
     assert vms["n1"]["stage"] == vms["n3"]["stage"] == "ready"
-    assert guests(place) == rest
+    assert place.qemus() == rest
     console = place.console("n1", lab)
     assert console.sh("ping -c 1 -W 5 n3")[0] == 0
     place.run("start", "-l", lab, "n2")

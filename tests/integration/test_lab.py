@@ -67,14 +67,14 @@ def second_up(place):
 def reconcile(place):
     lab = place.lab({"version": 1, "vms": {"a": {}, "b": {}}})
     place.run("up", lab)
-    pids = {name: place.pid_of(rf"guest={name}\b") for name in "ab"}
+    pids = {name: place.qemu(name) for name in "ab"}
     lab.write_text(json.dumps({"version": 1, "vms": {"a": {}, "c": {"after": ["a"]}}}))
     steps = place.run("plan", lab).out
     assert "c" in steps and "b" in steps, steps
     place.run("up", lab)
     vms = place.vms(lab)
     assert sorted(vms) == ["a", "c"], vms
-    assert place.pid_of(r"guest=a\b") == pids["a"]
+    assert place.qemu("a") == pids["a"]
     assert not os.path.exists(f"/proc/{pids['b']}")
     console = place.console("a", lab)
     code, out = console.sh("ping -c 1 -W 5 192.168.100." + vms["c"]["nics"][0]["ip"].split(".")[3].split("/")[0])
@@ -101,13 +101,13 @@ def one_vm(place):
     assert "hello" in place.run("logs", "-l", lab, name).out
     place.run("stop", "-l", lab, name)
     assert place.vms(lab)[name]["stage"] == "stopped"
-    assert not [c for c in place.processes().values() if f"guest={name}" in c]
+    assert not place.qemus()
     place.run("start", "-l", lab, name)
     assert place.vms(lab)[name]["stage"] == "ready"
-    first = place.pid_of(f"guest={name}")
+    first = place.qemu(name)
     place.run("restart", "-l", lab, name)
     assert place.vms(lab)[name]["stage"] == "ready"
-    assert place.pid_of(f"guest={name}") != first
+    assert place.qemu(name) != first
     console = place.console(name, lab)
     assert console.sh("cat /tmp/x")[0] != 0
 
@@ -116,12 +116,12 @@ def one_vm(place):
 def guest_power(place):
     lab = place.lab({"version": 1, "vms": {"a": {}, "b": {}}})
     place.run("up", lab)
-    pid = place.pid_of(r"guest=b\b")
+    pid = place.qemu("b")
     console = place.console("a", lab)
     console.process.stdin.write(b"poweroff\n")
     harness.wait_for("a is stopped", 30, lambda: place.vms(lab)["a"]["stage"] == "stopped", 0.3)
     console.close()
-    assert place.vms(lab)["b"]["stage"] == "ready" and place.pid_of(r"guest=b\b") == pid
+    assert place.vms(lab)["b"]["stage"] == "ready" and place.qemu("b") == pid
     place.run("up", lab)
     assert place.vms(lab)["a"]["stage"] == "ready"
     console = place.console("b", lab)
@@ -133,7 +133,7 @@ def guest_power(place):
     console = place.console("b", lab)
     code, out = console.sh("until grep -q . /etc/hosts && ping -c 1 -W 2 a; do sleep 1; done; cut -d. -f1 /proc/uptime", 90)
     assert code == 0, out
-    assert place.pid_of(r"guest=b\b") == pid
+    assert place.qemu("b") == pid
 
 
 @case("the rendered script brings up the same machine without the orchestrator")
@@ -142,7 +142,7 @@ def rendered_script(place):
     place.run("up", lab)
     script = place.run("render", "qemu", lab).out
     (name,) = place.vms(lab)
-    running = place.pid_of(f"guest={name}")
+    running = place.qemu(name)
     with open(f"/proc/{running}/cmdline", "rb") as file:
         argv = file.read().decode().rstrip("\0").split("\0")
     quoted = subprocess.run(["sh", "-c", script.replace("exec ", "printf '%s\\n' ")],

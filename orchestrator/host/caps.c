@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: MIT */
+#include "host/caps.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <json-c/json.h>
+
+#include "err.h"
+#include "host/command.h"
+#include "host/kvm.h"
+#include "orchestrator-config.h"
+
+#define PROBE_MS 20000 /* a cold QEMU on a busy host; usually 0.1 s */
+
+void qemu_caps_free(struct qemu_caps *caps)
+{
+	if (!caps)
+		return;
+	g_free(caps->arch);
+	g_free(caps->binary);
+	g_free(caps->version);
+	g_free(caps);
+}
+
+static void parse_version(struct qemu_caps *caps)
+{
+	if (sscanf(caps->version, "%u.%u.%u", &caps->major, &caps->minor, &caps->micro) < 2)
+		caps->major = caps->minor = caps->micro = 0;
+}
+
+/* --- what QEMU says --------------------------------------------------------------------------------------- */
+
+static const char questions[] =
+	"{\"execute\":\"qmp_capabilities\"}\n"
+	"{\"execute\":\"query-command-line-options\",\"arguments\":{\"option\":\"chardev\"}}\n"
+	"{\"execute\":\"quit\"}\n";
+
+/* The greeting: {"QMP": {"version": {"qemu": {"major": 7, …}}}}. */
+static void take_greeting(struct qemu_caps *caps, struct json_object *message)
+{
+	struct json_object *o = message, *number;
+	static const char *const path[] = { "QMP", "version", "qemu" };
+
+	for (guint i = 0; i < G_N_ELEMENTS(path); i++) {
+		if (!json_object_object_get_ex(o, path[i], &o))
+			return;
+	}
+	caps->major = json_object_object_get_ex(o, "major", &number) ? json_object_get_int(number) :
+								       0;
+	caps->minor = json_object_object_get_ex(o, "minor", &number) ? json_object_get_int(number) :
+								       0;
+	caps->micro = json_object_object_get_ex(o, "micro", &number) ? json_object_get_int(number) :
+								       0;
+	g_free(caps->version);
+	caps->version = g_strdup_printf("%u.%u.%u", caps->major, caps->minor, caps->micro);
+}
+
+/* The answer: {"return": [{"option": "chardev", "parameters": [{"name": "reconnect", …}, …]}]}. */
+static void take_parameters(struct qemu_caps *caps, struct json_object *message)
+{
+	struct json_object *list, *parameters, *name;
+
+	if (!json_object_object_get_ex(message, "return", &list) ||
+	    !json_object_is_type(list, json_type_array) || json_object_array_length(list) != 1 ||
+	    !json_object_object_get_ex(json_object_array_get_idx(list, 0), "parameters",
+				       &parameters) ||
+	    !json_object_is_type(parameters, json_type_array))
+		return;
+	for (size_t i = 0; i < json_object_array_length(parameters); i++) {
+		if (json_object_object_get_ex(json_object_array_get_idx(parameters, i), "name",
+					      &name) &&
+		    !strcmp(json_object_get_string(name), "reconnect-ms"))
+			caps->has_reconnect_ms = true;
+	}
+}
+
+static void take_answers(struct qemu_caps *caps, const char *out)
+{
+	g_auto(GStrv) lines = g_strsplit(out, "\n", -1);
+
+	for (char **line = lines; *line; line++) {
+		struct json_object *message = json_tokener_parse(*line);
+
+		if (json_object_is_type(message, json_type_object)) {
+			take_greeting(caps, message);
+			take_parameters(caps, message);
+		}
+		json_object_put(message);
+	}
+}
+
+static gboolean ask(struct qemu_caps *caps, GError **error)
+{
+	const char *argv[] = { caps->binary, "-nodefaults", "-no-user-config",
+			       "-display",   "none",        "-machine",
+			       "none",       "-qmp",        "stdio",
+			       NULL };
+	struct command command = { .argv = argv, .input = questions, .timeout_ms = PROBE_MS };
+	struct command_result result;
+	g_autoptr(GError) local = NULL;
+	g_autofree char *why = NULL;
+
+	if (!command_run(&command, &result, &local)) {
+		g_set_error(error, ORCH_ERROR, ORCH_ERROR_HOST_UNFIT, "%s: %s", caps->binary,
+			    local->message);
+		return FALSE;
+	}
+	take_answers(caps, result.out);
+	why = command_last_line(result.err);
+	command_result_clear(&result);
+	if (caps->version)
+		return TRUE;
+	g_set_error(error, ORCH_ERROR, ORCH_ERROR_HOST_UNFIT, "%s does not answer as QEMU does%s%s",
+		    caps->binary, *why ? ": " : "", why);
+	return FALSE;
+}
+
+/* --- remembering ------------------------------------------------------------------------------------------ */
+
+/* The binary as it is now: another one at the same path asks again. */
+static char *identity(const char *binary)
+{
+	struct stat st;
+
+	if (stat(binary, &st))
+		return NULL;
+	return g_strdup_printf("%lld %lld.%09ld", (long long)st.st_size,
+			       (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+}
+
+static gboolean recall(struct qemu_caps *caps, const char *file, const char *id)
+{
+	g_autoptr(GKeyFile) known = g_key_file_new();
+	g_autofree char *then = NULL;
+
+	if (!g_key_file_load_from_file(known, file, 0, NULL))
+		return FALSE;
+	then = g_key_file_get_string(known, caps->binary, "identity", NULL);
+	if (g_strcmp0(then, id))
+		return FALSE;
+	caps->version = g_key_file_get_string(known, caps->binary, "version", NULL);
+	caps->has_reconnect_ms = g_key_file_get_boolean(known, caps->binary, "reconnect-ms", NULL);
+	if (caps->version)
+		parse_version(caps);
+	return caps->major > 0;
+}
+
+static void remember(const struct qemu_caps *caps, const char *cache_dir, const char *file,
+		     const char *id)
+{
+	g_autoptr(GKeyFile) known = g_key_file_new();
+
+	g_mkdir_with_parents(cache_dir, 0755);
+	g_key_file_load_from_file(known, file, 0, NULL);
+	g_key_file_set_string(known, caps->binary, "identity", id);
+	g_key_file_set_string(known, caps->binary, "version", caps->version);
+	g_key_file_set_boolean(known, caps->binary, "reconnect-ms", caps->has_reconnect_ms);
+	g_key_file_save_to_file(known, file, NULL);
+}
+
+static gboolean ask_or_recall(struct qemu_caps *caps, const char *cache_dir, GError **error)
+{
+	g_autofree char *file = cache_dir ? g_build_filename(cache_dir, "qemu-caps", NULL) : NULL;
+	g_autofree char *id = identity(caps->binary);
+
+	if (file && id && recall(caps, file, id))
+		return TRUE;
+	g_clear_pointer(&caps->version, g_free);
+	if (!ask(caps, error))
+		return FALSE;
+	if (file && id)
+		remember(caps, cache_dir, file, id);
+	return TRUE;
+}
+
+/* --- finding ---------------------------------------------------------------------------------------------- */
+
+static gboolean find_binary(struct qemu_caps *caps, GError **error)
+{
+	const char *wanted = g_getenv("ORCHESTRATOR_QEMU");
+	g_autofree char *name = g_strconcat("qemu-system-", caps->arch, NULL);
+	g_autofree char *found = NULL;
+
+	if (wanted && *wanted)
+		found = command_find(wanted, NULL);
+	else
+		found = command_find(name, NULL);
+	if (found) {
+		caps->binary = g_canonicalize_filename(found, NULL);
+		return TRUE;
+	}
+	if (wanted && *wanted)
+		g_set_error(error, ORCH_ERROR, ORCH_ERROR_HOST_UNFIT,
+			    "ORCHESTRATOR_QEMU: %s: no such program", wanted);
+	else
+		g_set_error(error, ORCH_ERROR, ORCH_ERROR_HOST_UNFIT,
+			    "there is no %s; install the package %s", name,
+			    !strcmp(caps->arch, "x86_64") ? "qemu-system-x86" : "qemu-system-arm");
+	return FALSE;
+}
+
+gboolean qemu_caps_probe(const char *arch, const char *cache_dir, struct qemu_caps **ret_caps,
+			 GError **error)
+{
+	struct qemu_caps *caps = g_new0(struct qemu_caps, 1);
+	struct kvm_probe kvm;
+
+	caps->arch = g_strdup(arch);
+	if (!find_binary(caps, error) || !ask_or_recall(caps, cache_dir, error)) {
+		qemu_caps_free(caps);
+		return FALSE;
+	}
+	kvm_probe("", &kvm);
+	caps->kvm_usable = kvm.state == KVM_STATE_USABLE && !strcmp(arch, "x86_64");
+	*ret_caps = caps;
+	return TRUE;
+}
+
+/* --- daemons ---------------------------------------------------------------------------------------------- */
+
+/* "vhost-user-net" lies in the directory net/ of the build tree. */
+static char *build_tree_dir(const char *name)
+{
+	g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
+	g_autofree char *dir = self ? g_path_get_dirname(self) : NULL;
+	const char *word = strrchr(name, '-');
+
+	return dir && word ? g_build_filename(dir, "..", "vhost-user", word + 1, NULL) : NULL;
+}
+
+gboolean host_find_daemon(const char *name, char **ret_path, GError **error)
+{
+	const char *wanted = g_getenv("ORCHESTRATOR_DAEMON_DIR");
+	g_autofree char *tree = build_tree_dir(name);
+	gboolean told = wanted && *wanted;
+	const char *dirs[] = { told ? wanted : tree, told ? NULL : VHOST_LAB_LIBEXECDIR };
+	g_autoptr(GString) looked = g_string_new(NULL);
+
+	for (guint i = 0; i < G_N_ELEMENTS(dirs); i++) {
+		g_autofree char *path = dirs[i] ? g_build_filename(dirs[i], name, NULL) : NULL;
+
+		if (!path)
+			continue;
+		if (g_file_test(path, G_FILE_TEST_IS_REGULAR) && !access(path, X_OK)) {
+			*ret_path = g_canonicalize_filename(path, NULL);
+			return TRUE;
+		}
+		g_string_append_printf(looked, "%s%s", looked->len ? ", " : "", path);
+	}
+	g_set_error(error, ORCH_ERROR, ORCH_ERROR_HOST_UNFIT, "there is no %s; looked for %s", name,
+		    looked->str);
+	return FALSE;
+}

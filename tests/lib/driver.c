@@ -44,7 +44,8 @@ void guest_init(struct guest *g, unsigned n_regions, size_t region_size)
 
 void guest_done(struct guest *g)
 {
-	munmap(g->va, guest_size(g));
+	if (!g->shared_address)
+		munmap(g->va, guest_size(g));
 	for (unsigned i = 0; i < g->n_regions; i++)
 		close(g->fd[i]);
 	*g = (struct guest){ 0 };
@@ -95,6 +96,15 @@ void guest_share(const struct guest *g, struct mem *m)
 	unsigned n = guest_table(g, table, fds);
 
 	must(mem_set_table(m, table, n, fds) == 0);
+}
+
+void guest_share_address(struct guest *g, struct mem *m)
+{
+	must(g->n_regions == 1 && !g->shared_address);
+	guest_share(g, m);
+	munmap(g->va, guest_size(g));
+	g->va = m->region[0].va;
+	g->shared_address = true;
 }
 
 static le16_t *used_event(const struct driver *d)

@@ -345,31 +345,78 @@ void frontend_ring_done(struct frontend_ring *ring)
 	fd_drop(&ring->err_fd);
 }
 
-int frontend_ring_start(struct frontend *fe, uint32_t index, const struct frontend_ring *ring,
-			bool enable)
+/* In QEMU's order; err_fd may be -1. */
+static int start(struct frontend *fe, uint32_t index, const struct vq_params *p, int kick_fd,
+		 int call_fd, int err_fd, bool enable)
 {
 	const struct proto_vring_addr addr = {
 		.index = index,
-		.desc_uva = FRONTEND_UVA + ring->desc,
-		.avail_uva = FRONTEND_UVA + ring->avail,
-		.used_uva = FRONTEND_UVA + ring->used,
+		.desc_uva = p->desc.v,
+		.avail_uva = p->avail.v,
+		.used_uva = p->used.v,
 	};
 	int r;
 
-	r = frontend_ask_state(fe, VHOST_USER_SET_VRING_NUM, index, ring->num);
+	r = frontend_ask_state(fe, VHOST_USER_SET_VRING_NUM, index, p->num);
 	if (r == 0)
-		r = frontend_ask_state(fe, VHOST_USER_SET_VRING_BASE, index, ring->base);
+		r = frontend_ask_state(fe, VHOST_USER_SET_VRING_BASE, index, p->base);
 	if (r == 0)
 		r = frontend_ask(fe, VHOST_USER_SET_VRING_ADDR, &addr, sizeof(addr), NULL, 0);
 	if (r == 0)
-		r = frontend_ask_fd(fe, VHOST_USER_SET_VRING_KICK, index, ring->kick_fd);
+		r = frontend_ask_fd(fe, VHOST_USER_SET_VRING_KICK, index, kick_fd);
 	if (r == 0)
-		r = frontend_ask_fd(fe, VHOST_USER_SET_VRING_CALL, index, ring->call_fd);
+		r = frontend_ask_fd(fe, VHOST_USER_SET_VRING_CALL, index, call_fd);
 	if (r == 0)
-		r = frontend_ask_fd(fe, VHOST_USER_SET_VRING_ERR, index, ring->err_fd);
+		r = frontend_ask_fd(fe, VHOST_USER_SET_VRING_ERR, index, err_fd);
 	if (r == 0 && enable)
 		r = frontend_ask_state(fe, VHOST_USER_SET_VRING_ENABLE, index, 1);
 	return r > 0 ? -EOPNOTSUPP : r;
+}
+
+int frontend_ring_start(struct frontend *fe, uint32_t index, const struct frontend_ring *ring,
+			bool enable)
+{
+	const struct vq_params params = {
+		.num = ring->num,
+		.base = ring->base,
+		.desc = UVA(FRONTEND_UVA + ring->desc),
+		.avail = UVA(FRONTEND_UVA + ring->avail),
+		.used = UVA(FRONTEND_UVA + ring->used),
+	};
+
+	return start(fe, index, &params, ring->kick_fd, ring->call_fd, ring->err_fd, enable);
+}
+
+int frontend_guest(struct frontend *fe, const struct guest *guest)
+{
+	struct proto_mem_table table = { 0 };
+	struct mem_region_desc region[GUEST_MAX_REGIONS];
+	int fds[GUEST_MAX_REGIONS];
+	int r;
+
+	table.n_regions = guest_table(guest, region, fds);
+	for (unsigned i = 0; i < table.n_regions; i++)
+		table.region[i] = (struct proto_region){
+			.gpa = region[i].gpa.v,
+			.uva = region[i].uva.v,
+			.size = region[i].size,
+			.mmap_offset = region[i].mmap_offset,
+		};
+	r = frontend_ask(fe, VHOST_USER_SET_MEM_TABLE, &table,
+			 PROTO_MEM_TABLE_HEAD + table.n_regions * sizeof(table.region[0]), fds,
+			 table.n_regions);
+	for (unsigned i = 0; i < table.n_regions; i++)
+		close(fds[i]);
+	return r > 0 ? -EOPNOTSUPP : r;
+}
+
+int frontend_driver_start(struct frontend *fe, uint32_t index, const struct driver *driver,
+			  bool enable)
+{
+	struct vq_params params;
+
+	driver_params(driver, &params);
+	return start(fe, index, &params, driver->kick_fd, driver->call_fd, -1, enable);
 }
 
 int frontend_ring_stop(struct frontend *fe, uint32_t index, uint32_t *ret_base)

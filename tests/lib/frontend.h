@@ -23,6 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "driver.h"
 #include "proto.h"
 
 #define FRONTEND_TIMEOUT_MS 5000
@@ -118,6 +119,11 @@ size_t frontend_ring_size(uint32_t num);
 /* Announce it as ring `index`, in QEMU's order, and enable it if `enable`. */
 int frontend_ring_start(struct frontend *fe, uint32_t index, const struct frontend_ring *ring,
 			bool enable);
+
+/* The same for memory and rings that a driver works on (driver.h). */
+int frontend_guest(struct frontend *fe, const struct guest *guest);
+int frontend_driver_start(struct frontend *fe, uint32_t index, const struct driver *driver,
+			  bool enable);
 
 /* GET_VRING_BASE. */
 int frontend_ring_stop(struct frontend *fe, uint32_t index, uint32_t *ret_base);

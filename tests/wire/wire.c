@@ -11,7 +11,6 @@
 #include "checked.h"
 #include "cleanup.h"
 #include "log.h"
-#include "mem.h"
 
 /* ---- a device that takes notes ----------------------------------------- */
 
@@ -200,7 +199,6 @@ static int setup(void **state, enum wire_stage stage)
 	log_set_level(LOG_LEVEL_ERROR);
 	w->stage = stage;
 	w->n_fds = n_fds;
-	assert_int_equal(mem_guard_install(), 0);
 	assert_int_equal(loop_init(&w->loop), 0);
 	for (unsigned i = 0; i < WIRE_QUEUES; i++)
 		assert_int_equal(frontend_ring_init(&w->ring[i], WIRE_RING_NUM, WIRE_RING_AT(i)),

@@ -74,6 +74,11 @@ static void queue_kick(struct vu_session *s, struct vu_queue *q)
 		of(s)->on_kick(of(s), q);
 }
 
+static void state_changed(struct vu_session *s)
+{
+	of(s)->n_state++;
+}
+
 static void closed(struct vu_session *s, int reason)
 {
 	struct wire *w = of(s);
@@ -97,6 +102,7 @@ const struct vu_device_ops wire_ops = {
 	.queue_stop = queue_stop,
 	.queue_enable = queue_enable,
 	.queue_kick = queue_kick,
+	.state_changed = state_changed,
 	.closed = closed,
 };
 
@@ -170,6 +176,7 @@ static void begin(struct wire *w)
 	connect_pair(w, &w->fe, &wire_ops, &w->session);
 	memset(w->queue, 0, sizeof(w->queue));
 	w->n_negotiated = 0;
+	w->n_state = 0;
 	w->n_closed = 0;
 	advance(w);
 }
@@ -255,11 +262,17 @@ static void expect_answers(struct frontend *fe)
 	assert_int_equal(frontend_get_u64(fe, VHOST_USER_GET_FEATURES, &features), 0);
 }
 
+void wire_expect_alive_sibling(struct wire *w)
+{
+	assert_non_null(w->sibling);
+	expect_answers(&w->sibling_fe);
+}
+
 void wire_expect_alive(struct wire *w)
 {
 	assert_non_null(w->session);
 	expect_answers(&w->fe);
-	expect_answers(&w->sibling_fe);
+	wire_expect_alive_sibling(w);
 }
 
 void wire_expect_ended(struct wire *w, int reason)
@@ -268,7 +281,7 @@ void wire_expect_ended(struct wire *w, int reason)
 	assert_null(w->session);
 	assert_int_equal(w->n_closed, 1);
 	assert_int_equal(w->reason, reason);
-	expect_answers(&w->sibling_fe);
+	wire_expect_alive_sibling(w);
 }
 
 void wire_drops(struct wire *w, uint32_t request, const void *payload, size_t size, const int *fds,

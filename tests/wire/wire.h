@@ -61,6 +61,7 @@ struct wire {
 	/* The device's notes. */
 	struct wire_queue queue[WIRE_QUEUES];
 	unsigned n_negotiated;
+	unsigned n_state; /* changes of state */
 	uint64_t features;
 	uint8_t config[WIRE_CONFIG_SIZE];
 	uint32_t config_flags;
@@ -93,8 +94,9 @@ void wire_turn(struct wire *w);
 /* Open descriptors of this process. */
 unsigned wire_count_fds(void);
 
-/* The session is alive and answers. */
+/* The session is alive and answers; and so is the sibling. */
 void wire_expect_alive(struct wire *w);
+void wire_expect_alive_sibling(struct wire *w);
 
 /* The session has ended for `reason`, hung up, and closed what it held; the
  * sibling is alive. */

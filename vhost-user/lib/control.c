@@ -191,9 +191,11 @@ static bool id_valid(struct json_object *id)
 {
 	switch (json_object_get_type(id)) {
 	case json_type_null:
-	case json_type_int:
 	case json_type_string:
 		return true;
+	case json_type_int: /* json-c saturates: these two may not be what was sent */
+		return json_object_get_int64(id) != INT64_MIN &&
+		       json_object_get_uint64(id) != UINT64_MAX;
 	case json_type_double:
 		return isfinite(json_object_get_double(id)); /* json-c reads NaN */
 	case json_type_boolean:

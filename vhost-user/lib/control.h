@@ -7,7 +7,7 @@
  *
  * How the specification's choices are taken:
  *   - params are an object, or left out (null is the same); by position (an array) they are refused, because names are the interface.
- *   - id is a string, a finite number or null.  A request without id is a notification: it is carried out, never answered.
+ *   - id is a string, a number (finite, and within 64 bits if whole) or null.  A request without id is a notification: it is carried out, never answered.
  *   - batches (an array of requests) are refused with one error: lines can be sent without waiting for answers, which is
  *     all that a batch would give.
  *   - unknown methods (-32601), unknown or missing members of params (-32602) and of the request itself (-32600) are errors.

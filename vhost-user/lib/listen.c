@@ -161,7 +161,7 @@ int listen_adopt(int fd, enum listen_kind *ret_kind)
 int listen_accept(int listen_fd, int *ret_fd)
 {
 	static int reserve = -1;
-	int fd;
+	int fd, r;
 
 	if (reserve < 0)
 		reserve = eventfd(0, EFD_CLOEXEC);
@@ -171,11 +171,13 @@ int listen_accept(int listen_fd, int *ret_fd)
 		return 0;
 	}
 	if (errno == EMFILE && reserve >= 0) {
+		/* The kernel looks for a descriptor first: perhaps there is no connection. */
 		fd_drop(&reserve);
 		fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
+		r = fd >= 0 ? -EMFILE : -EAGAIN;
 		fd_drop(&fd);
 		reserve = eventfd(0, EFD_CLOEXEC);
-		return -EMFILE;
+		return r;
 	}
 	/* Gone between the kernel's word and ours. */
 	return errno == ECONNABORTED || errno == EINTR ? -EAGAIN : -errno;

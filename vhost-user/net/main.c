@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* vhost-user-net: a learning switch whose ports are virtio-net devices of QEMU machines. */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
 #include "base.h"
+#include "config.h"
 #include "ctl.h"
 #include "listen.h"
 #include "net.h"
@@ -57,119 +57,6 @@ static void on_tick(struct loop_timer *timer)
 	loop_timer_set(&net->backend->loop, timer, now_ns + (more ? EXPIRE_AGAIN_NS : SECOND_NS));
 }
 
-/* ---- --config ----------------------------------------------------------------------------------- */
-
-struct config {
-	struct fdb_config fdb;
-	uint64_t mtu;
-	struct json_object *ports; /* borrowed; an array or NULL */
-};
-
-static int config_error(const struct backend *b, const char *where, const char *what)
-{
-	log_error(NULL, "%s: %s: %s", b->config_path, where, what);
-	return -EINVAL;
-}
-
-static int config_number(const struct backend *b, const char *where, struct json_object *value,
-			 uint64_t low, uint64_t high, uint64_t *ret)
-{
-	int64_t n;
-
-	if (!json_object_is_type(value, json_type_int))
-		return config_error(b, where, "a whole number is wanted");
-	n = json_object_get_int64(value);
-	if (n < 0 || (uint64_t)n < low || (uint64_t)n > high) {
-		log_error(NULL, "%s: %s: outside %llu..%llu", b->config_path, where,
-			  (unsigned long long)low, (unsigned long long)high);
-		return -EINVAL;
-	}
-	*ret = (uint64_t)n;
-	return 0;
-}
-
-static int config_fdb(const struct backend *b, struct json_object *o, struct fdb_config *fdb)
-{
-	if (!json_object_is_type(o, json_type_object))
-		return config_error(b, "/fdb", "an object is wanted");
-	json_object_object_foreach(o, key, value)
-	{
-		uint64_t n;
-		int r;
-
-		if (strcmp(key, "size") == 0) {
-			r = config_number(b, "/fdb/size", value, 1, FDB_SIZE_MAX, &n);
-			fdb->size = r < 0 ? 0 : (uint32_t)n;
-		} else if (strcmp(key, "per-port") == 0) {
-			r = config_number(b, "/fdb/per-port", value, 1, FDB_SIZE_MAX, &n);
-			fdb->per_port = r < 0 ? 0 : (uint32_t)n;
-		} else if (strcmp(key, "ageing-s") == 0) {
-			r = config_number(b, "/fdb/ageing-s", value, 0, INT32_MAX, &n);
-			fdb->ageing_s = r < 0 ? 0 : (uint32_t)n;
-		} else {
-			r = config_error(b, "/fdb", key);
-			log_error(NULL, "members are size, per-port and ageing-s");
-		}
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-static int config_read(const struct backend *b, struct config *c)
-{
-	if (!b->config)
-		return 0;
-	json_object_object_foreach(b->config, key, value)
-	{
-		int r = 0;
-
-		if (strcmp(key, "ports") == 0) {
-			c->ports = value;
-			if (!json_object_is_type(value, json_type_array))
-				r = config_error(b, "/ports", "an array is wanted");
-		} else if (strcmp(key, "fdb") == 0) {
-			r = config_fdb(b, value, &c->fdb);
-		} else if (strcmp(key, "mtu") == 0) {
-			r = config_number(b, "/mtu", value, 68, UINT16_MAX, &c->mtu);
-		} else {
-			r = config_error(b, key, "no such member; there are ports, fdb and mtu");
-		}
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-static int config_port(struct net *net, struct json_object *o)
-{
-	const struct backend *b = net->backend;
-	const char *name = NULL, *path = NULL;
-	int r;
-
-	if (!json_object_is_type(o, json_type_object))
-		return config_error(b, "/ports", "each port is an object");
-	json_object_object_foreach(o, key, value)
-	{
-		const char **ret = strcmp(key, "name") == 0        ? &name :
-				   strcmp(key, "socket-path") == 0 ? &path :
-								     NULL;
-
-		if (!ret || !json_object_is_type(value, json_type_string))
-			return config_error(b, "/ports",
-					    "a port has two strings, name and socket-path");
-		*ret = json_object_get_string(value);
-	}
-	if (!name || !path)
-		return config_error(b, "/ports", "a port needs name and socket-path");
-	r = net_add_port(net, name, path);
-	if (r < 0)
-		log_error(name, "%s: %s", path, strerror(-r));
-	return r;
-}
-
-/* ---- start and stop ----------------------------------------------------------------------------- */
-
 static int add_sockets(struct net *net)
 {
 	const struct backend *b = net->backend;
@@ -196,11 +83,16 @@ static int add_sockets(struct net *net)
 
 static int add_ports(struct net *net, const struct config *c)
 {
-	size_t n = c->ports ? json_object_array_length(c->ports) : 0;
 	int r = add_sockets(net);
 
-	for (size_t i = 0; i < n && r == 0; i++)
-		r = config_port(net, json_object_array_get_idx(c->ports, i));
+	for (unsigned i = 0; i < c->n_ports && r == 0; i++) {
+		const char *name, *path;
+
+		config_port(c, i, &name, &path);
+		r = net_add_port(net, name, path);
+		if (r < 0)
+			log_error(name, "%s: %s", path, strerror(-r));
+	}
 	return r;
 }
 
@@ -214,9 +106,9 @@ static void net_free(struct net *net)
 static int net_start(struct backend *b)
 {
 	static struct net net; /* one per process; outlives the loop, whose last work frees ports */
-	struct config c = { .fdb.ageing_s = FDB_AGEING_S_DEFAULT };
+	struct config c;
 	uint64_t seed;
-	int r = config_read(b, &c);
+	int r = config_read(b->config, b->config_path, &c);
 
 	if (r < 0)
 		return r;
@@ -231,7 +123,7 @@ static int net_start(struct backend *b)
 	net.backend = b;
 	net.group = (struct port_vu_group){ .loop = &b->loop,
 					    .sw = &net.sw,
-					    .mtu = (uint16_t)c.mtu,
+					    .mtu = c.mtu,
 					    .context = &net,
 					    .state_changed = on_state_changed };
 	port_vu_group_init(&net.group);

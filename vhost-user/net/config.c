@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+#include "config.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "log.h"
+
+/* The smallest that IPv4 allows (RFC 791); the field in virtio_net_config is 16 bits. */
+#define MTU_MIN 68
+
+struct reader {
+	const char *path;
+};
+
+static int wrong(const struct reader *r, const char *where, const char *what)
+{
+	log_error(NULL, "%s: %s: %s", r->path, where, what);
+	return -EINVAL;
+}
+
+static int read_number(const struct reader *r, const char *where, struct json_object *value,
+		       uint32_t low, uint32_t high, uint32_t *ret)
+{
+	int64_t n;
+	char text[64];
+
+	if (!json_object_is_type(value, json_type_int))
+		return wrong(r, where, "not a whole number");
+	n = json_object_get_int64(value);
+	if (n < low || n > high) {
+		snprintf(text, sizeof(text), "outside %" PRIu32 "..%" PRIu32, low, high);
+		return wrong(r, where, text);
+	}
+	*ret = (uint32_t)n;
+	return 0;
+}
+
+static int read_fdb(const struct reader *r, struct json_object *o, struct fdb_config *fdb)
+{
+	int err = 0;
+
+	if (!json_object_is_type(o, json_type_object))
+		return wrong(r, "/fdb", "not an object");
+	json_object_object_foreach(o, key, value)
+	{
+		if (strcmp(key, "size") == 0)
+			err = read_number(r, "/fdb/size", value, 1, FDB_SIZE_MAX, &fdb->size);
+		else if (strcmp(key, "per-port") == 0)
+			err = read_number(r, "/fdb/per-port", value, 1, FDB_SIZE_MAX,
+					  &fdb->per_port);
+		else if (strcmp(key, "ageing-s") == 0)
+			err = read_number(r, "/fdb/ageing-s", value, 0, INT32_MAX, &fdb->ageing_s);
+		else
+			err = wrong(r, key, "not one of size, per-port, ageing-s in /fdb");
+		if (err < 0)
+			return err;
+	}
+	if (fdb->per_port > (fdb->size ? fdb->size : FDB_SIZE_DEFAULT))
+		return wrong(r, "/fdb/per-port", "more than /fdb/size");
+	return 0;
+}
+
+static int read_port(const struct reader *r, struct json_object *o)
+{
+	unsigned n = 0;
+
+	if (!json_object_is_type(o, json_type_object))
+		return wrong(r, "/ports", "a port is not an object");
+	json_object_object_foreach(o, key, value)
+	{
+		if (strcmp(key, "name") != 0 && strcmp(key, "socket-path") != 0)
+			return wrong(r, key, "not one of name, socket-path in /ports");
+		if (!json_object_is_type(value, json_type_string))
+			return wrong(r, key, "not a string, in /ports");
+		n++;
+	}
+	return n == 2 ? 0 : wrong(r, "/ports", "a port needs name and socket-path");
+}
+
+static int read_ports(const struct reader *r, struct json_object *o, struct config *c)
+{
+	if (!json_object_is_type(o, json_type_array))
+		return wrong(r, "/ports", "not an array");
+	c->ports = o;
+	c->n_ports = (unsigned)json_object_array_length(o);
+	for (unsigned i = 0; i < c->n_ports; i++) {
+		int err = read_port(r, json_object_array_get_idx(o, i));
+
+		if (err < 0)
+			return err;
+	}
+	return 0;
+}
+
+int config_read(struct json_object *root, const char *path, struct config *ret_config)
+{
+	const struct reader r = { path };
+	struct config c = { .fdb.ageing_s = FDB_AGEING_S_DEFAULT };
+	uint32_t mtu = 0;
+	int err = 0;
+
+	if (root) {
+		json_object_object_foreach(root, key, value)
+		{
+			if (strcmp(key, "ports") == 0)
+				err = read_ports(&r, value, &c);
+			else if (strcmp(key, "fdb") == 0)
+				err = read_fdb(&r, value, &c.fdb);
+			else if (strcmp(key, "mtu") == 0)
+				err = read_number(&r, "/mtu", value, MTU_MIN, UINT16_MAX, &mtu);
+			else
+				err = wrong(&r, key, "not one of ports, fdb, mtu");
+			if (err < 0)
+				return err;
+		}
+	}
+	c.mtu = (uint16_t)mtu;
+	*ret_config = c;
+	return 0;
+}
+
+void config_port(const struct config *c, unsigned i, const char **ret_name, const char **ret_path)
+{
+	struct json_object *o = json_object_array_get_idx(c->ports, i), *value;
+
+	json_object_object_get_ex(o, "name", &value);
+	*ret_name = json_object_get_string(value);
+	json_object_object_get_ex(o, "socket-path", &value);
+	*ret_path = json_object_get_string(value);
+}

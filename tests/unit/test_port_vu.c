@@ -1,0 +1,822 @@
+/* SPDX-License-Identifier: MIT */
+/* Ports with real sessions behind them: scripted frontends and drivers in this thread, the switch between them. */
+#include "port_vu.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base.h"
+#include "cleanup.h"
+#include "driver.h"
+#include "frontend.h"
+#include "listen.h"
+#include "tmp.h"
+
+#define N_PORT   3
+#define RING_NUM 64
+#define BUF_SIZE 2048
+#define MAX_SIZE 70000
+
+/* A switch of N_PORT ports, each a socket in a directory of its own. */
+struct fixture {
+	struct loop loop;
+	struct sw sw;
+	struct port_vu_group group;
+	struct port_vu *port[N_PORT];
+	struct tmp_dir dir;
+};
+
+/* A guest with one card of n_pairs queue pairs. */
+struct station {
+	struct fixture *fx;
+	struct frontend fe;
+	struct guest guest;
+	unsigned n_pairs;
+	struct driver rx[2], tx[2];
+	gpa_t rx_buf[2][RING_NUM]; /* by head */
+	uint8_t got[MAX_SIZE];     /* the frame of the last receive(), header first */
+};
+
+static void pump(void *ctx)
+{
+	loop_once(ctx, 0);
+}
+
+static void settle(struct fixture *fx)
+{
+	for (unsigned i = 0; i < 10; i++)
+		loop_once(&fx->loop, 0);
+}
+
+static int setup(void **state)
+{
+	struct fixture *fx = calloc(1, sizeof(*fx));
+	char path[128], name[8];
+	int fd;
+
+	assert_int_equal(loop_init(&fx->loop), 0);
+	assert_int_equal(sw_init(&fx->sw, &(struct fdb_config){ .ageing_s = 300 }, 1), 0);
+	fx->group.loop = &fx->loop;
+	fx->group.sw = &fx->sw;
+	port_vu_group_init(&fx->group);
+	tmp_dir_init(&fx->dir);
+	for (unsigned i = 0; i < N_PORT; i++) {
+		snprintf(name, sizeof(name), "p%u", i);
+		tmp_path(&fx->dir, name, path, sizeof(path));
+		assert_int_equal(listen_unix(path, 0600, &fd), 0);
+		assert_int_equal(port_vu_open(&fx->group, name, path, fd, &fx->port[i]), 0);
+	}
+	*state = fx;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *fx = *state;
+
+	for (unsigned i = 0; i < N_PORT; i++)
+		if (fx->port[i])
+			port_vu_close(fx->port[i]);
+	settle(fx);
+	loop_done(&fx->loop);
+	sw_done(&fx->sw);
+	tmp_dir_done(&fx->dir);
+	free(fx);
+	return 0;
+}
+
+static void connect_to(struct station *st, struct fixture *fx, unsigned port)
+{
+	char path[128], name[8];
+
+	snprintf(name, sizeof(name), "p%u", port);
+	assert_int_equal(frontend_connect(&st->fe, tmp_path(&fx->dir, name, path, sizeof(path))),
+			 0);
+	st->fe.pump = pump;
+	st->fe.ctx = &fx->loop;
+	st->fx = fx;
+}
+
+static void share_memory(struct station *st)
+{
+	struct mem_region_desc region[GUEST_MAX_REGIONS];
+	struct proto_mem_table table = { 0 };
+	int fd[GUEST_MAX_REGIONS];
+
+	table.n_regions = guest_table(&st->guest, region, fd);
+	for (unsigned i = 0; i < table.n_regions; i++)
+		table.region[i] = (struct proto_region){ .gpa = region[i].gpa.v,
+							 .size = region[i].size,
+							 .uva = region[i].uva.v,
+							 .mmap_offset = region[i].mmap_offset };
+	assert_int_equal(
+		frontend_ask(&st->fe, VHOST_USER_SET_MEM_TABLE, &table,
+			     PROTO_MEM_TABLE_HEAD + table.n_regions * sizeof(table.region[0]), fd,
+			     table.n_regions),
+		0);
+	for (unsigned i = 0; i < table.n_regions; i++)
+		close(fd[i]);
+}
+
+static void start_ring(struct station *st, unsigned index, struct driver *d)
+{
+	struct vq_params p;
+	struct frontend_ring ring = { .num = d->num,
+				      .kick_fd = d->kick_fd,
+				      .call_fd = d->call_fd,
+				      .err_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };
+
+	driver_params(d, &p);
+	ring.base = p.base;
+	ring.desc = p.desc.v - FRONTEND_UVA;
+	ring.avail = p.avail.v - FRONTEND_UVA;
+	ring.used = p.used.v - FRONTEND_UVA;
+	assert_int_equal(frontend_ring_start(&st->fe, index, &ring, true), 0);
+	close(ring.err_fd);
+}
+
+/* Post receive buffers of `size` bytes until the ring is full. */
+static void post_buffers(struct station *st, unsigned pair, uint32_t size)
+{
+	struct driver *d = &st->rx[pair];
+
+	for (;;) {
+		struct driver_buf buf = { guest_alloc(&st->guest, size, 64), size };
+		int head = driver_add(d, &buf, 0, 1);
+
+		if (head < 0)
+			break;
+		st->rx_buf[pair][head] = buf.addr;
+		if (d->n_free == 0)
+			break;
+	}
+	driver_publish(d);
+}
+
+static void bring_up(struct station *st, struct fixture *fx, unsigned port, uint64_t features,
+		     unsigned n_pairs)
+{
+	memset(st, 0, sizeof(*st));
+	guest_init(&st->guest, 2, 4 << 20);
+	connect_to(st, fx, port);
+	assert_int_equal(frontend_negotiate(&st->fe, features | BIT_ULL(VIRTIO_F_VERSION_1),
+					    BIT_ULL(VHOST_USER_PROTOCOL_F_MQ)),
+			 0);
+	st->n_pairs = n_pairs;
+	for (unsigned i = 0; i < n_pairs; i++) {
+		driver_init(&st->rx[i], &st->guest, RING_NUM, features);
+		driver_init(&st->tx[i], &st->guest, RING_NUM, features);
+	}
+	share_memory(st);
+	for (unsigned i = 0; i < n_pairs; i++) {
+		start_ring(st, 2 * i, &st->rx[i]);
+		start_ring(st, 2 * i + 1, &st->tx[i]);
+	}
+}
+
+static void go_away(struct station *st)
+{
+	frontend_done(&st->fe);
+	settle(st->fx);
+	for (unsigned i = 0; i < st->n_pairs; i++) {
+		driver_done(&st->rx[i]);
+		driver_done(&st->tx[i]);
+	}
+	guest_done(&st->guest);
+}
+
+/* Bytes of a frame: addresses, type, and a pattern that its length and `tag` decide. */
+static void make_frame(uint8_t *f, uint32_t len, uint8_t to, uint8_t from, uint8_t tag)
+{
+	const uint8_t head[SW_HEAD_LEN] = { 2, 0, 0, 0, 0, to, 2, 0, 0, 0, 0, from, 0x88, 0xb5 };
+
+	for (uint32_t i = 0; i < len; i++)
+		f[i] = (uint8_t)(i * 31 + tag + len);
+	memcpy(f, head, min(len, (uint32_t)sizeof(head)));
+}
+
+/* Queue a frame in buffers cut at `cut` (of the header and the frame as one run of bytes; 0: one
+ * buffer). */
+static void queue_bytes(struct station *st, unsigned pair, const void *bytes, uint32_t len,
+			uint32_t cut)
+{
+	gpa_t at = guest_alloc(&st->guest, len + 64, 64);
+	struct driver_buf buf[2] = { { at, cut ? cut : len }, { GPA(at.v + cut), len - cut } };
+
+	memcpy(guest_ptr(&st->guest, at, len), bytes, len);
+	assert_true(driver_add(&st->tx[pair], buf, cut ? 2 : 1, 0) >= 0);
+}
+
+static void queue_frame(struct station *st, uint32_t len, uint8_t to, uint8_t from, uint8_t tag,
+			uint32_t cut)
+{
+	static uint8_t bytes[MAX_SIZE];
+
+	memset(bytes, 0, NETHDR_LEN);
+	make_frame(bytes + NETHDR_LEN, len, to, from, tag);
+	queue_bytes(st, 0, bytes, NETHDR_LEN + len, cut);
+}
+
+static unsigned reap_sent(struct station *st)
+{
+	unsigned n = 0;
+	uint32_t len;
+
+	while (driver_used(&st->tx[0], &len) >= 0) {
+		assert_int_equal(len, 0);
+		n++;
+	}
+	return n;
+}
+
+static void send_frame(struct station *st, uint32_t len, uint8_t to, uint8_t from)
+{
+	queue_frame(st, len, to, from, 7, 0);
+	driver_kick(&st->tx[0]);
+	settle(st->fx);
+	reap_sent(st);
+}
+
+/* The next frame received on a queue pair, in st->got; the bytes of it without header, or -1. */
+static int receive(struct station *st, unsigned pair)
+{
+	const struct nethdr *hdr = (const void *)st->got;
+	uint32_t len, total = 0;
+	unsigned n = 0, of = 1;
+
+	while (n < of) {
+		int head = driver_used(&st->rx[pair], &len);
+
+		if (head < 0) {
+			assert_int_equal(n, 0);
+			return -1;
+		}
+		assert_true(total + len <= sizeof(st->got));
+		memcpy(st->got + total, guest_ptr(&st->guest, st->rx_buf[pair][head], len), len);
+		total += len;
+		if (n++ == 0) {
+			assert_true(len >= NETHDR_LEN);
+			of = le16_get(hdr->num_buffers);
+			assert_true(of >= 1);
+			assert_int_equal(hdr->flags, 0);
+			assert_int_equal(hdr->gso_type, 0);
+		}
+	}
+	return (int)(total - NETHDR_LEN);
+}
+
+static void expect_frame(struct station *st, uint32_t len, uint8_t to, uint8_t from, uint8_t tag)
+{
+	static uint8_t want[MAX_SIZE];
+
+	make_frame(want, len, to, from, tag);
+	assert_int_equal(receive(st, 0), len);
+	assert_memory_equal(st->got + NETHDR_LEN, want, len);
+}
+
+static void expect_nothing(struct station *st)
+{
+	assert_int_equal(receive(st, 0), -1);
+}
+
+#define MRG BIT_ULL(VIRTIO_NET_F_MRG_RXBUF)
+
+static void test_forwards(void **state)
+{
+	static struct station a, b, c;
+	struct fixture *fx = *state;
+
+	assert_string_equal(port_vu_state(fx->port[0]), "listening");
+	bring_up(&a, fx, 0, MRG, 1);
+	assert_string_equal(port_vu_state(fx->port[0]), "running");
+	bring_up(&b, fx, 1, MRG | BIT_ULL(VIRTIO_RING_F_EVENT_IDX), 1);
+	bring_up(&c, fx, 2, 0, 1);
+	post_buffers(&a, 0, BUF_SIZE);
+	post_buffers(&b, 0, BUF_SIZE);
+	post_buffers(&c, 0, BUF_SIZE);
+
+	send_frame(&a, 60, 0xb, 0xa);
+	expect_frame(&b, 60, 0xb, 0xa, 7);
+	expect_frame(&c, 60, 0xb, 0xa, 7);
+	assert_int_equal(driver_calls(&b.rx[0]), 1);
+	send_frame(&b, 1514, 0xa, 0xb);
+	expect_frame(&a, 1514, 0xa, 0xb, 7);
+	expect_nothing(&c);
+	send_frame(&a, 61, 0xb, 0xa);
+	expect_frame(&b, 61, 0xb, 0xa, 7);
+	expect_nothing(&c);
+	expect_nothing(&a);
+
+	assert_int_equal(fx->port[0]->port.stats.ingress_frames, 2);
+	assert_int_equal(fx->port[0]->port.stats.ingress_bytes, 121);
+	assert_int_equal(fx->port[1]->port.stats.egress_frames, 2);
+	assert_int_equal(fx->port[0]->port.stats.ingress_flooded, 1);
+	go_away(&a);
+	go_away(&b);
+	go_away(&c);
+}
+
+/* A burst is published once and called once; order is kept. */
+static void test_burst(void **state)
+{
+	static struct station a, b;
+	struct fixture *fx = *state;
+
+	bring_up(&a, fx, 0, MRG, 1);
+	bring_up(&b, fx, 1, MRG, 1);
+	post_buffers(&b, 0, BUF_SIZE);
+	post_buffers(&a, 0, BUF_SIZE);
+	send_frame(&b, 60, 0xa, 0xb);
+	expect_frame(&a, 60, 0xa, 0xb, 7);
+	driver_calls(&b.rx[0]);
+
+	for (uint8_t i = 0; i < RING_NUM; i++)
+		queue_frame(&a, 60 + i * 20u, 0xb, 0xa, i, 0);
+	driver_kick(&a.tx[0]);
+	settle(fx);
+	assert_int_equal(driver_calls(&b.rx[0]), 1);
+	assert_int_equal(driver_calls(&a.tx[0]), 1);
+	assert_int_equal(reap_sent(&a), RING_NUM);
+	for (uint8_t i = 0; i < RING_NUM; i++)
+		expect_frame(&b, 60 + i * 20u, 0xb, 0xa, i);
+	go_away(&a);
+	go_away(&b);
+}
+
+/* Every length of interest, cut everywhere a driver might cut it, into whole and into small
+ * buffers. */
+static void test_lengths_and_cuts(void **state)
+{
+	static const uint32_t lens[] = { 14, 15, 16, 17, 60, 64, 255, 256, 257, 1514, 9000, 65550 };
+	static const uint32_t cuts[] = { 0, 1, 5, NETHDR_LEN, NETHDR_LEN + 1, 20, 25 };
+	static const uint32_t sizes[] = { BUF_SIZE, 1500 };
+	struct fixture *fx = *state;
+	static struct station a, b;
+
+	for (unsigned s = 0; s < array_size(sizes); s++) {
+		for (unsigned l = 0; l < array_size(lens); l++) {
+			bring_up(&a, fx, 0, MRG, 1);
+			bring_up(&b, fx, 1, MRG, 1);
+			for (unsigned c = 0; c < array_size(cuts); c++) {
+				post_buffers(&b, 0, sizes[s]);
+				queue_frame(&a, lens[l], 0xb, 0xa, (uint8_t)c, cuts[c]);
+				driver_kick(&a.tx[0]);
+				settle(fx);
+				assert_int_equal(reap_sent(&a), 1);
+				expect_frame(&b, lens[l], 0xb, 0xa, (uint8_t)c);
+			}
+			expect_nothing(&b);
+			go_away(&a);
+			go_away(&b);
+		}
+	}
+}
+
+/* A receive buffer in two parts: header and data, the classic layout, and an odd one. */
+static void test_receive_layouts(void **state)
+{
+	static const uint32_t first[] = { NETHDR_LEN, 5, NETHDR_LEN + 3 };
+	struct fixture *fx = *state;
+	static struct station a, b;
+
+	bring_up(&a, fx, 0, 0, 1);
+	bring_up(&b, fx, 1, 0, 1);
+	for (unsigned i = 0; i < array_size(first); i++) {
+		gpa_t at = guest_alloc(&b.guest, BUF_SIZE, 64);
+		struct driver_buf buf[2] = { { at, first[i] },
+					     { GPA(at.v + first[i]), BUF_SIZE - first[i] } };
+		int head = driver_add(&b.rx[0], buf, 0, 2);
+
+		b.rx_buf[0][head] = at;
+		driver_publish(&b.rx[0]);
+		send_frame(&a, 700, 0xb, 0xa);
+		expect_frame(&b, 700, 0xb, 0xa, 7);
+	}
+	go_away(&a);
+	go_away(&b);
+}
+
+static void test_drops(void **state)
+{
+	uint8_t bytes[NETHDR_LEN + 60] = { VIRTIO_NET_HDR_F_NEEDS_CSUM };
+	struct fixture *fx = *state;
+	struct port_stats *in = &fx->port[0]->port.stats, *out = &fx->port[1]->port.stats;
+	static struct station a, b;
+
+	bring_up(&a, fx, 0, 0, 1);
+	bring_up(&b, fx, 1, 0, 1); /* no MRG_RXBUF */
+
+	/* An offload that nobody offered, as flag and as type; a chain that is all header. */
+	make_frame(bytes + NETHDR_LEN, 60, 0xb, 0xa, 0);
+	queue_bytes(&a, 0, bytes, sizeof(bytes), 0);
+	bytes[0] = 0;
+	bytes[1] = VIRTIO_NET_HDR_GSO_TCPV4;
+	queue_bytes(&a, 0, bytes, sizeof(bytes), 1);
+	queue_bytes(&a, 0, bytes, NETHDR_LEN - 1, 0);
+	bytes[1] = 0;
+	queue_bytes(&a, 0, bytes, NETHDR_LEN, 0);
+	driver_kick(&a.tx[0]);
+	settle(fx);
+	assert_int_equal(reap_sent(&a), 4);
+	assert_int_equal(in->ingress_drop_header, 2);
+	assert_int_equal(in->ingress_drop_short, 2);
+
+	/* Nobody is ready to receive: waited for once, then dropped at once. */
+	send_frame(&a, 60, 0xb, 0xa);
+	assert_int_equal(out->egress_drop_full, 1);
+	assert_true(fx->port[1]->receiveq[0].starved);
+	send_frame(&a, 60, 0xb, 0xa);
+	assert_int_equal(out->egress_drop_full, 2);
+
+	/* Too large for one buffer, and there is no merging; the small one behind it fits. */
+	post_buffers(&b, 0, 256);
+	queue_frame(&a, 245, 0xb, 0xa, 1, 0);
+	queue_frame(&a, 244, 0xb, 0xa, 2, 0);
+	driver_kick(&a.tx[0]);
+	settle(fx);
+	expect_frame(&b, 244, 0xb, 0xa, 2);
+	expect_nothing(&b);
+	assert_int_equal(out->egress_drop_size, 1);
+	assert_false(fx->port[1]->receiveq[0].starved);
+
+	/* More than the ring holds. */
+	for (uint8_t i = 0; i < RING_NUM - 4; i++)
+		queue_frame(&a, 60, 0xb, 0xa, i, 0);
+	driver_kick(&a.tx[0]);
+	settle(fx);
+	assert_int_equal(reap_sent(&a), RING_NUM - 4 + 2);
+	for (uint8_t i = 0; i < RING_NUM - 4; i++)
+		queue_frame(&a, 60, 0xb, 0xa, i, 0);
+	driver_kick(&a.tx[0]);
+	settle(fx);
+	assert_int_equal(out->egress_frames, RING_NUM);
+	assert_int_equal(out->egress_drop_full, 2 + 2 * (RING_NUM - 4) + 1 - RING_NUM);
+
+	/* A frame sent on a queue that is off is taken and forgotten. */
+	reap_sent(&a);
+	assert_int_equal(frontend_ask_state(&a.fe, VHOST_USER_SET_VRING_ENABLE, 1, 0), 0);
+	assert_string_equal(port_vu_state(fx->port[0]), "negotiated");
+	send_frame(&a, 60, 0xb, 0xa);
+	assert_int_equal(in->ingress_drop_disabled, 1);
+	go_away(&a);
+	go_away(&b);
+}
+
+/* Merged frames where the ring has some buffers, but not enough: the frame is dropped whole, and
+ * its buffers serve the next. */
+static void test_merged_too_few(void **state)
+{
+	struct fixture *fx = *state;
+	struct port_stats *out = &fx->port[1]->port.stats;
+	static struct station a, b;
+
+	bring_up(&a, fx, 0, MRG, 1);
+	bring_up(&b, fx, 1, MRG, 1);
+	for (unsigned i = 0; i < 3; i++) {
+		struct driver_buf buf = { guest_alloc(&b.guest, 500, 64), 500 };
+
+		b.rx_buf[0][driver_add(&b.rx[0], &buf, 0, 1)] = buf.addr;
+	}
+	driver_publish(&b.rx[0]);
+	send_frame(&a, 1489, 0xb, 0xa);
+	expect_nothing(&b);
+	assert_int_equal(out->egress_drop_full, 1);
+	send_frame(&a, 1488, 0xb, 0xa);
+	expect_frame(&b, 1488, 0xb, 0xa, 7);
+
+	/* No ring of 64 can hold this one. */
+	post_buffers(&b, 0, 500);
+	send_frame(&a, 32000, 0xb, 0xa);
+	assert_int_equal(out->egress_drop_size, 1);
+	send_frame(&a, 31988, 0xb, 0xa);
+	expect_frame(&b, 31988, 0xb, 0xa, 7);
+	go_away(&a);
+	go_away(&b);
+}
+
+/* A driver that breaks its ring loses that ring; the others go on, and the port comes back when
+ * the ring is set up anew. */
+static void test_broken_queue(void **state)
+{
+	struct fixture *fx = *state;
+	static struct station a, b, c;
+	uint32_t base;
+
+	bring_up(&a, fx, 0, MRG, 1);
+	bring_up(&b, fx, 1, MRG, 1);
+	bring_up(&c, fx, 2, MRG, 1);
+	post_buffers(&c, 0, BUF_SIZE);
+
+	driver_raw_desc(&b.rx[0], 0, 0xdead00000000, 2048, VRING_DESC_F_WRITE, 0);
+	driver_raw_avail(&b.rx[0], 0);
+	send_frame(&a, 60, 0xff, 0xa);
+	assert_int_equal(fx->port[1]->port.stats.queue_broken, 1);
+	assert_int_equal(fx->port[1]->port.stats.egress_drop_down, 1);
+	expect_frame(&c, 60, 0xff, 0xa, 7);
+	assert_string_equal(port_vu_state(fx->port[1]), "negotiated");
+	send_frame(&a, 60, 0xff, 0xa);
+	expect_frame(&c, 60, 0xff, 0xa, 7);
+	assert_int_equal(fx->port[1]->port.stats.egress_drop_down, 1); /* flooding passes it by */
+
+	/* Its transmitq still works. */
+	send_frame(&b, 60, 0xc, 0xb);
+	expect_frame(&c, 60, 0xc, 0xb, 7);
+
+	driver_raw_avail(&a.tx[0], RING_NUM);
+	driver_kick(&a.tx[0]);
+	eventfd_write(a.tx[0].kick_fd, 1);
+	settle(fx);
+	assert_int_equal(fx->port[0]->port.stats.queue_broken, 1);
+	assert_int_equal(frontend_ring_stop(&a.fe, 1, &base), 0);
+	driver_done(&a.tx[0]);
+	driver_init(&a.tx[0], &a.guest, RING_NUM, MRG);
+	start_ring(&a, 1, &a.tx[0]);
+	send_frame(&a, 60, 0xc, 0xa);
+	expect_frame(&c, 60, 0xc, 0xa, 7);
+	go_away(&a);
+	go_away(&b);
+	go_away(&c);
+}
+
+/* A frontend that takes its memory away loses its session; the other end of the switch lives. */
+static void test_truncated_memory(void **state)
+{
+	struct fixture *fx = *state;
+	static struct station a, b, c;
+
+	assert_int_equal(mem_guard_install(), 0); /* here: cmocka has a handler of its own */
+	bring_up(&a, fx, 0, MRG, 1);
+	bring_up(&b, fx, 1, MRG, 1);
+	bring_up(&c, fx, 2, MRG, 1);
+	post_buffers(&b, 0, BUF_SIZE);
+	post_buffers(&c, 0, BUF_SIZE);
+	queue_frame(&a, 60, 0xff, 0xa, 7, 0);
+	driver_publish(&a.tx[0]);
+	for (unsigned i = 0; i < b.guest.n_regions; i++)
+		assert_int_equal(ftruncate(b.guest.fd[i], 0), 0);
+	eventfd_write(a.tx[0].kick_fd, 1);
+	settle(fx);
+	expect_frame(&c, 60, 0xff, 0xa, 7);
+	assert_true(frontend_hung_up(&b.fe));
+	assert_string_equal(port_vu_state(fx->port[1]), "listening");
+	assert_string_equal(port_vu_state(fx->port[0]), "running");
+
+	for (unsigned i = 0; i < b.guest.n_regions; i++)
+		assert_int_equal(ftruncate(b.guest.fd[i], (off_t)b.guest.region_size), 0);
+	go_away(&a);
+	go_away(&b);
+	go_away(&c);
+}
+
+/* Frontends come and go; stations go with them. */
+static void test_reconnect(void **state)
+{
+	struct fixture *fx = *state;
+	static struct station a, b;
+
+	bring_up(&a, fx, 0, MRG, 1);
+	bring_up(&b, fx, 1, MRG, 1);
+	post_buffers(&a, 0, BUF_SIZE);
+	send_frame(&b, 60, 0xa, 0xb);
+	send_frame(&a, 60, 0xb, 0xa);
+	assert_int_equal(fdb_count(&fx->sw.fdb), 2);
+	go_away(&b);
+	assert_string_equal(port_vu_state(fx->port[1]), "listening");
+	assert_int_equal(fdb_count(&fx->sw.fdb), 1);
+
+	bring_up(&b, fx, 1, MRG, 1);
+	post_buffers(&b, 0, BUF_SIZE);
+	send_frame(&a, 60, 0xb, 0xa);
+	expect_frame(&b, 60, 0xb, 0xa, 7);
+	assert_int_equal(fx->port[1]->port.stats.sessions, 2);
+	go_away(&a);
+	go_away(&b);
+}
+
+/* One at a time.  The second is kept waiting for a moment, the third refused. */
+static void test_second_frontend(void **state)
+{
+	struct fixture *fx = *state;
+	struct station second = { 0 }, third = { 0 };
+	static struct station a;
+	uint64_t offered;
+
+	bring_up(&a, fx, 0, MRG, 1);
+	connect_to(&second, fx, 0);
+	settle(fx);
+	assert_false(frontend_hung_up(&second.fe));
+	connect_to(&third, fx, 0);
+	settle(fx);
+	assert_true(frontend_hung_up(&third.fe));
+	assert_int_equal(fx->port[0]->port.stats.sessions_refused, 1);
+
+	/* The first goes, the second is served. */
+	go_away(&a);
+	assert_int_equal(frontend_get_u64(&second.fe, VHOST_USER_GET_FEATURES, &offered), 0);
+	assert_true(offered & MRG);
+	assert_string_equal(port_vu_state(fx->port[0]), "connected");
+
+	/* The first stays: the second is refused when its time is over. */
+	frontend_done(&third.fe);
+	connect_to(&third, fx, 0);
+	settle(fx);
+	loop_timer_set(&fx->loop, &fx->port[0]->pending, 1);
+	settle(fx);
+	assert_true(frontend_hung_up(&third.fe));
+	assert_int_equal(fx->port[0]->port.stats.sessions_refused, 2);
+	frontend_done(&second.fe);
+	frontend_done(&third.fe);
+	settle(fx);
+}
+
+/* Ports are added and removed while frames are on their way. */
+static void test_add_and_remove(void **state)
+{
+	struct fixture *fx = *state;
+	static struct station a, b, c;
+	struct port_vu *extra;
+	int fd;
+
+	bring_up(&a, fx, 0, MRG, 1);
+	bring_up(&b, fx, 1, MRG, 1);
+	post_buffers(&b, 0, BUF_SIZE);
+	queue_frame(&a, 60, 0xff, 0xa, 7, 0);
+	driver_kick(&a.tx[0]);
+	port_vu_close(fx->port[0]); /* before the loop has looked at the kick */
+	fx->port[0] = NULL;
+	settle(fx);
+	expect_nothing(&b);
+	assert_true(frontend_hung_up(&a.fe));
+	go_away(&a);
+	assert_null(sw_find(&fx->sw, "p0"));
+
+	memset(&c, 0, sizeof(c));
+	assert_int_equal(frontend_pair(&c.fe, &fd), 0);
+	assert_int_equal(port_vu_adopt(&fx->group, "p0", fd, &extra), 0);
+	assert_string_equal(port_vu_state(extra), "connected");
+	frontend_done(&c.fe);
+	settle(fx);
+	assert_string_equal(port_vu_state(extra), "closed");
+	port_vu_close(extra);
+	go_away(&b);
+}
+
+static void test_names(void **state)
+{
+	static const char *const bad[] = {
+		"", "a b", "a/b", "\xc3\xa4",
+		"0123456789012345678901234567890123456789012345678901234567890123"
+	};
+	struct fixture *fx = *state;
+	struct port_vu *p;
+
+	for (unsigned i = 0; i < array_size(bad); i++)
+		assert_int_equal(port_vu_open(&fx->group, bad[i], NULL, eventfd(0, EFD_CLOEXEC),
+					      &p),
+				 -EINVAL);
+	assert_int_equal(port_vu_open(&fx->group, "p1", NULL, eventfd(0, EFD_CLOEXEC), &p),
+			 -EEXIST);
+	assert_int_equal(port_vu_open(&fx->group, bad[4] + 1, NULL, eventfd(0, EFD_CLOEXEC), &p),
+			 0);
+	port_vu_close(p);
+}
+
+/* Two queue pairs: flows are spread over the receiveqs, and each stays on its own. */
+static void test_multiqueue(void **state)
+{
+	struct fixture *fx = *state;
+	static struct station a, b;
+	unsigned count[2] = { 0 };
+	uint64_t max_queues;
+
+	bring_up(&a, fx, 0, MRG | BIT_ULL(VIRTIO_NET_F_MQ), 1);
+	bring_up(&b, fx, 1, MRG | BIT_ULL(VIRTIO_NET_F_MQ), 2);
+	assert_int_equal(frontend_get_u64(&b.fe, VHOST_USER_GET_QUEUE_NUM, &max_queues), 0);
+	assert_int_equal(max_queues, PORT_VU_MAX_PAIRS);
+	post_buffers(&b, 0, BUF_SIZE);
+	post_buffers(&b, 1, BUF_SIZE);
+	assert_int_equal(fx->port[1]->n_receiveq, 2);
+
+	for (unsigned i = 0; i < 48; i++) {
+		uint8_t bytes[NETHDR_LEN + 60] = { 0 }, *f = bytes + NETHDR_LEN;
+
+		make_frame(f, 60, 0xb, 0xa, 0);
+		memcpy(f + 12, "\x08\x00\x45\0\0\x2e\0\0\0\0\x40\x11\0\0\x0a\0\0\1\x0a\0\0\2", 22);
+		f[34] = 1;
+		f[35] = (uint8_t)(i % 16); /* the flow */
+		f[36] = 2;
+		f[37] = 3;
+		f[59] = (uint8_t)i; /* its place */
+		queue_bytes(&a, 0, bytes, sizeof(bytes), 0);
+	}
+	driver_kick(&a.tx[0]);
+	settle(fx);
+	for (unsigned pair = 0; pair < 2; pair++) {
+		int last[16];
+
+		memset(last, 0xff, sizeof(last));
+		while (receive(&b, pair) == 60) {
+			const uint8_t *f = b.got + NETHDR_LEN;
+
+			assert_int_equal(f[59] % 16, f[35]);
+			assert_int_equal(f[59], last[f[35]] < 0 ? f[35] : last[f[35]] + 16);
+			last[f[35]] = f[59];
+			count[pair]++;
+		}
+	}
+	assert_int_equal(count[0] + count[1], 48);
+	assert_true(count[0] >= 9 && count[1] >= 9);
+
+	/* One queue goes: all flows use the other. */
+	assert_int_equal(frontend_ask_state(&b.fe, VHOST_USER_SET_VRING_ENABLE, 0, 0), 0);
+	assert_int_equal(fx->port[1]->n_receiveq, 1);
+	send_frame(&a, 60, 0xb, 0xa);
+	assert_int_equal(receive(&b, 0), -1);
+	assert_int_equal(receive(&b, 1), 60);
+	go_away(&a);
+	go_away(&b);
+}
+
+/* Idle queues are not polled, and a kick brings them back. */
+static void test_goes_idle(void **state)
+{
+	struct fixture *fx = *state;
+	static struct station a, b;
+	uint64_t until;
+
+	for (unsigned event_idx = 0; event_idx < 2; event_idx++) {
+		bring_up(&a, fx, 0, event_idx ? BIT_ULL(VIRTIO_RING_F_EVENT_IDX) : 0, 1);
+		bring_up(&b, fx, 1, 0, 1);
+		post_buffers(&b, 0, BUF_SIZE);
+		for (unsigned i = 0; i < 3; i++) {
+			until = loop_now_ns() + 4 * PORT_VU_SPIN_NS;
+			while (loop_now_ns() < until)
+				loop_once(&fx->loop, 0);
+			assert_null(fx->group.active);
+			assert_false(fx->group.polling);
+			queue_frame(&a, 60, 0xb, 0xa, 7, 0);
+			assert_true(driver_kick(&a.tx[0]));
+			loop_once(&fx->loop, LOOP_NEVER);
+			assert_non_null(fx->group.active);
+			settle(fx);
+			expect_frame(&b, 60, 0xb, 0xa, 7);
+		}
+		/* While polled it wants no kicks. */
+		assert_non_null(fx->group.active);
+		queue_frame(&a, 60, 0xb, 0xa, 7, 0);
+		assert_false(driver_kick(&a.tx[0]));
+		go_away(&a);
+		go_away(&b);
+	}
+}
+
+static void test_config_space(void **state)
+{
+	struct fixture *fx = *state;
+	struct virtio_net_config c;
+	struct vu_session *s;
+	static struct station a;
+
+	bring_up(&a, fx, 0, MRG, 1);
+	s = fx->port[0]->session;
+	assert_int_equal(port_vu_ops.get_config(s, &c, 0, sizeof(c)), 0);
+	assert_int_equal(c.mtu, PORT_VU_MTU_DEFAULT);
+	assert_int_equal(c.max_virtqueue_pairs, PORT_VU_MAX_PAIRS);
+	assert_int_equal(port_vu_ops.get_config(s, &c, 1, sizeof(c)), -EINVAL);
+	assert_int_equal(port_vu_ops.get_config(s, &c, UINT32_MAX, 2), -EINVAL);
+	go_away(&a);
+}
+
+#define PORT_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		PORT_TEST(test_forwards),
+		PORT_TEST(test_burst),
+		PORT_TEST(test_lengths_and_cuts),
+		PORT_TEST(test_receive_layouts),
+		PORT_TEST(test_drops),
+		PORT_TEST(test_merged_too_few),
+		PORT_TEST(test_broken_queue),
+		PORT_TEST(test_truncated_memory),
+		PORT_TEST(test_reconnect),
+		PORT_TEST(test_second_frontend),
+		PORT_TEST(test_add_and_remove),
+		PORT_TEST(test_names),
+		PORT_TEST(test_multiqueue),
+		PORT_TEST(test_goes_idle),
+		PORT_TEST(test_config_space),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

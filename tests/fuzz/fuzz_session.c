@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: MIT */
+/* A frontend that does anything, in any order, to a session whose device works on
+ * what it is given.
+ *
+ * Input: a script.  Each step begins with a byte:
+ *
+ *   0-63      this request: flags (VU_FLAG_*, version added unless bit 7), number of
+ *             descriptors, kind of descriptor, payload size (u16, little-endian), payload
+ *   64 R      kick ring R
+ *   65 O O L  write L bytes, which follow, at O (times 4) of guest memory
+ *   66 P      truncate guest memory to P pages
+ *   67 L      send L bytes, which follow, as they are
+ *   68        let time pass: turns of the loop
+ *   69        listen: receive all replies (otherwise the frontend is deaf)
+ *   other     taken modulo 70
+ *
+ * Checked: no crash, no hang, no leak of memory or descriptors, a device that is
+ * called only as device.h says, and a session that ends when its frontend does.
+ */
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base.h"
+#include "frontend.h"
+#include "log.h"
+#include "loop.h"
+#include "mem.h"
+#include "session.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define PAGE        4096u
+#define MEMORY      (16 * PAGE)
+#define QUEUES      4
+#define MAX_STEPS   256
+#define CONFIG_SIZE 12
+
+/* Kinds of descriptor a script can send. */
+enum { FD_MEMORY, FD_KICK, FD_CALL, FD_BLOCKING, FD_PIPE, FD_DEAD_PIPE, FD_NULL, FD_COUNT };
+
+struct script {
+	const uint8_t *data;
+	size_t size;
+};
+
+struct scene {
+	struct loop loop;
+	struct vu_session *session;
+	struct frontend fe;
+	int fds[FD_COUNT];
+	int pipe_writer;
+	uint8_t *mem;
+	bool up[QUEUES];
+	bool closed;
+	uint64_t sum; /* of what was read from guest memory, so that it is read */
+};
+
+/* ---- a device that works ------------------------------------------------ */
+
+static struct scene *of(struct vu_session *s)
+{
+	return vu_session_device(s);
+}
+
+static void queue_start(struct vu_session *s, struct vu_queue *q)
+{
+	assert(!of(s)->up[q->index] && q->started && !of(s)->closed);
+	assert(vu_session_features(s) != 0);
+	of(s)->up[q->index] = true;
+}
+
+static void queue_stop(struct vu_session *s, struct vu_queue *q)
+{
+	assert(of(s)->up[q->index]);
+	of(s)->up[q->index] = false;
+}
+
+/* Read what is to be read, fill what is to be filled, give all of it back. */
+static void use(struct scene *sc, struct vq *vq, struct vq_chain *c)
+{
+	unsigned i;
+
+	for (i = 0; i < c->n_out; i++)
+		sc->sum += *(const uint8_t *)c->iov[i].iov_base;
+	for (; i < (unsigned)c->n_out + c->n_in; i++)
+		memset(c->iov[i].iov_base, 0x55, min(c->iov[i].iov_len, (size_t)64));
+	vq_push(vq, c->head, c->in_len);
+}
+
+static void queue_kick(struct vu_session *s, struct vu_queue *q)
+{
+	static struct vq_burst burst;
+	int n;
+
+	assert(of(s)->up[q->index]);
+	if (!vu_session_check(s))
+		return;
+	n = vq_pop(&q->vq, &burst, VQ_BURST);
+	if (n < 0) {
+		vu_session_queue_broken(s, q);
+		assert(!q->started && !of(s)->up[q->index]);
+		return;
+	}
+	for (int i = 0; i < n; i++)
+		use(of(s), &q->vq, &burst.chain[i]);
+	vq_publish(&q->vq);
+	(void)vq_call(&q->vq);
+}
+
+static int get_config(struct vu_session *s, void *buf, uint32_t off, uint32_t len)
+{
+	if (off > CONFIG_SIZE || len > CONFIG_SIZE - off)
+		return -EINVAL;
+	memset(buf, 0xc0, len);
+	return 0;
+}
+
+static int set_config(struct vu_session *s, const void *buf, uint32_t off, uint32_t len,
+		      uint32_t flags)
+{
+	if (off > CONFIG_SIZE || len > CONFIG_SIZE - off)
+		return -EINVAL;
+	for (uint32_t i = 0; i < len; i++)
+		of(s)->sum += ((const uint8_t *)buf)[i];
+	return 0;
+}
+
+static void closed(struct vu_session *s, int reason)
+{
+	for (unsigned i = 0; i < QUEUES; i++)
+		assert(!of(s)->up[i]);
+	of(s)->closed = true;
+	of(s)->session = NULL;
+}
+
+static const struct vu_device_ops ops = {
+	.name = "fuzz",
+	.max_queues = QUEUES,
+	.rings_per_queue = 2,
+	.get_config = get_config,
+	.set_config = set_config,
+	.queue_start = queue_start,
+	.queue_stop = queue_stop,
+	.queue_kick = queue_kick,
+	.closed = closed,
+};
+
+/* ---- the script --------------------------------------------------------- */
+
+/* The next n bytes, zeros where the script is over. */
+static void take(struct script *sc, void *to, size_t n)
+{
+	size_t have = min(n, sc->size);
+
+	memset(to, 0, n);
+	memcpy(to, sc->data, have);
+	sc->data += have;
+	sc->size -= have;
+}
+
+static uint8_t take_u8(struct script *sc)
+{
+	uint8_t v;
+
+	take(sc, &v, 1);
+	return v;
+}
+
+static uint16_t take_u16(struct script *sc)
+{
+	uint8_t v[2];
+
+	take(sc, v, 2);
+	return (uint16_t)(v[0] | v[1] << 8);
+}
+
+static void step_request(struct scene *sc, struct script *script, uint32_t request)
+{
+	uint8_t payload[VU_PAYLOAD_MAX + 16];
+	int fds[VU_MAX_FDS + 1];
+	uint8_t flags = take_u8(script);
+	unsigned n_fds = take_u8(script) % (VU_MAX_FDS + 2);
+	unsigned kind = take_u8(script);
+	size_t size = take_u16(script) % (VU_PAYLOAD_MAX + 2);
+
+	take(script, payload, size);
+	for (unsigned i = 0; i < n_fds; i++)
+		fds[i] = sc->fds[(kind >> 4 ? kind + i : kind) % FD_COUNT];
+	(void)frontend_send(&sc->fe, request, flags & 0x80 ? flags & 0x7f : flags | VU_FLAG_VERSION,
+			    payload, size, fds, n_fds);
+}
+
+static void step_write(struct scene *sc, struct script *script)
+{
+	size_t off = 4u * take_u16(script) % MEMORY;
+	size_t len = take_u8(script);
+	uint8_t bytes[256];
+
+	take(script, bytes, len);
+	/* Through the file, since our own mapping may have been truncated. */
+	(void)!pwrite(sc->fds[FD_MEMORY], bytes, min(len, MEMORY - off), (off_t)off);
+}
+
+static void listen_to(struct scene *sc)
+{
+	uint8_t bytes[4096];
+
+	while (recv(sc->fe.sock, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+		;
+}
+
+static void turn(struct scene *sc)
+{
+	for (unsigned i = 0; i < 3; i++)
+		assert(loop_once(&sc->loop, 0) == 0);
+}
+
+static void step(struct scene *sc, struct script *script)
+{
+	uint8_t bytes[256];
+	uint8_t op = take_u8(script) % 70;
+	size_t len;
+
+	switch (op) {
+	case 64:
+		(void)!write(sc->fds[FD_KICK], &(uint64_t){ 1 }, 8);
+		(void)take_u8(script);
+		break;
+	case 65:
+		step_write(sc, script);
+		break;
+	case 66:
+		(void)!ftruncate(sc->fds[FD_MEMORY], take_u8(script) % 17 * PAGE);
+		break;
+	case 67:
+		len = take_u8(script);
+		take(script, bytes, len);
+		if (len)
+			(void)frontend_send_bytes(&sc->fe, bytes, len, NULL, 0);
+		break;
+	case 68:
+		turn(sc);
+		break;
+	case 69:
+		listen_to(sc);
+		break;
+	default:
+		step_request(sc, script, op);
+		break;
+	}
+	turn(sc);
+}
+
+static void open_fds(struct scene *sc)
+{
+	int live[2], dead[2];
+
+	assert(pipe2(live, O_CLOEXEC | O_NONBLOCK) == 0 && pipe2(dead, O_CLOEXEC) == 0);
+	close(dead[1]);
+	sc->pipe_writer = live[1];
+	sc->fds[FD_MEMORY] = memfd_create("fuzz", MFD_CLOEXEC);
+	sc->fds[FD_KICK] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	sc->fds[FD_CALL] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	sc->fds[FD_BLOCKING] = eventfd(1, EFD_CLOEXEC);
+	sc->fds[FD_PIPE] = live[0];
+	sc->fds[FD_DEAD_PIPE] = dead[0];
+	sc->fds[FD_NULL] = open("/dev/null", O_RDWR | O_CLOEXEC);
+	assert(ftruncate(sc->fds[FD_MEMORY], MEMORY) == 0);
+}
+
+static void close_fds(struct scene *sc)
+{
+	for (unsigned i = 0; i < FD_COUNT; i++)
+		close(sc->fds[i]);
+	close(sc->pipe_writer);
+}
+
+static unsigned count_fds(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	assert(dir);
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
+}
+
+static void once(void)
+{
+	static bool done;
+
+	if (done)
+		return;
+	done = true;
+	log_set_level(LOG_LEVEL_ERROR); /* warnings are what this is all about */
+	assert(mem_guard_install() == 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct script script = { data, size };
+	struct scene sc = { 0 };
+	unsigned before;
+	int backend;
+
+	once();
+	before = count_fds();
+	open_fds(&sc);
+	assert(loop_init(&sc.loop) == 0);
+	assert(frontend_pair(&sc.fe, &backend) == 0);
+	assert(fcntl(sc.fe.sock, F_SETFL, O_NONBLOCK) == 0);
+	assert(vu_session_new(&sc.loop, backend, &ops, &sc, "fuzz", &sc.session) == 0);
+	for (unsigned i = 0; i < MAX_STEPS && script.size && sc.session; i++)
+		step(&sc, &script);
+
+	frontend_done(&sc.fe);
+	for (unsigned i = 0; i < 64 && sc.session; i++)
+		turn(&sc);
+	assert(sc.closed && !sc.session);
+	loop_done(&sc.loop);
+	close_fds(&sc);
+	assert(count_fds() == before);
+	return 0;
+}

@@ -123,13 +123,13 @@ void lab_errors_locate(struct lab_errors *errors)
 
 		if (e->offset == NO_OFFSET)
 			break;
-		for (; i < e->offset && i < errors->len; i++) {
-			if (text[i] == '\n') {
-				line++;
-				column = 1;
-			} else if (((unsigned char)text[i + 1] & 0xc0) != 0x80) {
-				column++; /* the next byte starts another character */
-			}
+		while (i < e->offset && i < errors->len) {
+			gunichar c = g_utf8_get_char_validated(text + i, (gssize)(errors->len - i));
+
+			/* Bytes that are no character are one column each. */
+			i += c >= (gunichar)-2 ? 1 : (size_t)g_unichar_to_utf8(c, NULL);
+			line += c == '\n';
+			column = c == '\n' ? 1 : column + 1;
 		}
 		e->line = line;
 		e->column = column;
@@ -249,7 +249,8 @@ const char *lab_errors_nearest(struct lab_errors *errors, const char *name,
 		d = distance(name, len, candidates[i], clen);
 		if (d > limit && len >= 2 && g_str_has_prefix(candidates[i], name))
 			d = limit;
-		if (d <= limit && d < best_distance) {
+		/* Names that have nothing in common are not near, however short. */
+		if (d <= limit && d < MAX(len, clen) && d < best_distance) {
 			best = candidates[i];
 			best_distance = d;
 		}

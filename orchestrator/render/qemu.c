@@ -68,11 +68,11 @@ bool render_qemu_uses_kvm(const struct vm *vm, const struct qemu_caps *caps)
 	return caps->kvm_usable && vm->arch == HOST_ARCH;
 }
 
-static void add_machine(GPtrArray *argv, const struct lab *lab, const struct vm *vm, bool kvm)
+static void add_machine(GPtrArray *argv, const struct vm *vm, bool kvm)
 {
 	const struct machine *m = &machines[vm->arch];
 
-	addf(argv, "-name", "guest=%s/%s", lab->name, vm->name);
+	addf(argv, "-name", "guest=%s", vm->name);
 	add(argv, "-nodefaults", NULL);
 	add(argv, "-no-user-config", NULL);
 	add(argv, "-display", "none");
@@ -151,13 +151,13 @@ gboolean render_qemu(const struct lab *lab, const struct vm *vm, const struct qe
 	if (kvm && (!caps->kvm_usable || vm->arch != HOST_ARCH)) {
 		g_set_error(
 			error, ORCH_ERROR, ORCH_ERROR_HOST_UNFIT,
-			"VM %s wants KVM (\"accel\": \"kvm\"), which cannot be used here: see `orchestrator doctor`",
-			vm->name);
+			"VM %s of lab %s wants KVM (\"accel\": \"kvm\"), which cannot be used here: see `orchestrator doctor`",
+			vm->name, lab->name);
 		return FALSE;
 	}
 	argv = g_ptr_array_new();
 	add(argv, caps->binary, NULL);
-	add_machine(argv, lab, vm, kvm);
+	add_machine(argv, vm, kvm);
 	add_boot(argv, vm, image, p);
 	add_serial(argv, vm, p);
 	for (unsigned i = 0; i < vm->nics->len; i++)

@@ -581,17 +581,21 @@ static struct observed *survivors(const struct plan *plan, const struct observed
 {
 	g_autoptr(GHashTable) vms = subjects(plan, STEP_VM_STOP),
 			      ports = subjects(plan, STEP_PORT_REMOVE);
-	g_autoptr(GHashTable) nets = subjects(plan, STEP_NET_STOP);
+	g_autoptr(GHashTable) stopped = subjects(plan, STEP_NET_STOP), nets = table_new();
 	struct observed *left = observed_new();
 
-	for (unsigned i = 0; i < observed->networks->len; i++)
-		if (!contains(nets, observed->networks->pdata[i]))
-			observed_add_network(left, observed->networks->pdata[i]);
+	for (unsigned i = 0; i < observed->networks->len; i++) {
+		const char *name = observed->networks->pdata[i];
+
+		if (!contains(stopped, name) && put(nets, name))
+			observed_add_network(left, name);
+	}
 	for (unsigned i = 0; i < observed->ports->len; i++) {
 		const struct observed_port *p = observed->ports->pdata[i];
 		g_autofree char *key = g_strconcat(p->network, "/", p->name, NULL);
 
-		if (!contains(nets, p->network) && !contains(ports, key))
+		/* A port without its switch is none. */
+		if (contains(nets, p->network) && !contains(ports, key))
 			observed_add_port(left, p->network, p->name);
 	}
 	for (unsigned i = 0; i < observed->vms->len; i++) {

@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: MIT */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+#include <glib.h>
+#include <json-c/json.h>
+
+#include "model/lab.h"
+#include "plan/plan.h"
+#include "random_lab.h"
+
+static struct lab_dirs dirs = { .state = "/s", .runtime = "/r", .cache = "/c" };
+
+static struct lab *parse(const char *text)
+{
+	struct lab_errors *errors;
+	struct lab *lab;
+
+	if (!lab_parse(text, strlen(text), "t.json", &dirs, &lab, &errors)) {
+		g_autofree char *said = lab_errors_format(errors);
+
+		fail_msg("%s%s", said, text);
+	}
+	return lab;
+}
+
+/* What runs once everything of the lab has been started. */
+static struct observed *all_of(const struct lab *lab)
+{
+	struct observed *nothing = observed_new(), *all;
+	struct plan *plan = plan_make(lab, nothing, PLAN_DEFAULT);
+
+	all = plan_result(plan, lab, nothing);
+	plan_free(plan);
+	observed_free(nothing);
+	return all;
+}
+
+static void assert_plan(const struct lab *lab, const struct observed *observed,
+			enum plan_flags flags, const char *expected)
+{
+	struct plan *plan = plan_make(lab, observed, flags);
+	g_autofree char *text = plan_format(plan);
+
+	assert_string_equal(text, expected);
+	plan_free(plan);
+}
+
+#define TWO "{\"vms\": {\"a\": {\"after\": [\"b\"]}, \"b\": {}}}"
+
+static void test_from_nothing(void **state)
+{
+	struct lab *lab = parse(TWO);
+	struct observed *nothing = observed_new();
+
+	assert_plan(lab, nothing, PLAN_DEFAULT,
+		    "   1  prepare image tiny  (VMs start from it)\n"
+		    "   2  start switch lan  (not running)\n"
+		    "   3  add port a.0 to lan  (not there; after 2)\n"
+		    "   4  add port b.0 to lan  (not there; after 2)\n"
+		    "   5  start VM b  (not running; after 1, 4)\n"
+		    "   6  start VM a  (not running; after 1, 3, 5)\n");
+	observed_free(nothing);
+	lab_free(lab);
+}
+
+static void test_second_time(void **state)
+{
+	struct lab *lab = parse(TWO);
+	struct observed *all = all_of(lab);
+
+	assert_plan(lab, all, PLAN_DEFAULT, "nothing to do\n");
+	assert_plan(lab, all, PLAN_RESTART, "nothing to do\n");
+	observed_free(all);
+	lab_free(lab);
+}
+
+static void test_vm_added_and_removed(void **state)
+{
+	struct lab *
+		before = parse(TWO),
+	       *after = parse(
+		       "{\"vms\": {\"b\": {\"nics\": [{\"ip\": \"192.168.100.11\"}]}, \"c\": {}}}");
+	struct observed *running = all_of(before);
+
+	assert_plan(after, running, PLAN_DEFAULT,
+		    "   1  stop VM a  (no longer wanted)\n"
+		    "   2  remove port a.0 from lan  (no longer wanted; after 1)\n"
+		    "   3  prepare image tiny  (VMs start from it)\n"
+		    "   4  add port c.0 to lan  (not there)\n"
+		    "   5  start VM c  (not running; after 3, 4)\n");
+	observed_free(running);
+	lab_free(before);
+	lab_free(after);
+}
+
+static void test_change_is_told_or_done(void **state)
+{
+	struct lab *before = parse(TWO);
+	struct lab *after = parse(
+		"{\"vms\": {\"a\": {\"memory\": \"64MiB\", \"vcpus\": 2, \"append\": \"x\"}, \"b\": {}}}");
+	struct observed *running = all_of(before);
+
+	assert_plan(after, running, PLAN_DEFAULT,
+		    "   1  restart VM a  (memory, vcpus, append changed; not done: it runs)\n"
+		    "nothing to do\n");
+	assert_plan(after, running, PLAN_RESTART,
+		    "   1  stop VM a  (memory, vcpus, append changed)\n"
+		    "   2  prepare image tiny  (VMs start from it)\n"
+		    "   3  start VM a  (memory, vcpus, append changed; after 1, 2)\n");
+	observed_free(running);
+	lab_free(before);
+	lab_free(after);
+}
+
+/* A VM that moves to another network keeps port and switch until it is restarted; its port's socket is one file, so the
+ * new port waits for the old one. */
+static void test_network_move(void **state)
+{
+	struct lab *before = parse(
+		"{\"networks\": {\"x\": {\"subnet\": \"10.0.0.0/24\"}}, \"vms\": {\"a\": {}}}");
+	struct lab *after = parse(
+		"{\"networks\": {\"y\": {\"subnet\": \"10.0.0.0/24\"}}, \"vms\": {\"a\": {}}}");
+	struct observed *running = all_of(before);
+
+	assert_plan(after, running, PLAN_DEFAULT,
+		    "   1  start switch y  (not running)\n"
+		    "   2  restart VM a  (nic.0.network changed; not done: it runs)\n");
+	assert_plan(after, running, PLAN_RESTART,
+		    "   1  stop VM a  (nic.0.network changed)\n"
+		    "   2  stop switch x  (no longer wanted; after 1)\n"
+		    "   3  prepare image tiny  (VMs start from it)\n"
+		    "   4  start switch y  (not running)\n"
+		    "   5  add port a.0 to y  (not there; after 2, 4)\n"
+		    "   6  start VM a  (nic.0.network changed; after 1, 3, 5)\n");
+	observed_free(running);
+	lab_free(before);
+	lab_free(after);
+}
+
+/* The switch died under its VMs: they get it back and have no step of their own. */
+static void test_dead_switch(void **state)
+{
+	struct lab *lab = parse(TWO);
+	struct observed *all = all_of(lab), *left = observed_new();
+
+	for (unsigned i = 0; i < all->vms->len; i++) {
+		const struct observed_vm *vm = all->vms->pdata[i];
+
+		observed_add_vm(left, vm->name, vm->settings);
+	}
+	assert_plan(lab, left, PLAN_DEFAULT,
+		    "   1  start switch lan  (not running)\n"
+		    "   2  add port a.0 to lan  (not there; after 1)\n"
+		    "   3  add port b.0 to lan  (not there; after 1)\n");
+	observed_free(left);
+	observed_free(all);
+	lab_free(lab);
+}
+
+static void test_dead_vm(void **state)
+{
+	struct lab *lab = parse(TWO);
+	struct observed *all = all_of(lab);
+
+	g_ptr_array_remove_index(all->vms, 0); /* b: it was started first */
+	assert_plan(lab, all, PLAN_DEFAULT,
+		    "   1  prepare image tiny  (VMs start from it)\n"
+		    "   2  start VM b  (not running; after 1)\n");
+	observed_free(all);
+	lab_free(lab);
+}
+
+static void test_down(void **state)
+{
+	struct lab *lab = parse(TWO);
+	struct observed *all = all_of(lab);
+
+	assert_plan(NULL, all, PLAN_DEFAULT,
+		    "   1  stop VM b  (no longer wanted)\n"
+		    "   2  stop VM a  (no longer wanted)\n"
+		    "   3  stop switch lan  (no longer wanted; after 1, 2)\n");
+	observed_free(all);
+	lab_free(lab);
+}
+
+static void test_json(void **state)
+{
+	struct lab *lab = parse("{\"vms\": {\"a\": {}}}");
+	struct observed *nothing = observed_new();
+	struct plan *plan = plan_make(lab, nothing, PLAN_DEFAULT);
+	struct json_object *json = plan_to_json(plan);
+
+	assert_string_equal(
+		json_object_to_json_string_ext(json, JSON_C_TO_STRING_PLAIN),
+		"{\"steps\":[{\"kind\":\"image\",\"subject\":\"tiny\",\"reason\":\"VMs start from it\",\"held\":false,\"deps\":[]},"
+		"{\"kind\":\"net-start\",\"subject\":\"lan\",\"reason\":\"not running\",\"held\":false,\"deps\":[]},"
+		"{\"kind\":\"port-add\",\"subject\":\"a.0\",\"network\":\"lan\",\"reason\":\"not there\",\"held\":false,\"deps\":[1]},"
+		"{\"kind\":\"vm-start\",\"subject\":\"a\",\"reason\":\"not running\",\"held\":false,\"deps\":[0,2]}],\"todo\":4}");
+	json_object_put(json);
+	plan_free(plan);
+	observed_free(nothing);
+	lab_free(lab);
+}
+
+/* --- what runs, as it travels ------------------------------------------------------------------------------------------- */
+
+static void test_observed_json(void **state)
+{
+	struct lab *lab = parse(TWO);
+	struct observed *all = all_of(lab), *back = NULL;
+	struct json_object *json = observed_to_json(all), *again;
+
+	assert_true(observed_from_json(json, &back, NULL));
+	again = observed_to_json(back);
+	assert_string_equal(json_object_to_json_string(json), json_object_to_json_string(again));
+	assert_plan(lab, back, PLAN_DEFAULT, "nothing to do\n");
+	json_object_put(json);
+	json_object_put(again);
+	observed_free(back);
+	observed_free(all);
+	lab_free(lab);
+}
+
+static void test_observed_json_refused(void **state)
+{
+	static const char *const bad[] = {
+		"null",
+		"[]",
+		"{}",
+		"{\"networks\":[],\"ports\":[]}",
+		"{\"networks\":{},\"ports\":[],\"vms\":[]}",
+		"{\"networks\":[1],\"ports\":[],\"vms\":[]}",
+		"{\"networks\":[],\"ports\":[{\"name\":\"a\"}],\"vms\":[]}",
+		"{\"networks\":[],\"ports\":[],\"vms\":[{\"name\":\"a\",\"settings\":null}]}",
+		"{\"networks\":[],\"ports\":[],\"vms\":[7]}",
+	};
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
+		struct json_object *json = json_tokener_parse(bad[i]);
+		struct observed *o = NULL;
+		GError *error = NULL;
+
+		assert_false(observed_from_json(json, &o, &error));
+		assert_non_null(error);
+		assert_null(o);
+		g_error_free(error);
+		json_object_put(json);
+	}
+}
+
+/* --- properties --------------------------------------------------------------------------------------------------------- */
+
+static unsigned index_of(const struct plan *plan, enum step_kind kind, const char *subject)
+{
+	for (unsigned i = 0; i < plan->steps->len; i++)
+		if (plan_step(plan, i)->kind == kind &&
+		    strcmp(plan_step(plan, i)->subject, subject) == 0)
+			return i;
+	return UINT_MAX;
+}
+
+static bool depends_on(const struct step *s, unsigned index)
+{
+	for (unsigned i = 0; i < s->deps->len; i++)
+		if (g_array_index(s->deps, unsigned, i) == index)
+			return true;
+	return false;
+}
+
+/* Deps point backwards, ascend, and name what has to be there: everything `after` that is started too comes first. */
+static void check_order(const struct plan *plan, const struct lab *lab)
+{
+	for (unsigned i = 0; i < plan->steps->len; i++) {
+		const struct step *s = plan_step(plan, i);
+		const struct vm *vm;
+
+		assert_int_equal(s->index, i);
+		for (unsigned j = 0; j < s->deps->len; j++) {
+			assert_true(g_array_index(s->deps, unsigned, j) < i);
+			assert_true(j == 0 || g_array_index(s->deps, unsigned, j - 1) <
+						      g_array_index(s->deps, unsigned, j));
+		}
+		if (s->kind != STEP_VM_START)
+			continue;
+		vm = lab_find_vm(lab, s->subject);
+		assert_true(depends_on(s, index_of(plan, STEP_IMAGE, vm->image->name)));
+		for (unsigned j = 0; j < vm->after->len; j++) {
+			unsigned n = index_of(plan, STEP_VM_START,
+					      ((struct vm *)vm->after->pdata[j])->name);
+
+			assert_true(n == UINT_MAX || depends_on(s, n));
+		}
+	}
+}
+
+/* Names of VMs that were not to be touched without being asked. */
+static void check_untouched(const struct plan *plan, const struct lab *lab,
+			    const struct observed *running)
+{
+	for (unsigned i = 0; i < running->vms->len; i++) {
+		const struct observed_vm *vm = running->vms->pdata[i];
+
+		if (!lab_find_vm(lab, vm->name))
+			continue;
+		assert_true(index_of(plan, STEP_VM_STOP, vm->name) == UINT_MAX);
+		assert_true(index_of(plan, STEP_VM_START, vm->name) == UINT_MAX);
+	}
+}
+
+static void check_fixpoint(const struct lab *lab, const struct observed *running,
+			   enum plan_flags flags)
+{
+	struct plan *plan = plan_make(lab, running, flags), *again;
+	struct observed *result = plan_result(plan, lab, running);
+	unsigned held = 0;
+
+	check_order(plan, lab);
+	if (flags == PLAN_DEFAULT)
+		check_untouched(plan, lab, running);
+	again = plan_make(lab, result, flags);
+	for (unsigned i = 0; i < again->steps->len; i++)
+		held += plan_step(again, i)->held;
+	assert_int_equal(again->n_todo, 0);
+	assert_int_equal(again->steps->len, held);
+	if (flags == PLAN_RESTART)
+		assert_int_equal(held, 0);
+	plan_free(again);
+	plan_free(plan);
+	observed_free(result);
+}
+
+/* Forget some of what runs, as if it had died. */
+static void lose_some(struct observed *o, GRand *r)
+{
+	for (unsigned i = o->vms->len; i-- > 0;)
+		if (g_rand_int_range(r, 0, 6) == 0)
+			g_ptr_array_remove_index(o->vms, i);
+	for (unsigned i = o->ports->len; i-- > 0;)
+		if (g_rand_int_range(r, 0, 10) == 0)
+			g_ptr_array_remove_index(o->ports, i);
+	for (unsigned i = o->networks->len; i-- > 0;)
+		if (g_rand_int_range(r, 0, 6) == 0)
+			g_ptr_array_remove_index(o->networks, i);
+}
+
+/* From any version of a lab, damaged in any way, to any other version. */
+static void test_result_needs_no_plan(void **state)
+{
+	for (guint32 seed = 0; seed < 400; seed++) {
+		g_autofree char *text = random_lab_text(seed, 12, 100),
+				*changed = random_lab_text(seed, 12, 50);
+		struct lab *before = parse(text), *after = parse(changed);
+		struct observed *running = all_of(before), *nothing = observed_new();
+		GRand *r = g_rand_new_with_seed(seed);
+
+		if (seed % 2)
+			lose_some(running, r);
+		check_fixpoint(after, nothing, PLAN_DEFAULT);
+		check_fixpoint(after, running, PLAN_DEFAULT);
+		check_fixpoint(after, running, PLAN_RESTART);
+		g_rand_free(r);
+		observed_free(running);
+		observed_free(nothing);
+		lab_free(before);
+		lab_free(after);
+	}
+}
+
+static void test_down_leaves_nothing(void **state)
+{
+	for (guint32 seed = 0; seed < 100; seed++) {
+		g_autofree char *text = random_lab_text(seed, 12, 100);
+		struct lab *lab = parse(text);
+		struct observed *running = all_of(lab), *result;
+		struct plan *plan = plan_make(NULL, running, PLAN_DEFAULT);
+
+		result = plan_result(plan, NULL, running);
+		assert_int_equal(result->vms->len, 0);
+		assert_int_equal(result->ports->len, 0);
+		assert_int_equal(result->networks->len, 0);
+		observed_free(result);
+		observed_free(running);
+		plan_free(plan);
+		lab_free(lab);
+	}
+}
+
+/* The longest chain of `after` there can be. */
+static void test_long_chain(void **state)
+{
+	GString *text = g_string_new("{\"networks\": {}, \"vms\": {");
+	struct observed *nothing = observed_new();
+	struct plan *plan;
+	struct lab *lab;
+
+	for (unsigned i = 0; i < LAB_VMS_MAX - 1; i++)
+		g_string_append_printf(text, "\"v%u\": {\"after\": [\"v%u\"]},", i, i + 1);
+	g_string_append_printf(text, "\"v%u\": {}}}", LAB_VMS_MAX - 1);
+	lab = parse(text->str);
+	plan = plan_make(lab, nothing, PLAN_DEFAULT);
+	assert_int_equal(plan->steps->len, LAB_VMS_MAX + 1);
+	assert_string_equal(plan_step(plan, LAB_VMS_MAX)->subject, "v0");
+	plan_free(plan);
+	lab_free(lab);
+	observed_free(nothing);
+	g_string_free(text, TRUE);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_from_nothing),
+		cmocka_unit_test(test_second_time),
+		cmocka_unit_test(test_vm_added_and_removed),
+		cmocka_unit_test(test_change_is_told_or_done),
+		cmocka_unit_test(test_network_move),
+		cmocka_unit_test(test_dead_switch),
+		cmocka_unit_test(test_dead_vm),
+		cmocka_unit_test(test_down),
+		cmocka_unit_test(test_json),
+		cmocka_unit_test(test_observed_json),
+		cmocka_unit_test(test_observed_json_refused),
+		cmocka_unit_test(test_result_needs_no_plan),
+		cmocka_unit_test(test_down_leaves_nothing),
+		cmocka_unit_test(test_long_chain),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

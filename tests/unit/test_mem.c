@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "fault.h"
 #include "mem.h"
 
 #define KB 1024ULL
@@ -339,6 +340,35 @@ static void test_mmap_fails(void **state)
 	assert_int_equal(f->mem.n, 1);
 }
 
+/* Each system call below a table change fails once: nothing is lost, and the old table works on.  The teardown counts
+ * descriptors. */
+static void test_each_call_fails(void **state)
+{
+	struct fixture *f = *state;
+	struct mem_region_desc r[3] = {
+		region(0x20000, 0x60000, 0x1000, 0),
+		region(0x30000, 0x70000, 0x1000, 0),
+		region(0x40000, 0x80000, 0x1000, 0),
+	};
+	unsigned n = 1;
+	void *va;
+
+	assert_int_equal(set_one(&f->mem, region(0x10000, 0x50000, 0x1000, 0), 0x1000), 0);
+	for (;; n++) {
+		int fds[3] = { memory_file(0x1000), memory_file(0x1000), memory_file(0x1000) }, err;
+
+		fault_arm(n);
+		err = mem_set_table(&f->mem, r, 3, fds);
+		if (!fault_disarm())
+			break;
+		assert_true(err == -ENOMEM || err == -EIO);
+		assert_int_equal(f->mem.n, 1);
+		assert_int_equal(mem_gpa_to_va(&f->mem, GPA(0x10000), 0x1000, &va), 0);
+	}
+	assert_int_equal(n, 7); /* an fstat() and an mmap() for each of the three */
+	assert_int_equal(f->mem.n, 3);
+}
+
 static void test_truncated_file_reads_zeros(void **state)
 {
 	struct fixture *f = *state;
@@ -436,6 +466,7 @@ int main(void)
 		TEST(test_offset_need_not_be_aligned),
 		TEST(test_add_and_remove),
 		TEST(test_mmap_fails),
+		TEST(test_each_call_fails),
 		TEST(test_truncated_file_reads_zeros),
 		TEST(test_guard_leaves_other_faults_alone),
 	};

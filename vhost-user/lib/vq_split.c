@@ -83,7 +83,7 @@ int vq_split_start(struct vq *vq, const struct mem *mem, const struct vq_params 
 		err = part_find(mem, p->avail, avail_size, VRING_AVAIL_ALIGN, &avail);
 	if (!err)
 		err = part_find(mem, p->used, used_size, VRING_USED_ALIGN, &used);
-	if (err < 0)
+	if (err)
 		return err;
 	/* What is aligned in the frontend must also be in here, or the index accesses would not be single ones. */
 	if ((uintptr_t)desc % VRING_DESC_ALIGN || (uintptr_t)avail % VRING_AVAIL_ALIGN ||

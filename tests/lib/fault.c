@@ -96,3 +96,9 @@ int __wrap_fcntl(int fd, int cmd, ...)
 	va_end(ap);
 	return fails("fcntl", error_of_fcntl) ? -1 : __real_fcntl(fd, cmd, arg);
 }
+
+/* meson compiles with _FILE_OFFSET_BITS=64, which renames some functions in the callers: same types, other names. */
+typeof(__wrap_mmap) __wrap_mmap64 __attribute__((alias("__wrap_mmap")));
+typeof(__wrap_fstat) __wrap_fstat64 __attribute__((alias("__wrap_fstat")));
+typeof(__wrap_fcntl) __wrap_fcntl64 __attribute__((alias("__wrap_fcntl")));
+typeof(__wrap_preadv2) __wrap_preadv64v2 __attribute__((alias("__wrap_preadv2")));

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* The shared main() of the backend daemons.
  *
- * A daemon is `int main(int argc, char **argv) { return backend_main(&desc, argc, argv); }`.  What backend_main() does, in order:
- * options; signals (SIGPIPE ignored; SIGTERM and SIGINT end the loop); the guard against truncated guest memory
- * (mem_guard_install()); inherited sockets; desc->start(); the control socket; readiness (sd_notify over $NOTIFY_SOCKET);
- * the loop; desc->stop(); its socket files removed.  It never forks and never changes its working directory.
+ * A daemon is `int main(int argc, char **argv) { return backend_main(&desc, argc, argv); }`.  What backend_main()
+ * does, in order: options; signals (SIGPIPE ignored; SIGTERM and SIGINT end the loop); the guard against truncated
+ * guest memory (mem_guard_install()); inherited sockets; desc->start(); the control socket; readiness (sd_notify
+ * over $NOTIFY_SOCKET); the loop; desc->stop(); its socket files removed.  It never forks and never changes its
+ * working directory.
  *
  * Options of every daemon (QEMU's "Backend program conventions" and ours):
  *   --socket-path PATH   serve a frontend at PATH; may be repeated up to desc->max_sockets
@@ -12,7 +13,8 @@
  *   --control PATH, --control-fd N, --config FILE, --log-level LEVEL, --print-capabilities, --version, --help
  * and socket activation: LISTEN_FDS, where the one named "control" in LISTEN_FDNAMES is the control socket.
  *
- * Exit status: 0 after SIGTERM, SIGINT or the method "shutdown"; 1 if it could not start or the loop failed; 2 for usage.
+ * Exit status: 0 after SIGTERM, SIGINT or the method "shutdown"; 1 if it could not start or the loop failed; 2 for
+ * usage.
  *
  * Control methods it adds to the daemon's own: "hello" {} → {"daemon","version","pid"}, "log.level" {"level"} → {},
  * "shutdown" {} → {}; and control.c's "subscribe".  control_context() of every method is the struct backend.
@@ -29,8 +31,9 @@
 
 #define BACKEND_SOCKETS_MAX 256
 
-/* A frontend socket as given on the command line or by socket activation.  Either path is set and fd is -1: start() makes the
- * listener (listen_unix(), mode 0600); or fd is set and path is NULL: start() owns fd from its call on. */
+/* A frontend socket as given on the command line or by socket activation.  Either path is set and fd is -1:
+ * start() makes the listener (listen_unix(), mode 0600); or fd is set and path is NULL: start() owns fd from its
+ * call on. */
 struct backend_socket {
 	char name[64]; /* LISTEN_FDNAMES' name, else "port0", "port1", ... in order */
 	const char *path;
@@ -48,8 +51,9 @@ struct backend_desc {
 	unsigned max_sockets; /* frontend sockets it can serve, at most BACKEND_SOCKETS_MAX */
 	const struct control_method *methods; /* the daemon's own; may not repeat those above */
 	unsigned n_methods;
-	/* Set up and register in b->loop; b->device is for its use.  Runs before there is a control socket (b->control is
-	 * NULL) and before readiness is told.  Logs its own errors.  0, or -errno: exit 1, stop() is not called. */
+	/* Set up and register in b->loop; b->device is for its use.  Runs before there is a control socket
+	 * (b->control is NULL) and before readiness is told.  Logs its own errors.  0, or -errno: exit 1, stop()
+	 * is not called. */
 	int (*start)(struct backend *b);
 	/* Close everything; deferred work still runs afterwards, and b->control is still there.  May not fail. */
 	void (*stop)(struct backend *b);

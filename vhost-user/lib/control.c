@@ -252,13 +252,12 @@ static int request_run(struct control_call *call, const struct request *req,
 {
 	const char *name = json_object_get_string(req->method);
 	const struct control_method *m = find_method(call->control, name);
-	struct json_object *params = json_object_get(req->params);
+	struct json_object *params;
 	int r;
 
 	if (!m)
 		return control_error(call, CONTROL_ERROR_NO_METHOD, "no method \"%.64s\"", name);
-	if (!params)
-		params = json_object_new_object();
+	params = req->params ? json_object_get(req->params) : json_object_new_object();
 	if (!json_object_is_type(params, json_type_object))
 		r = control_error(call, CONTROL_ERROR_INVALID_PARAMS, "params must be an object");
 	else

@@ -6,21 +6,24 @@
  *   ← {"jsonrpc":"2.0","method":"port","params":{"name":"n1","state":"connected"}}      after "subscribe"
  *
  * How the specification's choices are taken:
- *   - params are an object, or left out (null is the same); by position (an array) they are refused, because names are the interface.
- *   - id is a string, a number (finite, and within 64 bits if whole) or null.  A request without id is a notification: it is carried out, never answered.
- *   - batches (an array of requests) are refused with one error: lines can be sent without waiting for answers, which is
- *     all that a batch would give.
- *   - unknown methods (-32601), unknown or missing members of params (-32602) and of the request itself (-32600) are errors.
- *     A member named twice counts as its last value (json-c).
+ *   - params are an object, or left out (null is the same); by position (an array) they are refused, because names
+ *     are the interface.
+ *   - id is a string, a number (finite, and within 64 bits if whole) or null.  A request without id is a
+ *     notification: it is carried out, never answered.
+ *   - batches (an array of requests) are refused with one error: lines can be sent without waiting for answers,
+ *     which is all that a batch would give.
+ *   - unknown methods (-32601), unknown or missing members of params (-32602) and of the request itself (-32600)
+ *     are errors. A member named twice counts as its last value (json-c).
  *   - an empty line is nothing; a trailing carriage return is white space.
  *   - answers come in the order of the requests.
  *
  * The method "subscribe" ({} → {}) is built in: from its answer on the connection gets what control_notify() sends.
  *
- * Trust:     the socket is 0600, and a peer must have our uid or be root (SO_PEERCRED).  A peer is still not trusted with our
- *            memory or time: a line of more than CONTROL_LINE_MAX ends its connection after an error (-32600), nesting ends at
- *            CONTROL_DEPTH_MAX, text must be UTF-8 (-32700), CONTROL_CLIENTS_MAX connections are served and the next is told
- *            so and closed, and whoever lets CONTROL_OUT_MAX bytes pile up unread is dropped, never waited for.
+ * Trust:     the socket is 0600, and a peer must have our uid or be root (SO_PEERCRED).  A peer is still not
+ *            trusted with our memory or time: a line of more than CONTROL_LINE_MAX ends its connection after an
+ *            error (-32600), nesting ends at CONTROL_DEPTH_MAX, text must be UTF-8 (-32700), CONTROL_CLIENTS_MAX
+ *            connections are served and the next is told so and closed, and whoever lets CONTROL_OUT_MAX bytes
+ *            pile up unread is dropped, never waited for.
  * Ownership: see each function; json-c references follow its own convention (the one who is given one drops it).
  * Threads:   loop thread only.
  */
@@ -70,20 +73,21 @@ struct control_method {
 	const char *members;
 };
 
-/* Serve on listen_fd (-1: none yet, connections come by control_attach()).  listen_fd is owned from the call on, also when
- * it fails.  The table is borrowed and must outlive the server.  context is for control_context(). -ENOMEM, or what
- * loop_add() says. */
+/* Serve on listen_fd (-1: none yet, connections come by control_attach()).  listen_fd is owned from the call on,
+ * also when it fails.  The table is borrowed and must outlive the server.  context is for control_context().
+ * -ENOMEM, or what loop_add() says. */
 int control_new(struct loop *loop, int listen_fd, const struct control_method *methods,
 		unsigned n_methods, void *context, struct control **ret_control);
 /* Drops all connections, and what they had not read.  Not from inside a method.  NULL is fine. */
 void control_free(struct control *control);
 
-/* Serve a connection that somebody else accepted or inherited (fd is owned from the call on, also when it fails).  -EPERM:
- * the peer is neither our uid nor root; -EUSERS: CONTROL_CLIENTS_MAX. */
+/* Serve a connection that somebody else accepted or inherited (fd is owned from the call on, also when it fails).
+ * -EPERM: the peer is neither our uid nor root; -EUSERS: CONTROL_CLIENTS_MAX. */
 int control_attach(struct control *control, int fd);
 
-/* Send a notification to all who subscribed.  params is owned from the call on.  Cheap when nobody did; control may be NULL.  May be called from
- * anywhere, also from inside a method (subscribers see it before that method's answer). */
+/* Send a notification to all who subscribed.  params is owned from the call on.  Cheap when nobody did; control
+ * may be NULL.  May be called from anywhere, also from inside a method (subscribers see it before that method's
+ * answer). */
 void control_notify(struct control *control, const char *event, struct json_object *params);
 bool control_has_subscribers(const struct control *control);
 
@@ -92,8 +96,8 @@ void *control_context(const struct control_call *call);
 /* Say why a call fails; the last one said counts.  Always returns a negative value, for `return control_error(...)`. */
 int control_error(struct control_call *call, enum control_code code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
-/* The member `name` of params.  If absent: 0, and *ret untouched (so that it may be preset).  Of another type, out of range,
- * or a string that is empty or holds a NUL: control_error() has been called and its value is returned. */
+/* The member `name` of params.  If absent: 0, and *ret untouched (so that it may be preset).  Of another type, out
+ * of range, or a string that is empty or holds a NUL: control_error() has been called and its value is returned. */
 int control_string(struct control_call *call, struct json_object *params, const char *name,
 		   const char **ret);
 int control_uint(struct control_call *call, struct json_object *params, const char *name,

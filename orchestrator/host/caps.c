@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "host/caps.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -27,8 +26,11 @@ void qemu_caps_free(struct qemu_caps *caps)
 
 static void parse_version(struct qemu_caps *caps)
 {
-	if (sscanf(caps->version, "%u.%u.%u", &caps->major, &caps->minor, &caps->micro) < 2)
-		caps->major = caps->minor = caps->micro = 0;
+	unsigned *const parts[] = { &caps->major, &caps->minor, &caps->micro };
+	g_auto(GStrv) words = g_strsplit(caps->version, ".", -1);
+
+	for (guint i = 0; i < G_N_ELEMENTS(parts) && words[i]; i++)
+		*parts[i] = (unsigned)g_ascii_strtoull(words[i], NULL, 10);
 }
 
 /* --- what QEMU says --------------------------------------------------------------------------------------- */

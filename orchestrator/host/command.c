@@ -125,7 +125,7 @@ static gboolean attend(struct running *r, const struct command *command, GError 
 		}
 		if (command->tick && g_get_monotonic_time() >= next_tick) {
 			command->tick(command->tick_data);
-			next_tick = g_get_monotonic_time() + TICK_MS * 1000;
+			next_tick = g_get_monotonic_time() + TICK_MS * 1000L;
 		}
 	}
 	return TRUE;

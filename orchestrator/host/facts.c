@@ -80,8 +80,8 @@ static void gather_kernel(struct host_facts *f, const struct host_probe *p, cons
 	struct utsname uts = { 0 };
 
 	f->kernel = slurp(root, "/proc/sys/kernel/osrelease");
-	if (!f->kernel && !uname(&uts))
-		f->kernel = g_strdup(uts.release);
+	if (!f->kernel)
+		f->kernel = g_strdup(uname(&uts) ? "unknown" : uts.release);
 	if (!p->hypervisor)
 		f->hypervisor = cpuid_hypervisor();
 	else if (*p->hypervisor)
@@ -185,7 +185,7 @@ static char *nearest(const char *path)
 {
 	char *dir = g_strdup(path);
 
-	while (access(dir, F_OK) && strcmp(dir, "/") && strcmp(dir, ".")) {
+	while (access(dir, F_OK) && strcmp(dir, "/") != 0 && strcmp(dir, ".") != 0) {
 		char *up = g_path_get_dirname(dir);
 
 		g_free(dir);
@@ -335,6 +335,7 @@ void host_facts_free(struct host_facts *f)
 	g_free(f->daemon);
 	g_free(f->daemon_error);
 	g_free(f->libvirt);
-	g_clear_pointer(&f->unneeded, g_ptr_array_unref);
+	if (f->unneeded)
+		g_ptr_array_unref(f->unneeded);
 	g_free(f);
 }

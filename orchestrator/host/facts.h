@@ -18,19 +18,19 @@ struct host_facts {
 	char *kernel;     /* "6.18.20.1-microsoft-standard-WSL2"; never NULL */
 	char *hypervisor; /* what CPUID says runs us: "Microsoft Hv"; NULL: bare metal */
 	bool wsl2;
+	bool evmcs; /* KVM here uses Hyper-V's enlightened VMCS */
 	unsigned cpus;
 
 	struct kvm_probe kvm;
 	char *nested; /* kvm_intel's or kvm_amd's parameter "nested": "Y", "0" */
-	bool evmcs;   /* KVM here uses Hyper-V's enlightened VMCS */
 
 	guint64 mem_total, mem_available; /* bytes */
 	guint64 mem_limit;                /* of our cgroup; G_MAXUINT64: none */
 
-	bool cgroup2;
 	char *cgroup_controllers; /* "cpu memory pids" */
-	bool tun;                 /* /dev/net/tun can be opened */
-	int memfd_errnum;         /* 0: sealed memfds work */
+	bool cgroup2;
+	bool tun;         /* /dev/net/tun can be opened */
+	int memfd_errnum; /* 0: sealed memfds work */
 	guint64 nofile_soft, nofile_hard;
 
 	char *runtime_dir;    /* where the sockets of labs go; never NULL */

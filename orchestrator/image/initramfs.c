@@ -122,7 +122,7 @@ static gboolean hash_entry(void *path, void *value, void *data)
 
 	g_checksum_update(sum, (const guchar *)head, -1);
 	if (size)
-		g_checksum_update(sum, bytes, size);
+		g_checksum_update(sum, bytes, (gssize)size);
 	return FALSE;
 }
 

@@ -31,7 +31,7 @@ static GBytes *payload(GBytes *bzimage, guint32 *ret_unpacked)
 	const guint8 *p = g_bytes_get_data(bzimage, &size);
 	guint64 off, len;
 
-	if (size < PAYLOAD_LENGTH + 4 || memcmp(p + HDRS, "HdrS", 4) ||
+	if (size < PAYLOAD_LENGTH + 4 || memcmp(p + HDRS, "HdrS", 4) != 0 ||
 	    (p[PROTOCOL] | p[PROTOCOL + 1] << 8) < PROTOCOL_PAYLOAD)
 		return NULL;
 	off = ((p[SETUP_SECTS] ? p[SETUP_SECTS] : 4) + 1) * 512ull + le32(p + PAYLOAD_OFFSET);
@@ -78,7 +78,7 @@ static gboolean has_pvh_entry(GBytes *vmlinux)
 	if (size < sizeof(eh))
 		return FALSE;
 	memcpy(&eh, p, sizeof(eh));
-	if (memcmp(eh.e_ident, ELFMAG, SELFMAG) || eh.e_ident[EI_CLASS] != ELFCLASS64 ||
+	if (memcmp(eh.e_ident, ELFMAG, SELFMAG) != 0 || eh.e_ident[EI_CLASS] != ELFCLASS64 ||
 	    eh.e_phentsize != sizeof(Elf64_Phdr) || eh.e_phoff > size ||
 	    eh.e_phnum > (size - eh.e_phoff) / sizeof(Elf64_Phdr))
 		return FALSE;

@@ -56,7 +56,7 @@ static const char *modinfo(GBytes *elf, gsize *ret_len)
 					piece(elf, strings.sh_offset + sh.sh_name, sizeof(name)) :
 					NULL;
 
-		if (!s || memcmp(s, name, sizeof(name)))
+		if (!s || memcmp(s, name, sizeof(name)) != 0)
 			continue;
 		*ret_len = sh.sh_size;
 		return piece(elf, sh.sh_offset, sh.sh_size);

@@ -111,7 +111,7 @@ static gboolean is_static(const char *path)
 	if (size < sizeof(eh))
 		return FALSE;
 	memcpy(&eh, g_mapped_file_get_contents(file), sizeof(eh));
-	if (memcmp(eh.e_ident, ELFMAG, SELFMAG) || eh.e_ident[EI_CLASS] != ELFCLASS64 ||
+	if (memcmp(eh.e_ident, ELFMAG, SELFMAG) != 0 || eh.e_ident[EI_CLASS] != ELFCLASS64 ||
 	    eh.e_phoff > size || eh.e_phnum > (size - eh.e_phoff) / sizeof(ph))
 		return FALSE;
 	for (guint i = 0; i < eh.e_phnum; i++) {
@@ -151,7 +151,7 @@ static gboolean add_applets(struct build *b, struct initramfs *fs, GError **erro
 	for (char **applet = applets; *applet; applet++) {
 		g_autofree char *path = g_strconcat("bin/", *applet, NULL);
 
-		if (**applet && strcmp(*applet, "busybox") && !strchr(*applet, '/'))
+		if (**applet && strcmp(*applet, "busybox") != 0 && !strchr(*applet, '/'))
 			initramfs_add_link(fs, path, "busybox");
 	}
 	return TRUE;
@@ -167,7 +167,8 @@ static void hash_guest_files(GChecksum *sum)
 		g_autoptr(GBytes)
 			bytes = g_resource_lookup_data(guest_get_resource(), name, 0, NULL);
 
-		g_checksum_update(sum, g_bytes_get_data(bytes, NULL), g_bytes_get_size(bytes));
+		g_checksum_update(sum, g_bytes_get_data(bytes, NULL),
+				  (gssize)g_bytes_get_size(bytes));
 	}
 }
 
@@ -412,9 +413,10 @@ static GBytes *read_kernel(struct build *b, GError **error)
 static gboolean write_kernel(const char *dir, GBytes *kernel, GError **error)
 {
 	g_autofree char *path = g_build_filename(dir, "kernel", NULL);
+	gssize size = (gssize)g_bytes_get_size(kernel);
 
 	return g_file_set_contents_full(
-		path, g_bytes_get_data(kernel, NULL), g_bytes_get_size(kernel),
+		path, g_bytes_get_data(kernel, NULL), size,
 		G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE, 0644, error);
 }
 
@@ -423,7 +425,7 @@ static char *image_key(const struct initramfs *fs, GBytes *kernel)
 	g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
 
 	g_checksum_update(sum, (const guchar *)BUILDER "\n" APPEND "\n", -1);
-	g_checksum_update(sum, g_bytes_get_data(kernel, NULL), g_bytes_get_size(kernel));
+	g_checksum_update(sum, g_bytes_get_data(kernel, NULL), (gssize)g_bytes_get_size(kernel));
 	initramfs_hash(fs, sum);
 	return g_strdup_printf("%.32s", g_checksum_get_string(sum));
 }

@@ -1,0 +1,41 @@
+#!/bin/sh
+# VM n1 of lab t, as `orchestrator up` starts it.
+# The switch of network lan has to listen on /run/user/1000/vhost-lab/t/n1-0.vu
+set -e
+umask 077
+mkdir -p /run/user/1000/vhost-lab/t /state/vhost-lab/labs/t/vms/n1
+cat >/state/vhost-lab/labs/t/vms/n1/guest.conf <<'END'
+format 1
+lab t
+hostname n1
+nic.0.mac 52:54:00:d3:a7:3e
+nic.0.ip 192.168.100.10/24
+nic.0.mtu 1500
+nic.0.network lan
+host 192.168.100.10 n1
+END
+exec /usr/bin/qemu-system-x86_64 \
+	-name guest=n1 \
+	-nodefaults \
+	-no-user-config \
+	-display none \
+	-msg timestamp=on \
+	-machine q35,accel=tcg,memory-backend=mem0 \
+	-cpu max \
+	-smp 1 \
+	-m 256M \
+	-object memory-backend-memfd,id=mem0,size=256M,share=on \
+	-kernel /c/kernel \
+	-initrd /c/initrd \
+	-append 'console=ttyS0 quiet' \
+	-fw_cfg name=opt/org.vhost-lab/config,file=/state/vhost-lab/labs/t/vms/n1/guest.conf \
+	-chardev socket,id=con0,path=/run/user/1000/vhost-lab/t/n1.con,server=on,wait=off,logfile=/state/vhost-lab/labs/t/vms/n1/console.log,logappend=on \
+	-serial chardev:con0 \
+	-chardev file,id=ready0,path=/state/vhost-lab/labs/t/vms/n1/ready,append=on \
+	-serial chardev:ready0 \
+	-chardev socket,id=qmp0,path=/run/user/1000/vhost-lab/t/n1.qmp,server=on,wait=off \
+	-mon chardev=qmp0,mode=control \
+	-chardev socket,id=vu0,path=/run/user/1000/vhost-lab/t/n1-0.vu,reconnect-ms=200 \
+	-netdev vhost-user,id=net0,chardev=vu0,queues=1 \
+	-device virtio-net-pci,id=nic0,netdev=net0,mac=52:54:00:d3:a7:3e,romfile= \
+	-device virtio-rng-pci

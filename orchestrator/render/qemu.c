@@ -76,7 +76,6 @@ static void add_machine(GPtrArray *argv, const struct vm *vm, bool kvm)
 	add(argv, "-nodefaults", NULL);
 	add(argv, "-no-user-config", NULL);
 	add(argv, "-display", "none");
-	add(argv, "-msg", "timestamp=on");
 	addf(argv, "-machine", "%s,accel=%s,memory-backend=mem0", m->type, kvm ? "kvm" : "tcg");
 	add(argv, "-cpu", kvm ? "host" : m->tcg_cpu);
 	addf(argv, "-smp", "%u", vm->vcpus);

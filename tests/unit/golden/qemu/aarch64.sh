@@ -19,7 +19,6 @@ exec /usr/bin/qemu-system-aarch64 \
 	-nodefaults \
 	-no-user-config \
 	-display none \
-	-msg timestamp=on \
 	-machine virt,accel=tcg,memory-backend=mem0 \
 	-cpu max,pauth-impdef=on \
 	-smp 1 \

@@ -26,7 +26,6 @@ exec /usr/bin/qemu-system-x86_64 \
 	-nodefaults \
 	-no-user-config \
 	-display none \
-	-msg timestamp=on \
 	-machine q35,accel=kvm,memory-backend=mem0 \
 	-cpu host \
 	-smp 1 \

@@ -20,7 +20,6 @@ exec /usr/bin/qemu-system-x86_64 \
 	-nodefaults \
 	-no-user-config \
 	-display none \
-	-msg timestamp=on \
 	-machine q35,accel=tcg,memory-backend=mem0 \
 	-cpu max \
 	-smp 1 \

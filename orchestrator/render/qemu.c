@@ -123,8 +123,8 @@ static unsigned n_vectors(const struct nic *nic, const struct qemu_caps *caps, b
 {
 	if (!kvm && caps->major < 10)
 		return 0;
-	return 2 * nic->queues +
-	       2; /* one for each ring, one for changes, one for the control queue */
+	/* One for each ring, one for changes, one for the control queue. */
+	return 2 * nic->queues + 2;
 }
 
 static void add_nic(GPtrArray *argv, const struct nic *nic, const struct qemu_caps *caps, bool kvm,

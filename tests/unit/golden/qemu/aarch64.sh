@@ -34,5 +34,5 @@ exec /usr/bin/qemu-system-aarch64 \
 	-mon chardev=qmp0,mode=control \
 	-chardev socket,id=vu0,path=/run/user/1000/vhost-lab/t/j-0.vu,reconnect=1 \
 	-netdev vhost-user,id=net0,chardev=vu0,queues=1 \
-	-device virtio-net-pci,id=nic0,netdev=net0,mac=52:54:00:68:55:a8,romfile= \
+	-device virtio-net-pci,id=nic0,netdev=net0,mac=52:54:00:68:55:a8,romfile=,vectors=0 \
 	-device virtio-rng-pci

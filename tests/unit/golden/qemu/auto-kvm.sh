@@ -36,5 +36,5 @@ exec /usr/bin/qemu-system-x86_64 \
 	-mon chardev=qmp0,mode=control \
 	-chardev socket,id=vu0,path=/run/user/1000/vhost-lab/t/n1-0.vu,reconnect-ms=200 \
 	-netdev vhost-user,id=net0,chardev=vu0,queues=1 \
-	-device virtio-net-pci,id=nic0,netdev=net0,mac=52:54:00:d3:a7:3e,romfile= \
+	-device virtio-net-pci,id=nic0,netdev=net0,mac=52:54:00:d3:a7:3e,romfile=,vectors=4 \
 	-device virtio-rng-pci

@@ -43,7 +43,7 @@ exec /usr/bin/qemu-system-x86_64 \
 	-mon chardev=qmp0,mode=control \
 	-chardev socket,id=vu0,path=/run/user/1000/vhost-lab/t/r-0.vu,reconnect-ms=200 \
 	-netdev vhost-user,id=net0,chardev=vu0,queues=1 \
-	-device virtio-net-pci,id=nic0,netdev=net0,mac=52:54:00:78:d7:33,romfile= \
+	-device virtio-net-pci,id=nic0,netdev=net0,mac=52:54:00:78:d7:33,romfile=,vectors=4 \
 	-chardev socket,id=vu1,path=/run/user/1000/vhost-lab/t/r-1.vu,reconnect-ms=200 \
 	-netdev vhost-user,id=net1,chardev=vu1,queues=4 \
 	-device virtio-net-pci,id=nic1,netdev=net1,mac=52:54:00:ab:cd:ef,romfile=,mq=on,vectors=10 \

@@ -12,7 +12,7 @@
 #define QEMU_MAJOR   7           /* the oldest QEMU we are tested with: 7.2 */
 #define QEMU_MINOR   2
 #define RUNTIME_NEED (4 * MIB)   /* sockets and their directories */
-#define IMAGE_NEED   (256 * MIB) /* a kernel package, unpacked, and the image made of it */
+#define IMAGE_NEED   (512 * MIB) /* a kernel package, unpacked, and the image made of it */
 #define NOFILE_NEED  1024        /* some 12 file descriptors for each port of a switch */
 
 const char *doctor_status_name(enum doctor_status status)
@@ -132,7 +132,7 @@ static void examine_image(GPtrArray *rows, const struct host_facts *f)
 		g_autofree char *have = bytes(f->cache_free);
 
 		add(rows, id, DOCTOR_WARN, text("%s free at %s", have, f->cache_dir),
-		    "making the guest image takes 256 MiB for a moment",
+		    "making the guest image takes up to 512 MiB for a moment",
 		    "free some space, or point XDG_CACHE_HOME elsewhere");
 	} else
 		add(rows, id, DOCTOR_OK, text("can be built, from %s", f->apt ? "apt" : "/boot"),

@@ -100,7 +100,18 @@ static void add_package(GPtrArray *packages, const char *name, const char *recor
 	g_ptr_array_add(packages, p);
 }
 
-/* Follow Depends from what QUEUE holds. */
+/* Ubuntu keeps drivers that a cloud has no use for in a package of their own, qemu_fw_cfg among them; nothing depends
+ * on it that we come by. */
+static void queue_extra(const char *name, GQueue *queue)
+{
+	static const char prefix[] = "linux-modules-";
+
+	if (g_str_has_prefix(name, prefix))
+		g_queue_push_tail(queue,
+				  g_strconcat(prefix, "extra-", name + strlen(prefix), NULL));
+}
+
+/* Follow Depends from what QUEUE holds.  Names that apt does not know are passed over. */
 static gboolean gather(const char *path, GQueue *queue, GPtrArray *packages,
 		       GCancellable *cancellable, GError **error)
 {
@@ -118,6 +129,7 @@ static gboolean gather(const char *path, GQueue *queue, GPtrArray *packages,
 			continue;
 		add_package(packages, name, record);
 		queue_depends(record, queue);
+		queue_extra(name, queue);
 	}
 	return TRUE;
 }

@@ -17,7 +17,8 @@ struct package {
 /* Where apt-get and apt-cache are found, as $PATH; NULL: the process's own. */
 
 /* The packages that hold kernel and modules, the kernel's first: what the first of linux-image-cloud-amd64 (Debian),
- * linux-image-virtual (Ubuntu), linux-image-amd64 and linux-image-generic that apt knows leads to.
+ * linux-image-virtual (Ubuntu), linux-image-amd64 and linux-image-generic that apt knows leads to; Ubuntu's
+ * linux-modules-extra with them, where qemu_fw_cfg is.
  * *ret_packages: array of struct package, never empty; free with g_ptr_array_unref().
  * Errors: ORCH_ERROR_HOST_UNFIT: there is no apt, or it knows none of them (no `apt-get update` yet). */
 gboolean package_find_kernel(const char *path, GCancellable *cancellable, GPtrArray **ret_packages,

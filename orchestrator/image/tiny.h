@@ -27,7 +27,7 @@ struct tiny_env {
 };
 
 /* The tiny image of this host, built if the cache in CACHE_DIR has none.  A call that finds it takes milliseconds and
- * starts no process; one that builds takes seconds, blocks, and downloads some 30 MB.  Two builders at a time: the
+ * starts no process; one that builds takes seconds, blocks, and downloads some 30 MB (Ubuntu: 170 MB).  Two builders at a time: the
  * second waits and takes the first one's result.
  * PROGRESS and CANCELLABLE may be NULL.  A cancelled or failed build leaves nothing but the lock file.
  * Errors: ORCH_ERROR_HOST_UNFIT (no static busybox, no kernel package and none installed, and what to install),

@@ -319,8 +319,9 @@ static void key_follows_the_kernel(void **state)
 	image_free(three);
 }
 
-/* Ubuntu: the meta package leads to an image and, through it, to a package of compressed modules. */
-static void builds_from_two_packages(void **state)
+/* Ubuntu: the meta package leads to an image and, through it, to two packages of compressed modules: the second one,
+ * which nothing depends on, has qemu_fw_cfg. */
+static void builds_from_three_packages(void **state)
 {
 	struct world *w = *state;
 	g_autoptr(GBytes) vmlinux = fake_vmlinux(TRUE);
@@ -329,6 +330,7 @@ static void builds_from_two_packages(void **state)
 	struct deb_file lib[G_N_ELEMENTS(module_names)];
 	g_autoptr(GBytes) image_deb = fake_deb(boot, 1, "zstd", ".zst");
 	g_autoptr(GBytes) modules_deb = NULL;
+	g_autoptr(GBytes) extra_deb = NULL;
 	g_autofree char *meta = g_build_filename(w->dir, "archive/linux-image-cloud-amd64", NULL);
 	struct image *image = NULL;
 	g_autofree char *order = NULL;
@@ -340,7 +342,8 @@ static void builds_from_two_packages(void **state)
 					      module_names[i]);
 		lib[i].bytes = packed(elf, "zstd");
 	}
-	modules_deb = fake_deb(lib, G_N_ELEMENTS(lib), "zstd", ".zst");
+	extra_deb = fake_deb(lib, 1, "zstd", ".zst");
+	modules_deb = fake_deb(lib + 1, G_N_ELEMENTS(lib) - 1, "zstd", ".zst");
 	g_remove(meta);
 	put_package(w, "linux-image-virtual", "linux-image-6.8.0-31-generic", NULL);
 	put_package(
@@ -348,10 +351,13 @@ static void builds_from_two_packages(void **state)
 		"kmod, linux-modules-6.8.0-31-generic | linux-modules-other, linux-modules-extra-6.8.0",
 		image_deb);
 	put_package(w, "linux-modules-6.8.0-31-generic", "wireless-regdb", modules_deb);
+	put_package(w, "linux-modules-extra-6.8.0-31-generic", "wireless-regdb", extra_deb);
 	assert_true(ensure(w, &image, NULL));
 	assert_string_equal(image->origin, "linux-image-6.8.0-31-generic 1.0");
 	assert_true(archive_has(image->initrd, "lib/modules/order", &order));
-	assert_non_null(strstr(order, "virtio_net.ko\n"));
+	assert_string_equal(
+		order,
+		"qemu_fw_cfg.ko\nvirtio_pci.ko\nvirtio_net.ko\nvirtio_rng.ko\nbutton.ko\nevdev.ko\n");
 	assert_true(w->last_total > 0);
 	image_free(image);
 	for (guint i = 0; i < G_N_ELEMENTS(lib); i++) {
@@ -764,7 +770,7 @@ int main(void)
 		WORLD_TEST(second_call_asks_nobody),
 		WORLD_TEST(same_inputs_same_bytes),
 		WORLD_TEST(key_follows_the_kernel),
-		WORLD_TEST(builds_from_two_packages),
+		WORLD_TEST(builds_from_three_packages),
 		WORLD_TEST(falls_back_to_an_installed_kernel),
 		WORLD_TEST(says_what_is_missing),
 		WORLD_TEST(apt_that_knows_nothing),

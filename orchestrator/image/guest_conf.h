@@ -13,7 +13,10 @@
  *   host 192.168.100.10 n1           one for each address of each VM of the lab, its first one under the plain name,
  *   host 10.0.0.2 n1.back            the others, and the first again where it has several, as VM.NETWORK
  *
- * A reader skips keys that it does not know.  Pure: no I/O. */
+ * A reader skips keys that it does not know.  Pure: no I/O.
+ *
+ * The guest's answer comes as lines on its second serial port: "error TEXT" for each thing that it could not do, or
+ * "ready 1" when all of it is done.  After an error there is no "ready"; after a reboot both may come again. */
 #ifndef ORCHESTRATOR_IMAGE_GUEST_CONF_H
 #define ORCHESTRATOR_IMAGE_GUEST_CONF_H
 

@@ -290,38 +290,31 @@ static bool take_inherited(struct options *o, int *ret_status)
 
 /* ---- setting up ---- */
 
-static int read_file(const char *path, char **ret_text, size_t *ret_len)
+/* All of an open file; *ret_text is never NULL. */
+static int read_all(int fd, char **ret_text, size_t *ret_len)
 {
-	auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
 	auto_free char *text = NULL;
 	size_t size = 0, len = 0;
+	ssize_t n = 1;
 
-	if (fd < 0)
-		return -errno;
-	for (;;) {
-		ssize_t n;
-
+	while (n != 0) {
 		if (len == size) {
-			char *bigger;
+			char *bigger = realloc(text, size += 65536);
 
-			size = size ? size * 2 : 65536;
-			if (size > CONFIG_SIZE_MAX)
-				return -EFBIG;
-			bigger = realloc(text, size);
 			if (!bigger)
 				return -ENOMEM;
 			text = bigger;
 		}
 		n = read(fd, text + len, size - len);
-		if (n < 0 && errno != EINTR)
+		if (n < 0)
 			return -errno;
-		if (n == 0)
-			break;
-		len += n > 0 ? (size_t)n : 0;
+		len += (size_t)n;
+		if (len > CONFIG_SIZE_MAX)
+			return -EFBIG;
 	}
 	*ret_text = text;
-	text = NULL;
 	*ret_len = len;
+	text = NULL;
 	return 0;
 }
 
@@ -340,12 +333,13 @@ static void log_parse_error(const char *path, const char *text, size_t at, const
 static int read_config(struct backend *b, const char *path)
 {
 	struct json_tokener *tok;
+	auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
 	auto_free char *text = NULL;
 	enum json_tokener_error error;
 	size_t len = 0, at;
-	int r = read_file(path, &text, &len);
+	int r = fd < 0 ? -errno : read_all(fd, &text, &len);
 
-	if (r < 0) {
+	if (r < 0 || !text) {
 		log_error(NULL, "%s: %s", path, strerror(-r));
 		return r;
 	}

@@ -23,16 +23,23 @@ static const struct {
 static enum log_level max_level = LOG_LEVEL_INFO;
 static bool to_journal;
 
+/* Whether $JOURNAL_STREAM, "DEVICE:INODE", is what st describes. */
+static bool stream_is(const char *stream, const struct stat *st)
+{
+	char *end;
+
+	return strtoull(stream, &end, 10) == st->st_dev && *end == ':' &&
+	       strtoull(end + 1, &end, 10) == st->st_ino && *end == '\0';
+}
+
 void log_init(void)
 {
 	const char *stream = getenv("JOURNAL_STREAM");
-	unsigned long long dev, ino;
 	struct stat st;
 
 	/* The variable is inherited by everything below a service; only the numbers tell whether
 	 * stderr is still that stream. */
-	to_journal = stream && sscanf(stream, "%llu:%llu", &dev, &ino) == 2 &&
-		     fstat(STDERR_FILENO, &st) == 0 && st.st_dev == dev && st.st_ino == ino;
+	to_journal = stream && fstat(STDERR_FILENO, &st) == 0 && stream_is(stream, &st);
 }
 
 void log_set_level(enum log_level level)

@@ -21,6 +21,9 @@
  *            a chain hands out has been checked: every iovec lies inside mapped guest memory, none is empty, all
  *            readable ones come first, the sums fit 32 bits.  The *bytes* behind an iovec still belong to the guest:
  *            copy a header before looking at it twice.
+ *            The call descriptor's file is shared with the frontend.  It is made non-blocking here, but a frontend could
+ *            undo that, fill its counter, and let our next call wait: the kernel has no write to an eventfd that
+ *            cannot.  It can stall its daemon so, and gains nothing else.
  * Ownership: a chain's iovecs point into guest memory and live until the burst is used again, or the memory table
  *            changes, whatever comes first.  The call descriptor is the caller's.
  * Threads:   one thread per virtqueue.
@@ -59,7 +62,7 @@ struct vq_chain {
 	struct iovec *iov;
 };
 
-/* What one vq_pop() fetched.  17 KiB: a static or heap object, not one for the stack of a deep call. */
+/* What one vq_pop() fetched.  18 KiB: a static or heap object, not one for the stack of a deep call. */
 struct vq_burst {
 	unsigned n;
 	struct vq_chain chain[VQ_BURST];

@@ -40,6 +40,7 @@ static void offset_does_not_matter(void **state)
 	assert_int_equal(rem(w, r, 0), 0);
 }
 
+/* QEMU 7.2 with two pairs of queues removes each region twice. */
 static void not_there(void **state)
 {
 	struct wire *w = *state;
@@ -47,15 +48,17 @@ static void not_there(void **state)
 	unsigned before = wire_count_fds();
 
 	r = frontend_region(&w->fe), r.gpa++;
-	assert_int_equal(rem(w, r, 0), 1);
+	assert_int_equal(rem(w, r, 0), 0);
 	r = frontend_region(&w->fe), r.uva++;
-	assert_int_equal(rem(w, r, 1), 1);
+	assert_int_equal(rem(w, r, 1), 0);
 	r = frontend_region(&w->fe), r.size--;
-	assert_int_equal(rem(w, r, 1), 1);
+	assert_int_equal(rem(w, r, 1), 0);
 	assert_int_equal(wire_count_fds(), before);
 	assert_int_equal(vu_session_mem(w->session)->n, 1);
+	assert_int_equal(w->queue[0].n_stop, 0);
 	assert_int_equal(rem(w, frontend_region(&w->fe), 0), 0);
-	assert_int_equal(rem(w, frontend_region(&w->fe), 0), 1);
+	assert_int_equal(rem(w, frontend_region(&w->fe), 0), 0);
+	assert_int_equal(vu_session_mem(w->session)->n, 0);
 	wire_expect_alive(w);
 }
 
@@ -64,11 +67,7 @@ static void acks(void **state)
 	struct wire *w = *state;
 	const struct proto_mem_reg reg = { .region = frontend_region(&w->fe) };
 
-	assert_int_equal(frontend_send(&w->fe, VHOST_USER_REM_MEM_REG, VU_FLAG_VERSION, &reg,
-				       sizeof(reg), NULL, 0),
-			 0);
-	assert_true(frontend_silent(&w->fe));
-	wire_check_ack(w, VHOST_USER_REM_MEM_REG, &reg, sizeof(reg), NULL, 0, true);
+	wire_check_ack(w, VHOST_USER_REM_MEM_REG, &reg, sizeof(reg), NULL, 0, false);
 }
 
 /* CVE-2026-86567: the ring that lay there is down before the memory is gone, and
@@ -112,7 +111,7 @@ int main(void)
 		WIRE_TEST(good, negotiated),
 		WIRE_TEST(with_a_descriptor, negotiated),
 		WIRE_TEST(offset_does_not_matter, negotiated),
-		WIRE_TEST(not_there, negotiated),
+		WIRE_TEST(not_there, running),
 		WIRE_TEST(acks, negotiated),
 		WIRE_TEST(takes_its_rings_down_cve_2026_86567, running),
 		WIRE_TEST(needs_its_feature, negotiated),

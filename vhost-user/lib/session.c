@@ -370,11 +370,25 @@ static int set_mem_table(struct vu_session *s, struct vu_queue *q, struct msg *m
 	return r;
 }
 
+/* QEMU 7.2 keeps a list of regions for each pair of queues, and announces and
+ * removes every region once for each.  So a region that is there already is no
+ * fault, nor is one that has gone already, and neither disturbs a ring. */
+static bool has_region(const struct mem *mem, const struct proto_region *r)
+{
+	for (unsigned i = 0; i < mem->n; i++)
+		if (mem->region[i].gpa == r->gpa && mem->region[i].uva == r->uva &&
+		    mem->region[i].size == r->size)
+			return true;
+	return false;
+}
+
 static int add_mem_reg(struct vu_session *s, struct vu_queue *q, struct msg *msg)
 {
 	struct mem_region_desc region = region_desc(&msg->payload.mem_reg.region);
 	int r;
 
+	if (has_region(&s->mem, &msg->payload.mem_reg.region))
+		return 0;
 	stop_all(s);
 	r = mem_add_region(&s->mem, &region, msg_take_fd(msg, 0));
 	start_all(s);
@@ -386,6 +400,8 @@ static int rem_mem_reg(struct vu_session *s, struct vu_queue *q, struct msg *msg
 	struct mem_region_desc region = region_desc(&msg->payload.mem_reg.region);
 	int r;
 
+	if (!has_region(&s->mem, &msg->payload.mem_reg.region))
+		return 0;
 	stop_all(s);
 	r = mem_del_region(&s->mem, &region);
 	start_all(s);

@@ -26,6 +26,8 @@
  *     Call and error descriptors stay.
  *   - "Enabled" is tracked while a ring is stopped.  All rings begin disabled;
  *     SET_FEATURES without VHOST_USER_F_PROTOCOL_FEATURES enables them all.
+ *   - Adding a region that is there, and removing one that is not, succeeds and
+ *     changes nothing: QEMU 7.2 does both with more than one pair of queues.
  *   - RESET_OWNER disables all rings and keeps everything else.
  *   - NEED_REPLY is obeyed once REPLY_ACK is negotiated, ignored before.
  *   - The size, base and addresses of a started ring do not change; its kick,

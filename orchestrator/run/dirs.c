@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+#include "run/dirs.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "err.h"
+#include "model/names.h"
+#include "run/watch.h"
+
+static gboolean make(const char *path, GError **error)
+{
+	if (g_mkdir_with_parents(path, 0700) == 0)
+		return TRUE;
+	err_set_errno(error, ORCH_ERROR_FAILED, errno, "cannot make %s", path);
+	return FALSE;
+}
+
+/* The base of the runtime directory, below which sockets give power over VMs. */
+static gboolean check_private(const char *path, GError **error)
+{
+	struct stat st;
+
+	if (lstat(path, &st) < 0) {
+		err_set_errno(error, ORCH_ERROR_FAILED, errno, "cannot look at %s", path);
+		return FALSE;
+	}
+	if (S_ISDIR(st.st_mode) && st.st_uid == geteuid() && (st.st_mode & 077) == 0)
+		return TRUE;
+	g_set_error(
+		error, ORCH_ERROR, ORCH_ERROR_FAILED,
+		"%s is not a directory of yours alone (it must be mode 0700): set XDG_RUNTIME_DIR to one that is",
+		path);
+	return FALSE;
+}
+
+gboolean dirs_make(const struct lab_dirs *dirs, const struct lab_paths *paths, GError **error)
+{
+	return make(dirs->runtime, error) && check_private(dirs->runtime, error) &&
+	       make(paths->run_dir, error) && make(paths->state_dir, error);
+}
+
+static bool keeps(const char *name)
+{
+	return strcmp(name, "log") == 0 || g_str_has_suffix(name, ".log") ||
+	       g_str_has_suffix(name, ".log.1") || strcmp(name, "log.1") == 0;
+}
+
+/* What we put into a state directory, besides logs. */
+static bool ours_in_state(const char *name)
+{
+	static const char *const names[] = { "lab.json",   "state.json", "lock",  "config.json",
+					     "guest.conf", "qemu.sh",    "ready", "ready.1" };
+
+	if (g_str_has_suffix(name, ".new"))
+		return true;
+	for (size_t i = 0; i < G_N_ELEMENTS(names); i++)
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	return keeps(name);
+}
+
+static void clear_state(const char *directory, bool everything)
+{
+	GDir *dir = g_dir_open(directory, 0, NULL);
+	const char *name;
+
+	while (dir && (name = g_dir_read_name(dir))) {
+		g_autofree char *path = g_build_filename(directory, name, NULL);
+		struct stat st;
+
+		if (lstat(path, &st) < 0)
+			continue;
+		if (S_ISDIR(st.st_mode))
+			clear_state(path, everything);
+		else if (ours_in_state(name) && (everything || !keeps(name)))
+			(void)unlink(path);
+	}
+	g_clear_pointer(&dir, g_dir_close);
+	(void)rmdir(directory); /* fails while a log or a stranger's file is in it */
+}
+
+static bool answers(const char *path)
+{
+	int fd = dial_now(path);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0 || fd == -EAGAIN;
+}
+
+/* Sockets on which nobody listens any more: what is ours has ended, and a stranger's is not touched. */
+static void clear_sockets(const char *directory)
+{
+	GDir *dir = g_dir_open(directory, 0, NULL);
+	const char *name;
+
+	while (dir && (name = g_dir_read_name(dir))) {
+		g_autofree char *path = g_build_filename(directory, name, NULL);
+		struct stat st;
+
+		if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) && !answers(path))
+			(void)unlink(path);
+	}
+	g_clear_pointer(&dir, g_dir_close);
+	(void)rmdir(directory);
+}
+
+bool dirs_clear(const struct lab_dirs *dirs, const struct lab_paths *paths, bool everything)
+{
+	g_autofree char *labs = g_build_filename(dirs->state, "labs", NULL);
+
+	clear_sockets(paths->run_dir);
+	(void)rmdir(dirs->runtime);
+	clear_state(paths->state_dir, everything);
+	(void)rmdir(labs);
+	return access(paths->state_dir, F_OK) < 0;
+}
+
+static gint by_name(gconstpointer a, gconstpointer b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+GPtrArray *dirs_labs(const struct lab_dirs *dirs)
+{
+	g_autofree char *labs = g_build_filename(dirs->state, "labs", NULL);
+	GPtrArray *names = g_ptr_array_new_with_free_func(g_free);
+	GDir *dir = g_dir_open(labs, 0, NULL);
+	const char *name;
+
+	while (dir && (name = g_dir_read_name(dir)))
+		if (names_valid(name))
+			g_ptr_array_add(names, g_strdup(name));
+	g_clear_pointer(&dir, g_dir_close);
+	g_ptr_array_sort(names, by_name);
+	return names;
+}

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT */
+#include "run/supervisor.h"
+
+#include <errno.h>
+#include <gio/gio.h>
+#include <string.h>
+
+#include "err.h"
+#include "host/caps.h"
+#include "image/guest_conf.h"
+#include "image/image.h"
+#include "image/tiny.h"
+#include "plan/plan.h"
+#include "render/qemu.h"
+#include "run/state.h"
+
+/* --- images ----------------------------------------------------------------------------------------------- */
+
+/* An image on its way.  The thread that makes it holds a reference, so that a new lab may forget the slot meanwhile. */
+struct image_slot {
+	gatomicrefcount refs;
+	struct supervisor *sup; /* main thread only; NULL: forgotten */
+	char *cache_dir;
+	char *kernel, *initrd, *append; /* kernel == NULL: tiny */
+	bool done;
+	struct image *image;
+	GError *problem;
+};
+
+static void slot_unref(void *p)
+{
+	struct image_slot *slot = p;
+
+	if (!g_atomic_ref_count_dec(&slot->refs))
+		return;
+	image_free(slot->image);
+	g_clear_error(&slot->problem);
+	g_free(slot->cache_dir);
+	g_free(slot->kernel);
+	g_free(slot->initrd);
+	g_free(slot->append);
+	g_free(slot);
+}
+
+static void slot_forget(void *p)
+{
+	((struct image_slot *)p)->sup = NULL;
+	slot_unref(p);
+}
+
+GHashTable *launch_images_new(void)
+{
+	return g_hash_table_new_full(g_str_hash, g_str_equal, g_free, slot_forget);
+}
+
+static void make_image(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
+{
+	struct image_slot *slot = data;
+	struct image *image = NULL;
+	GError *problem = NULL;
+
+	if (slot->kernel)
+		(void)image_from_files(slot->kernel, slot->initrd, slot->append, &image, &problem);
+	else
+		(void)tiny_ensure(slot->cache_dir, NULL, NULL, NULL, &image, &problem);
+	slot->image = image;
+	slot->problem = problem;
+	g_task_return_boolean(task, image != NULL);
+}
+
+static void image_made(GObject *source, GAsyncResult *result, gpointer data)
+{
+	struct image_slot *slot = g_task_get_task_data(G_TASK(result));
+
+	slot->done = true;
+	if (slot->sup)
+		sup_poke(slot->sup);
+}
+
+static struct image_slot *begin_image(struct supervisor *sup, const char *name)
+{
+	struct image_slot *slot = g_new0(struct image_slot, 1);
+	GTask *task = g_task_new(NULL, NULL, image_made, NULL);
+
+	g_atomic_ref_count_init(&slot->refs);
+	slot->sup = sup;
+	slot->cache_dir = g_strdup(sup->dirs->cache);
+	for (guint i = 0; sup->lab && i < sup->lab->images->len; i++) {
+		const struct lab_image *image = sup->lab->images->pdata[i];
+
+		if (strcmp(image->name, name) != 0)
+			continue;
+		slot->kernel = g_strdup(image->kernel);
+		slot->initrd = g_strdup(image->initrd);
+		slot->append = g_strdup(image->append);
+	}
+	g_hash_table_insert(sup->images, g_strdup(name), slot);
+	g_atomic_ref_count_inc(&slot->refs);
+	g_task_set_task_data(task, slot, slot_unref);
+	g_task_run_in_thread(task, make_image);
+	g_object_unref(task);
+	return slot;
+}
+
+enum launch launch_image(struct supervisor *sup, const char *name, const GError **ret_problem)
+{
+	struct image_slot *slot = g_hash_table_lookup(sup->images, name);
+
+	if (!slot)
+		slot = begin_image(sup, name);
+	if (!slot->done)
+		return LAUNCH_WAIT;
+	if (slot->image)
+		return LAUNCH_READY;
+	if (ret_problem)
+		*ret_problem = slot->problem;
+	return LAUNCH_FAILED;
+}
+
+/* --- checks ----------------------------------------------------------------------------------------------- */
+
+gboolean launch_check(const struct lab *lab, const struct lab_dirs *dirs,
+		      struct qemu_caps *caps[LAB_ARCH_COUNT], GError **error)
+{
+	g_autofree char *daemon = NULL;
+
+	if (!host_find_daemon("vhost-user-net", &daemon, error))
+		return FALSE;
+	for (guint i = 0; i < lab->vms->len; i++) {
+		const struct vm *vm = lab_vm(lab, i);
+
+		if (!caps[vm->arch] &&
+		    !qemu_caps_probe(lab_arch_name(vm->arch), dirs->cache, &caps[vm->arch], error))
+			return FALSE;
+		if (vm->accel == LAB_ACCEL_KVM && !caps[vm->arch]->kvm_usable) {
+			g_set_error(
+				error, ORCH_ERROR, ORCH_ERROR_HOST_UNFIT,
+				"VM %s asks for KVM, which cannot be used here "
+				"(`orchestrator doctor` says why); \"accel\": \"auto\" falls back to TCG",
+				vm->name);
+			return FALSE;
+		}
+	}
+	return TRUE;
+}
+
+/* --- one VM ----------------------------------------------------------------------------------------------- */
+
+static GPtrArray *ports_of(const struct supervisor *sup, const struct vm *vm)
+{
+	const struct vm_paths *paths = lab_paths_vm(sup->paths, vm->index);
+	struct state *holder = state_new(NULL, NULL);
+	struct state_vm *v = state_add_vm(holder, vm->name);
+	GPtrArray *ports = g_ptr_array_ref(v->ports);
+
+	for (guint i = 0; i < vm->nics->len; i++) {
+		const struct nic *nic = vm_nic(vm, i);
+
+		state_add_port(v, nic->port, nic->network->name, vm_paths_port(paths, i));
+	}
+	state_free(holder);
+	return ports;
+}
+
+static gboolean write_files(const struct supervisor *sup, const struct vm *vm, GStrv argv,
+			    GError **error)
+{
+	const struct vm_paths *paths = lab_paths_vm(sup->paths, vm->index);
+	g_autofree char *conf = guest_conf(sup->lab, vm);
+	g_autofree char *script = render_qemu_script(sup->lab, vm, sup->paths, argv);
+
+	if (g_mkdir_with_parents(paths->dir, 0700) < 0) {
+		err_set_errno(error, ORCH_ERROR_FAILED, errno, "cannot make %s", paths->dir);
+		return FALSE;
+	}
+	return state_write_file(paths->guest_conf, conf, -1, error) &&
+	       state_write_file(paths->script, script, -1, error);
+}
+
+gboolean launch_vm(struct supervisor *sup, const struct vm *vm, GError **error)
+{
+	const struct image_slot *slot = g_hash_table_lookup(sup->images, vm->image->name);
+	g_autofree char *settings = plan_vm_settings(sup->lab, vm);
+	struct machine *m = sup_machine(sup, vm->name);
+	g_auto(GStrv) argv = NULL;
+
+	g_assert(slot && slot->image);
+	if (!render_qemu(sup->lab, vm, sup->caps[vm->arch], slot->image, sup->paths, &argv,
+			 error) ||
+	    !write_files(sup, vm, argv, error))
+		return FALSE;
+	return machine_start(m, (const char *const *)argv, settings, ports_of(sup, vm), error);
+}

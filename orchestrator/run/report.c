@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT */
+#include "run/report.h"
+
+#include <arpa/inet.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "err.h"
+#include "model/lab.h"
+#include "plan/plan.h"
+#include "run/json.h"
+#include "run/state.h"
+
+static const struct state_net *find_net(const struct state *s, const char *name)
+{
+	for (guint i = 0; i < s->nets->len; i++) {
+		const struct state_net *n = s->nets->pdata[i];
+
+		if (strcmp(n->name, name) == 0)
+			return n;
+	}
+	return NULL;
+}
+
+static const struct state_port *find_port(const struct state_vm *v, const char *name)
+{
+	for (guint i = 0; v && i < v->ports->len; i++) {
+		const struct state_port *p = v->ports->pdata[i];
+
+		if (strcmp(p->name, name) == 0)
+			return p;
+	}
+	return NULL;
+}
+
+static void put_address(struct json_object *o, const char *key, struct in_addr address,
+			unsigned prefix)
+{
+	char text[INET_ADDRSTRLEN];
+	g_autofree char *cidr = NULL;
+
+	inet_ntop(AF_INET, &address, text, sizeof(text));
+	cidr = g_strdup_printf("%s/%u", text, prefix);
+	json_put_str(o, key, cidr);
+}
+
+static struct json_object *report_nic(const struct nic *nic, const struct state_vm *was)
+{
+	struct json_object *o = json_object_new_object();
+	const struct state_port *port = find_port(was, nic->port);
+	char mac[NAMES_MAC_LEN + 1];
+
+	names_mac_format(nic->mac, mac);
+	json_put_str(o, "network", nic->network->name);
+	put_address(o, "ip", nic->ip, nic->network->prefix);
+	json_put_str(o, "mac", mac);
+	json_put_str(o, "port", nic->port);
+	json_put_str(o, "state", port && port->state ? port->state : "unknown");
+	return o;
+}
+
+/* The stage as far as it is still true: a saved one may be of a QEMU that is gone. */
+static enum stage stage_of(const struct state_vm *was)
+{
+	if (!was)
+		return STAGE_PLANNED;
+	if (was->id.pid && !proc_id_alive(&was->id))
+		return STAGE_FAILED;
+	return was->stage;
+}
+
+static void report_run(struct json_object *o, const struct state_vm *was)
+{
+	enum stage stage = stage_of(was);
+	bool alive = was && was->id.pid && stage != STAGE_FAILED;
+
+	json_put_str(o, "stage", stage_word(stage));
+	if (*ladder_waits_for(stage))
+		json_put_str(o, "waits-for", ladder_waits_for(stage));
+	if (!was)
+		return;
+	if (alive) {
+		json_put_int(o, "pid", was->id.pid);
+		json_put_int(o, "uptime-ms",
+			     (proc_boottime_us() - proc_id_start_us(&was->id)) / 1000);
+	}
+	if (was->ready_us)
+		json_put_int(o, "ready-after-ms", was->ready_us / 1000);
+	if (was->reason)
+		json_put_str(o, "reason", was->reason);
+	else if (stage == STAGE_FAILED)
+		json_put_str(o, "reason", "QEMU ended while no supervisor ran");
+}
+
+static struct json_object *report_vm(const struct lab *lab, const struct lab_paths *paths,
+				     const struct vm *vm, const struct state_vm *was)
+{
+	const struct vm_paths *files = lab_paths_vm(paths, vm->index);
+	g_autofree char *settings = plan_vm_settings(lab, vm);
+	struct json_object *o = json_object_new_object(), *nics = json_object_new_array();
+
+	json_put_str(o, "name", vm->name);
+	report_run(o, was);
+	json_put_bool(o, "needs-restart",
+		      was && was->id.pid && was->settings && strcmp(was->settings, settings) != 0);
+	json_put_str(o, "role", vm->role);
+	json_put_str(o, "image", vm->image->name);
+	json_put_int(o, "memory-mib", (int64_t)(vm->memory >> 20));
+	json_put_int(o, "vcpus", vm->vcpus);
+	for (guint i = 0; i < vm->nics->len; i++)
+		json_object_array_add(nics, report_nic(vm_nic(vm, i), was));
+	json_object_object_add(o, "nics", nics);
+	json_put_str(o, "console-socket", files->con);
+	json_put_str(o, "qmp-socket", files->qmp);
+	json_put_str(o, "console-log", files->console_log);
+	json_put_str(o, "qemu-log", files->qemu_log);
+	return o;
+}
+
+/* One that is no longer in the lab file, and still runs or has just failed. */
+static struct json_object *report_stray_vm(const struct state_vm *was)
+{
+	struct json_object *o = json_object_new_object();
+
+	json_put_str(o, "name", was->name);
+	report_run(o, was);
+	json_put_bool(o, "needs-restart", false);
+	json_object_object_add(o, "nics", json_object_new_array());
+	return o;
+}
+
+static struct json_object *report_net(const char *name, const struct network *network,
+				      const struct state_net *was, const struct state *state)
+{
+	struct json_object *o = json_object_new_object(), *ports = json_object_new_array();
+	bool alive = was && proc_id_alive(&was->id);
+
+	json_put_str(o, "name", name);
+	json_put_str(o, "stage", was && was->stage ? was->stage : alive ? "running" : "down");
+	if (network) {
+		put_address(o, "subnet", network->subnet, network->prefix);
+		json_put_int(o, "mtu", network->mtu);
+	}
+	if (alive)
+		json_put_int(o, "pid", was->id.pid);
+	json_put_int(o, "restarts", was ? was->restarts : 0);
+	json_put_str(o, "reason", was ? was->reason : NULL);
+	for (guint i = 0; i < state->vms->len; i++) {
+		const struct state_vm *v = state->vms->pdata[i];
+
+		for (guint j = 0; j < v->ports->len; j++) {
+			const struct state_port *p = v->ports->pdata[j];
+			struct json_object *port;
+
+			if (strcmp(p->network, name) != 0)
+				continue;
+			port = json_object_new_object();
+			json_put_str(port, "name", p->name);
+			json_put_str(port, "vm", v->name);
+			json_put_str(port, "socket-path", p->path);
+			json_put_str(port, "state", p->state ? p->state : "unknown");
+			json_object_array_add(ports, port);
+		}
+	}
+	json_object_object_add(o, "ports", ports);
+	return o;
+}
+
+/* "ready": every VM is; "down": nothing runs; "starting": some are on their way; else "partial". */
+static const char *summary(struct json_object *vms, const struct state *state)
+{
+	size_t n = json_object_array_length(vms), ready = 0, moving = 0;
+
+	if (!state_anything_alive(state))
+		return "down";
+	for (size_t i = 0; i < n; i++) {
+		enum stage stage =
+			stage_from_word(json_str(json_object_array_get_idx(vms, i), "stage"));
+
+		ready += stage == STAGE_READY;
+		moving += stage_on_its_way(stage) || stage == STAGE_PLANNED;
+	}
+	return ready == n ? "ready" : moving ? "starting" : "partial";
+}
+
+struct json_object *report_make(const struct lab *lab, const struct lab_paths *paths,
+				const struct state *state)
+{
+	struct json_object *o = json_object_new_object(), *supervisor = json_object_new_object();
+	struct json_object *nets = json_object_new_array(), *vms = json_object_new_array();
+
+	for (guint i = 0; lab && i < lab->networks->len; i++) {
+		const struct network *n = lab_network(lab, i);
+
+		json_object_array_add(nets,
+				      report_net(n->name, n, find_net(state, n->name), state));
+	}
+	for (guint i = 0; i < state->nets->len; i++) {
+		const struct state_net *n = state->nets->pdata[i];
+
+		if (!lab || !lab_find_network(lab, n->name))
+			json_object_array_add(nets, report_net(n->name, NULL, n, state));
+	}
+	for (guint i = 0; lab && i < lab->vms->len; i++)
+		json_object_array_add(vms, report_vm(lab, paths, lab_vm(lab, i),
+						     state_find_vm(state, lab_vm(lab, i)->name)));
+	for (guint i = 0; i < state->vms->len; i++) {
+		const struct state_vm *v = state->vms->pdata[i];
+
+		if (!lab || !lab_find_vm(lab, v->name))
+			json_object_array_add(vms, report_stray_vm(v));
+	}
+	json_put_str(o, "name", state->lab);
+	json_put_str(o, "path", state->path);
+	json_put_str(o, "state", summary(vms, state));
+	json_put_str(supervisor, "state", state_supervisor_alive(state) ? "running" : "gone");
+	if (state_supervisor_alive(state))
+		json_put_int(supervisor, "pid", state->supervisor.pid);
+	json_object_object_add(o, "supervisor", supervisor);
+	json_object_object_add(o, "networks", nets);
+	json_object_object_add(o, "vms", vms);
+	return o;
+}
+
+gboolean report_from_files(const char *lab_name, struct json_object **ret_report, GError **error)
+{
+	struct lab_dirs *dirs = lab_dirs_new();
+	struct lab_paths *paths = lab_paths_new_named(lab_name, dirs);
+	g_autofree char *text = NULL;
+	struct state *state = NULL;
+	struct lab *lab = NULL;
+	gboolean good = FALSE;
+	gsize len;
+
+	if (access(paths->state_dir, F_OK) < 0) {
+		g_set_error(error, ORCH_ERROR, ORCH_ERROR_FAILED, "there is no lab \"%s\"",
+			    lab_name);
+		goto out;
+	}
+	if (!state_load(paths->state_json, &state, error))
+		goto out;
+	if (!state->lab)
+		state->lab = g_strdup(lab_name);
+	if (g_file_get_contents(paths->lab_json, &text, &len, NULL)) {
+		struct lab_errors *errors = NULL;
+
+		if (lab_parse(text, len, state->path ? state->path : paths->lab_json, dirs, &lab,
+			      &errors)) {
+			lab_paths_free(paths);
+			paths = lab_paths_new(lab, dirs);
+		} else {
+			lab_errors_free(errors);
+		}
+	}
+	*ret_report = report_make(lab, paths, state);
+	good = TRUE;
+out:
+	state_free(state);
+	lab_free(lab);
+	lab_paths_free(paths);
+	lab_dirs_free(dirs);
+	return good;
+}

@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: MIT */
+#include "run/state.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "err.h"
+#include "run/json.h"
+
+#define STATE_FORMAT 1
+/* 4096 VMs of 16 NICs stay well below. */
+#define STATE_FILE_MAX (32u << 20)
+
+static void net_free(void *p)
+{
+	struct state_net *n = p;
+
+	g_free(n->name);
+	g_free(n->reason);
+	g_free(n);
+}
+
+static void port_free(void *p)
+{
+	struct state_port *port = p;
+
+	g_free(port->name);
+	g_free(port->network);
+	g_free(port->path);
+	g_free(port->state);
+	g_free(port);
+}
+
+static void vm_free(void *p)
+{
+	struct state_vm *v = p;
+
+	g_free(v->name);
+	g_free(v->settings);
+	g_free(v->reason);
+	g_ptr_array_unref(v->ports);
+	g_free(v);
+}
+
+struct state *state_new(const char *lab, const char *path)
+{
+	struct state *s = g_new0(struct state, 1);
+
+	s->lab = g_strdup(lab);
+	s->path = g_strdup(path);
+	proc_boot_id(s->boot_id);
+	s->nets = g_ptr_array_new_with_free_func(net_free);
+	s->vms = g_ptr_array_new_with_free_func(vm_free);
+	return s;
+}
+
+void state_free(struct state *s)
+{
+	if (!s)
+		return;
+	g_free(s->lab);
+	g_free(s->path);
+	g_ptr_array_unref(s->nets);
+	g_ptr_array_unref(s->vms);
+	g_free(s);
+}
+
+struct state_net *state_add_net(struct state *s, const char *name)
+{
+	struct state_net *n = g_new0(struct state_net, 1);
+
+	n->name = g_strdup(name);
+	g_ptr_array_add(s->nets, n);
+	return n;
+}
+
+struct state_vm *state_add_vm(struct state *s, const char *name)
+{
+	struct state_vm *v = g_new0(struct state_vm, 1);
+
+	v->name = g_strdup(name);
+	v->ports = g_ptr_array_new_with_free_func(port_free);
+	g_ptr_array_add(s->vms, v);
+	return v;
+}
+
+struct state_port *state_add_port(struct state_vm *vm, const char *name, const char *network,
+				  const char *path)
+{
+	struct state_port *p = g_new0(struct state_port, 1);
+
+	p->name = g_strdup(name);
+	p->network = g_strdup(network);
+	p->path = g_strdup(path);
+	g_ptr_array_add(vm->ports, p);
+	return p;
+}
+
+struct state_vm *state_find_vm(const struct state *s, const char *name)
+{
+	for (guint i = 0; i < s->vms->len; i++) {
+		struct state_vm *v = s->vms->pdata[i];
+
+		if (strcmp(v->name, name) == 0)
+			return v;
+	}
+	return NULL;
+}
+
+/* --- reading ---------------------------------------------------------------------------------------------- */
+
+static struct proc_id read_id(struct json_object *o)
+{
+	int64_t pid = json_int(o, "pid", 0), start = json_int(o, "start", 0);
+	struct proc_id id = { 0 };
+
+	if (pid > 0 && pid <= G_MAXINT32 && start > 0) {
+		id.pid = (pid_t)pid;
+		id.start = (uint64_t)start;
+	}
+	return id;
+}
+
+static bool read_net(struct state *s, struct json_object *o)
+{
+	const char *name = json_str(o, "name");
+	struct state_net *n;
+
+	if (!name)
+		return false;
+	n = state_add_net(s, name);
+	n->id = read_id(o);
+	n->restarts = (unsigned)json_int(o, "restarts", 0);
+	return true;
+}
+
+static bool read_vm(struct state *s, struct json_object *o)
+{
+	const char *name = json_str(o, "name");
+	struct json_object *ports = json_member(o, "ports", json_type_array);
+	enum stage stage = stage_from_word(json_str(o, "stage"));
+	struct state_vm *v;
+
+	if (!name || !ports || stage == STAGE_COUNT)
+		return false;
+	v = state_add_vm(s, name);
+	v->id = read_id(o);
+	v->stage = stage;
+	v->settings = g_strdup(json_str(o, "settings"));
+	v->reason = g_strdup(json_str(o, "reason"));
+	v->ready_us = json_int(o, "ready-us", 0);
+	for (size_t i = 0; i < json_object_array_length(ports); i++) {
+		struct json_object *p = json_object_array_get_idx(ports, i);
+
+		if (!json_str(p, "name") || !json_str(p, "network") || !json_str(p, "path"))
+			return false;
+		state_add_port(v, json_str(p, "name"), json_str(p, "network"), json_str(p, "path"));
+	}
+	return true;
+}
+
+static bool read_all(struct state *s, struct json_object *o)
+{
+	struct json_object *nets = json_member(o, "networks", json_type_array);
+	struct json_object *vms = json_member(o, "vms", json_type_array);
+	const char *boot = json_str(o, "boot");
+
+	if (json_int(o, "format", 0) != STATE_FORMAT || !json_str(o, "lab") || !nets || !vms ||
+	    !boot)
+		return false;
+	s->lab = g_strdup(json_str(o, "lab"));
+	s->path = g_strdup(json_str(o, "path"));
+	s->supervisor = read_id(json_member(o, "supervisor", json_type_object));
+	for (size_t i = 0; i < json_object_array_length(nets); i++)
+		if (!read_net(s, json_object_array_get_idx(nets, i)))
+			return false;
+	for (size_t i = 0; i < json_object_array_length(vms); i++)
+		if (!read_vm(s, json_object_array_get_idx(vms, i)))
+			return false;
+	return true;
+}
+
+/* Nothing of another boot runs. */
+static void forget_pids(struct state *s)
+{
+	s->supervisor.pid = 0;
+	for (guint i = 0; i < s->nets->len; i++)
+		((struct state_net *)s->nets->pdata[i])->id.pid = 0;
+	for (guint i = 0; i < s->vms->len; i++) {
+		struct state_vm *v = s->vms->pdata[i];
+
+		v->id.pid = 0;
+		if (v->stage <= STAGE_STOPPING)
+			v->stage = STAGE_STOPPED;
+	}
+}
+
+static struct json_object *parse(const char *text, size_t len)
+{
+	struct json_tokener *t = json_tokener_new();
+	struct json_object *o;
+
+	json_tokener_set_flags(t, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+	o = json_tokener_parse_ex(t, text, (int)len);
+	if (json_tokener_get_error(t) != json_tokener_success) {
+		json_object_put(o);
+		o = NULL;
+	}
+	json_tokener_free(t);
+	return o;
+}
+
+gboolean state_load(const char *path, struct state **ret_state, GError **error)
+{
+	g_autofree char *text = NULL;
+	g_autoptr(GError) read_error = NULL;
+	struct state *s = state_new(NULL, NULL);
+	auto_json o = NULL;
+	gsize len;
+
+	if (!g_file_get_contents(path, &text, &len, &read_error)) {
+		if (g_error_matches(read_error, G_FILE_ERROR, G_FILE_ERROR_NOENT)) {
+			*ret_state = s;
+			return TRUE;
+		}
+		state_free(s);
+		g_set_error_literal(error, ORCH_ERROR, ORCH_ERROR_FAILED, read_error->message);
+		return FALSE;
+	}
+	o = len <= STATE_FILE_MAX ? parse(text, len) : NULL;
+	if (!o || !read_all(s, o)) {
+		state_free(s);
+		g_set_error(error, ORCH_ERROR, ORCH_ERROR_FAILED, "%s is damaged", path);
+		return FALSE;
+	}
+	if (strcmp(s->boot_id, json_str(o, "boot")) != 0)
+		forget_pids(s);
+	*ret_state = s;
+	return TRUE;
+}
+
+/* --- writing ---------------------------------------------------------------------------------------------- */
+
+static void write_id(struct json_object *o, const struct proc_id *id)
+{
+	if (id->pid == 0)
+		return;
+	json_put_int(o, "pid", id->pid);
+	json_put_int(o, "start", (int64_t)id->start);
+}
+
+static struct json_object *vm_to_json(const struct state_vm *v)
+{
+	struct json_object *o = json_object_new_object(), *ports = json_object_new_array();
+
+	json_put_str(o, "name", v->name);
+	write_id(o, &v->id);
+	json_put_str(o, "stage", stage_word(v->stage));
+	json_put_str(o, "reason", v->reason);
+	if (v->ready_us)
+		json_put_int(o, "ready-us", v->ready_us);
+	for (guint i = 0; i < v->ports->len; i++) {
+		const struct state_port *p = v->ports->pdata[i];
+		struct json_object *port = json_object_new_object();
+
+		json_put_str(port, "name", p->name);
+		json_put_str(port, "network", p->network);
+		json_put_str(port, "path", p->path);
+		json_object_array_add(ports, port);
+	}
+	json_object_object_add(o, "ports", ports);
+	json_put_str(o, "settings", v->settings);
+	return o;
+}
+
+gboolean state_save(const char *path, const struct state *s, GError **error)
+{
+	auto_json o = json_object_new_object();
+	struct json_object *supervisor = json_object_new_object();
+	struct json_object *nets = json_object_new_array(), *vms = json_object_new_array();
+	const char *text;
+
+	json_put_int(o, "format", STATE_FORMAT);
+	json_put_str(o, "lab", s->lab);
+	json_put_str(o, "path", s->path);
+	json_put_str(o, "boot", s->boot_id);
+	write_id(supervisor, &s->supervisor);
+	json_object_object_add(o, "supervisor", supervisor);
+	for (guint i = 0; i < s->nets->len; i++) {
+		const struct state_net *n = s->nets->pdata[i];
+		struct json_object *net = json_object_new_object();
+
+		json_put_str(net, "name", n->name);
+		write_id(net, &n->id);
+		json_put_int(net, "restarts", n->restarts);
+		json_object_array_add(nets, net);
+	}
+	json_object_object_add(o, "networks", nets);
+	for (guint i = 0; i < s->vms->len; i++)
+		json_object_array_add(vms, vm_to_json(s->vms->pdata[i]));
+	json_object_object_add(o, "vms", vms);
+	text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY |
+							 JSON_C_TO_STRING_NOSLASHESCAPE);
+	return state_write_file(path, text, -1, error);
+}
+
+bool state_anything_alive(const struct state *s)
+{
+	bool alive = false;
+
+	for (guint i = 0; i < s->nets->len; i++)
+		alive |= proc_id_alive(&((struct state_net *)s->nets->pdata[i])->id);
+	for (guint i = 0; i < s->vms->len; i++)
+		alive |= proc_id_alive(&((struct state_vm *)s->vms->pdata[i])->id);
+	return alive;
+}
+
+bool state_supervisor_alive(const struct state *s)
+{
+	return proc_id_alive(&s->supervisor);
+}
+
+static bool write_whole(int fd, const char *text, size_t len)
+{
+	while (len > 0) {
+		ssize_t n = write(fd, text, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return false;
+		text += n;
+		len -= (size_t)n;
+	}
+	return true;
+}
+
+gboolean state_write_file(const char *path, const char *text, gssize len, GError **error)
+{
+	g_autofree char *temporary = g_strdup_printf("%s.new", path);
+	int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	bool written;
+	int saved;
+
+	if (fd < 0) {
+		err_set_errno(error, ORCH_ERROR_FAILED, errno, "cannot write %s", temporary);
+		return FALSE;
+	}
+	written = write_whole(fd, text, len < 0 ? strlen(text) : (size_t)len);
+	saved = errno;
+	if (close(fd) < 0 && written) {
+		written = false;
+		saved = errno;
+	}
+	if (written && rename(temporary, path) < 0) {
+		written = false;
+		saved = errno;
+	}
+	if (!written) {
+		(void)unlink(temporary);
+		err_set_errno(error, ORCH_ERROR_FAILED, saved, "cannot write %s", path);
+	}
+	return written;
+}
+
+/* Whether the descriptor's file still is the one at that path: `down` removes the file while it holds the lock. */
+static bool still_there(int fd, const char *path)
+{
+	struct stat held, there;
+
+	return fstat(fd, &held) == 0 && stat(path, &there) == 0 && held.st_ino == there.st_ino &&
+	       held.st_dev == there.st_dev;
+}
+
+int state_lock(const char *path, GError **error)
+{
+	for (;;) {
+		int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+		if (fd < 0) {
+			err_set_errno(error, ORCH_ERROR_FAILED, errno, "cannot open %s", path);
+			return -1;
+		}
+		if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+			int saved = errno;
+
+			close(fd);
+			if (saved == EWOULDBLOCK)
+				g_set_error(error, ORCH_ERROR, ORCH_ERROR_CONFLICT,
+					    "another supervisor holds %s", path);
+			else
+				err_set_errno(error, ORCH_ERROR_FAILED, saved, "cannot lock %s",
+					      path);
+			return -1;
+		}
+		if (still_there(fd, path))
+			return fd;
+		close(fd);
+	}
+}

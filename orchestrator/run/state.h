@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/* What a supervisor has started, on disk: so that the next one, `status` and `gc` know it after a kill -9.
+ *
+ * state.json is written anew and renamed into place at every change that another process must know of: a reader sees the
+ * old or the new one, never half.  It is not synced to the disk: after a power cut no process of it runs anyway, and the
+ * boot id says so.
+ *
+ * Trust:     the file is our own, but may be old, cut off, edited or from another boot.  A file that makes no sense is an
+ *            error and an empty state; what it says is believed only as far as pid, start time and boot id agree.
+ * Ownership: every string belongs to its struct.
+ */
+#ifndef RUN_STATE_H
+#define RUN_STATE_H
+
+#include <stdbool.h>
+#include <glib.h>
+
+#include "run/ladder.h"
+#include "run/proc.h"
+
+struct state_net {
+	char *name;
+	struct proc_id id;
+	unsigned restarts;
+	const char *stage; /* not in the file: switch_stage_word() or NULL */
+	char *reason;      /* nor is this */
+};
+
+struct state_port {
+	char *name; /* "n1.0" */
+	char *network;
+	char *path;  /* its socket */
+	char *state; /* not in the file: as the switch sees it, or NULL */
+};
+
+struct state_vm {
+	char *name;
+	struct proc_id id; /* pid 0: it does not run */
+	enum stage stage;
+	char *settings;   /* plan_vm_settings() when it was started; NULL: never was */
+	char *reason;     /* why it failed or stopped; NULL: it did not */
+	gint64 ready_us;  /* from its start to ready; 0: it never was */
+	GPtrArray *ports; /* of struct state_port, by NIC */
+};
+
+struct state {
+	char *lab;  /* name */
+	char *path; /* the lab file it was made from */
+	char boot_id[PROC_BOOT_ID_LEN + 1];
+	struct proc_id supervisor; /* pid 0: ended in an orderly way */
+	GPtrArray *nets;           /* of struct state_net */
+	GPtrArray *vms;            /* of struct state_vm */
+};
+
+/* Empty, of this boot. */
+struct state *state_new(const char *lab, const char *path);
+void state_free(struct state *s);
+struct state_net *state_add_net(struct state *s, const char *name);
+struct state_vm *state_add_vm(struct state *s, const char *name);
+struct state_port *state_add_port(struct state_vm *vm, const char *name, const char *network,
+				  const char *path);
+struct state_vm *state_find_vm(const struct state *s, const char *name);
+
+/* A file that is not there is an empty state with lab == NULL.  After a reboot every pid is 0.  FALSE: damaged; says how. */
+gboolean state_load(const char *path, struct state **ret_state, GError **error);
+gboolean state_save(const char *path, const struct state *s, GError **error);
+
+/* Whether anything of it runs now, the supervisor not counted. */
+bool state_anything_alive(const struct state *s);
+bool state_supervisor_alive(const struct state *s);
+
+/* Replace a file's contents in one step, mode 0600.  Says which file, and why ("No space left on device"). */
+gboolean state_write_file(const char *path, const char *text, gssize len, GError **error);
+
+/* Take a lab's lock for this process's life.  The descriptor, or -1: ORCH_ERROR_CONFLICT, somebody holds it. */
+int state_lock(const char *path, GError **error);
+
+#endif

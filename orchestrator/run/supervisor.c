@@ -1,0 +1,542 @@
+/* SPDX-License-Identifier: MIT */
+#include "run/supervisor.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <glib-unix.h>
+
+#include "err.h"
+#include "host/caps.h"
+#include "plan/observed.h"
+#include "plan/plan.h"
+#include "run/dirs.h"
+#include "run/executor.h"
+#include "run/json.h"
+#include "run/logfile.h"
+#include "run/service.h"
+#include "run/state.h"
+#include "run/watch.h"
+
+#define BOUND_LOGS_S 3
+
+/* --- one round -------------------------------------------------------------------------------------------- */
+
+static void save_state(struct supervisor *sup)
+{
+	struct state *state = sup_state(sup);
+	g_autoptr(GError) error = NULL;
+
+	sup->state_dirty = false;
+	if (!state_save(sup->paths->state_json, state, &error))
+		g_warning("%s", error->message);
+	state_free(state);
+}
+
+static gboolean round_of_all(gpointer p)
+{
+	struct supervisor *sup = p;
+
+	sup->poke = 0;
+	executor_run(sup->executor);
+	if (sup->state_dirty && !sup->leaving)
+		save_state(sup);
+	service_run(sup->service);
+	return G_SOURCE_REMOVE;
+}
+
+void sup_poke(struct supervisor *sup)
+{
+	if (!sup->poke)
+		sup->poke = g_idle_add_full(G_PRIORITY_DEFAULT, round_of_all, sup, NULL);
+}
+
+void sup_event(struct supervisor *sup, const char *kind, const char *subject, const char *stage,
+	       const char *text)
+{
+	struct json_object *o = json_object_new_object();
+	const struct machine *m = strcmp(kind, "vm") == 0 ? sup_find_machine(sup, subject) : NULL;
+
+	g_message("%s %s: %s%s%s", kind, subject, stage, text ? ": " : "", text ? text : "");
+	json_put_int(o, "time-ms", g_get_real_time() / 1000);
+	json_put_str(o, "kind", kind);
+	json_put_str(o, "subject", subject);
+	json_put_str(o, "stage", stage);
+	json_put_str(o, "text", text);
+	if (m && m->started_us)
+		json_put_int(o, "elapsed-ms", (proc_boottime_us() - m->started_us) / 1000);
+	service_event(sup->service, o);
+}
+
+/* --- what there is ---------------------------------------------------------------------------------------- */
+
+static void machine_changed(struct machine *m, void *data)
+{
+	struct supervisor *sup = data;
+
+	sup_event(sup, "vm", m->name, stage_word(m->stage), m->reason);
+	sup->state_dirty = true;
+	sup_poke(sup);
+}
+
+static const struct machine_ops machine_ops = { .changed = machine_changed };
+
+static void switch_changed(struct switchd *sw, void *data)
+{
+	struct supervisor *sup = data;
+
+	sup->state_dirty = true;
+	sup_poke(sup);
+}
+
+static void switch_port(struct switchd *sw, const char *port, bool negotiated, void *data)
+{
+	struct supervisor *sup = data;
+	g_autofree char *vm = g_strndup(port, strcspn(port, "."));
+	struct machine *m = sup_find_machine(sup, vm);
+
+	if (m)
+		machine_port_changed(m, port, negotiated);
+	sup_poke(sup);
+}
+
+static void switch_note(struct switchd *sw, const char *text, void *data)
+{
+	sup_event(data, "network", sw->name, switch_stage_word(SWITCH_STARTING), text);
+}
+
+static const struct switchd_ops switch_ops = {
+	.changed = switch_changed,
+	.port = switch_port,
+	.note = switch_note,
+};
+
+struct switchd *sup_find_switch(struct supervisor *sup, const char *name)
+{
+	return g_hash_table_lookup(sup->switches, name);
+}
+
+struct machine *sup_find_machine(struct supervisor *sup, const char *name)
+{
+	return g_hash_table_lookup(sup->machines, name);
+}
+
+struct switchd *sup_switch(struct supervisor *sup, const char *name)
+{
+	struct switchd *sw = sup_find_switch(sup, name);
+
+	if (sw)
+		return sw;
+	sw = switchd_new(name, net_paths_new(sup->paths, name), &switch_ops, sup);
+	(void)g_mkdir_with_parents(sw->paths->dir, 0700); /* what is written there will say so */
+	g_hash_table_insert(sup->switches, sw->name, sw);
+	return sw;
+}
+
+struct machine *sup_machine(struct supervisor *sup, const char *name)
+{
+	struct machine *m = sup_find_machine(sup, name);
+
+	if (m)
+		return m;
+	m = machine_new(name, vm_paths_new(sup->paths, name, 0), &machine_ops, sup);
+	g_hash_table_insert(sup->machines, m->name, m);
+	return m;
+}
+
+void sup_forget_switch(struct supervisor *sup, const char *name)
+{
+	g_hash_table_remove(sup->switches, name);
+	sup->state_dirty = true;
+}
+
+void sup_forget_machine(struct supervisor *sup, const char *name)
+{
+	g_hash_table_remove(sup->machines, name);
+	sup->state_dirty = true;
+}
+
+struct observed *sup_observe(struct supervisor *sup)
+{
+	struct observed *o = observed_new();
+	GHashTableIter iter;
+	gpointer value;
+
+	g_hash_table_iter_init(&iter, sup->switches);
+	while (g_hash_table_iter_next(&iter, NULL, &value)) {
+		const struct switchd *sw = value;
+
+		if (!switchd_alive(sw) || sw->stage == SWITCH_STOPPING)
+			continue;
+		observed_add_network(o, sw->name);
+		for (guint i = 0; i < sw->ports->len; i++) {
+			const struct switch_port *port = sw->ports->pdata[i];
+
+			if (!port->problem)
+				observed_add_port(o, sw->name, port->name);
+		}
+	}
+	g_hash_table_iter_init(&iter, sup->machines);
+	while (g_hash_table_iter_next(&iter, NULL, &value)) {
+		const struct machine *m = value;
+
+		if (machine_alive(m) && m->stage != STAGE_STOPPING)
+			observed_add_vm(o, m->name, m->settings ? m->settings : "");
+	}
+	return o;
+}
+
+static void state_of_machine(struct supervisor *sup, struct state *s, const struct machine *m)
+{
+	struct state_vm *v = state_add_vm(s, m->name);
+
+	if (machine_alive(m))
+		v->id = *machine_process(m);
+	v->stage = m->stage;
+	v->settings = g_strdup(m->settings);
+	v->reason = g_strdup(m->reason);
+	v->ready_us = m->ready_us;
+	for (guint i = 0; i < m->ports->len; i++) {
+		const struct state_port *p = m->ports->pdata[i];
+		const struct switchd *sw = sup_find_switch(sup, p->network);
+		const struct switch_port *port = sw ? switchd_find_port(sw, p->name) : NULL;
+
+		state_add_port(v, p->name, p->network, p->path)->state =
+			g_strdup(port ? port->state : NULL);
+	}
+}
+
+struct state *sup_state(struct supervisor *sup)
+{
+	struct state *s = state_new(sup->name, sup->lab_path);
+	GHashTableIter iter;
+	gpointer value;
+
+	(void)proc_id_read(getpid(), &s->supervisor);
+	g_hash_table_iter_init(&iter, sup->switches);
+	while (g_hash_table_iter_next(&iter, NULL, &value)) {
+		const struct switchd *sw = value;
+		struct state_net *n = state_add_net(s, sw->name);
+
+		if (switchd_alive(sw))
+			n->id = *switchd_process(sw);
+		n->restarts = sw->restarts;
+		n->stage = switch_stage_word(sw->stage);
+		n->reason = g_strdup(sw->reason);
+	}
+	g_hash_table_iter_init(&iter, sup->machines);
+	while (g_hash_table_iter_next(&iter, NULL, &value))
+		state_of_machine(sup, s, value);
+	return s;
+}
+
+bool sup_anything_runs(struct supervisor *sup)
+{
+	GHashTableIter iter;
+	gpointer value;
+	bool runs = false;
+
+	g_hash_table_iter_init(&iter, sup->switches);
+	while (g_hash_table_iter_next(&iter, NULL, &value))
+		runs |= switchd_alive(value);
+	g_hash_table_iter_init(&iter, sup->machines);
+	while (g_hash_table_iter_next(&iter, NULL, &value))
+		runs |= machine_alive(value);
+	return runs;
+}
+
+void sup_set_lab(struct supervisor *sup, struct lab *lab)
+{
+	g_hash_table_remove_all(sup->images);
+	lab_paths_free(sup->paths);
+	lab_free(sup->lab);
+	sup->lab = lab;
+	sup->paths = lab ? lab_paths_new(lab, sup->dirs) :
+			   lab_paths_new_named(sup->name, sup->dirs);
+	if (lab) {
+		g_free(sup->lab_path);
+		sup->lab_path = g_strdup(lab->path);
+	}
+	sup->state_dirty = true;
+}
+
+void sup_leave(struct supervisor *sup)
+{
+	sup->leaving = true;
+	g_main_context_wakeup(NULL);
+}
+
+/* --- taking over ------------------------------------------------------------------------------------------ */
+
+/* Whoever listens on a socket in our private directory is ours, whatever became of the state file. */
+static bool listener_of(const char *path, struct proc_id *ret_id)
+{
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+	int fd = dial_now(path);
+	bool found;
+
+	if (fd < 0)
+		return false;
+	found = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 &&
+		cred.uid == geteuid() && proc_id_read(cred.pid, ret_id);
+	close(fd);
+	return found;
+}
+
+/* The lab as it was applied, from its copy; relative paths in it count from where it came from. */
+static void load_lab(struct supervisor *sup, const struct state *state)
+{
+	g_autofree char *text = NULL;
+	struct lab_errors *errors = NULL;
+	struct lab *lab = NULL;
+	gsize len;
+
+	if (!g_file_get_contents(sup->paths->lab_json, &text, &len, NULL))
+		return;
+	if (lab_parse(text, len, state->path ? state->path : sup->paths->lab_json, sup->dirs, &lab,
+		      &errors)) {
+		sup_set_lab(sup, lab);
+	} else {
+		g_warning("the copy of the lab file is damaged");
+		lab_errors_free(errors);
+	}
+}
+
+/* A damaged state file says nothing of what runs: the lab's own sockets do. */
+static void complete_from_sockets(struct supervisor *sup, struct state *state)
+{
+	for (guint i = 0; sup->lab && i < sup->lab->networks->len; i++) {
+		const struct net_paths *paths = lab_paths_net(sup->paths, i);
+		struct proc_id id;
+
+		if (listener_of(paths->ctl, &id))
+			state_add_net(state, lab_network(sup->lab, i)->name)->id = id;
+	}
+	for (guint i = 0; sup->lab && i < sup->lab->vms->len; i++) {
+		const struct vm *vm = lab_vm(sup->lab, i);
+		const struct vm_paths *paths = lab_paths_vm(sup->paths, i);
+		struct state_vm *v;
+		struct proc_id id;
+
+		if (!listener_of(paths->qmp, &id))
+			continue;
+		v = state_add_vm(state, vm->name);
+		v->id = id;
+		v->stage = STAGE_STARTING;
+		v->settings = plan_vm_settings(sup->lab, vm);
+		for (guint j = 0; j < vm->nics->len; j++)
+			state_add_port(v, vm_nic(vm, j)->port, vm_nic(vm, j)->network->name,
+				       vm_paths_port(paths, j));
+	}
+}
+
+static void adopt_switch(struct supervisor *sup, const struct state_net *was,
+			 const struct state *state)
+{
+	struct switchd *sw = sup_switch(sup, was->name);
+
+	sw->restarts = was->restarts;
+	for (guint i = 0; i < state->vms->len; i++) {
+		const struct state_vm *v = state->vms->pdata[i];
+
+		for (guint j = 0; j < v->ports->len; j++) {
+			const struct state_port *p = v->ports->pdata[j];
+
+			if (strcmp(p->network, was->name) == 0)
+				switchd_add_port(sw, p->name, p->path);
+		}
+	}
+	if (switchd_adopt(sw, &was->id)) {
+		g_message("took over switch %s, pid %d", sw->name, (int)was->id.pid);
+	} else if (was->id.pid) {
+		/* It died while nobody looked; its VMs wait for it. */
+		g_message("switch %s has died, starting it again", sw->name);
+		sw->restarts++;
+		(void)switchd_start(sw, NULL);
+	}
+}
+
+static void adopt(struct supervisor *sup)
+{
+	g_autoptr(GError) error = NULL;
+	struct state *state = NULL;
+
+	if (!state_load(sup->paths->state_json, &state, &error)) {
+		g_warning("%s", error->message);
+		state = state_new(sup->name, NULL);
+	}
+	g_free(sup->lab_path);
+	sup->lab_path = g_strdup(state->path);
+	load_lab(sup, state);
+	if (error)
+		complete_from_sockets(sup, state);
+	for (guint i = 0; i < state->vms->len; i++) {
+		const struct state_vm *was = state->vms->pdata[i];
+		struct machine *m = sup_machine(sup, was->name);
+
+		if (machine_adopt(m, was))
+			g_message("took over VM %s, pid %d", m->name, (int)was->id.pid);
+	}
+	if (state_anything_alive(state))
+		for (guint i = 0; i < state->nets->len; i++)
+			adopt_switch(sup, state->nets->pdata[i], state);
+	sup->state_dirty = true;
+	state_free(state);
+}
+
+/* --- life ------------------------------------------------------------------------------------------------- */
+
+static gboolean bound_logs(gpointer p)
+{
+	struct supervisor *sup = p;
+	GHashTableIter iter;
+	gpointer value;
+
+	logfile_bound(sup->paths->supervisor_log);
+	g_hash_table_iter_init(&iter, sup->switches);
+	while (g_hash_table_iter_next(&iter, NULL, &value))
+		logfile_bound(((struct switchd *)value)->paths->log);
+	g_hash_table_iter_init(&iter, sup->machines);
+	while (g_hash_table_iter_next(&iter, NULL, &value)) {
+		const struct vm_paths *paths = ((struct machine *)value)->paths;
+
+		logfile_bound(paths->console_log);
+		logfile_bound(paths->qemu_log);
+		logfile_bound(paths->ready);
+	}
+	return G_SOURCE_CONTINUE;
+}
+
+/* SIGTERM to a supervisor ends it, and it alone: the lab is taken down by `down`. */
+static gboolean on_sigterm(gpointer p)
+{
+	struct supervisor *sup = p;
+
+	g_message("asked to end by a signal; the lab goes on");
+	sup->leaving = true;
+	return G_SOURCE_CONTINUE;
+}
+
+/* One line, with the time: g_message() and its like, of GLib too. */
+static GLogWriterOutput write_log(GLogLevelFlags level, const GLogField *fields, gsize n_fields,
+				  gpointer data)
+{
+	g_autoptr(GDateTime) now = g_date_time_new_now_local();
+	g_autofree char *time = g_date_time_format(now, "%F %T.%f");
+	const char *message = "";
+
+	if (level & G_LOG_LEVEL_DEBUG)
+		return G_LOG_WRITER_HANDLED;
+	for (gsize i = 0; i < n_fields; i++)
+		if (strcmp(fields[i].key, "MESSAGE") == 0)
+			message = fields[i].value;
+	fprintf(stderr, "%.23s %s%s\n", time, level & G_LOG_LEVEL_WARNING ? "warning: " : "",
+		message);
+	return G_LOG_WRITER_HANDLED;
+}
+
+static void raise_fd_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+static void machine_free_value(void *p)
+{
+	machine_free(p);
+}
+
+static void switch_free_value(void *p)
+{
+	switchd_free(p);
+}
+
+static struct supervisor *sup_new(const char *lab_name)
+{
+	struct supervisor *sup = g_new0(struct supervisor, 1);
+
+	sup->name = g_strdup(lab_name);
+	sup->dirs = lab_dirs_new();
+	sup->paths = lab_paths_new_named(lab_name, sup->dirs);
+	sup->switches = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, switch_free_value);
+	sup->machines = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, machine_free_value);
+	sup->images = launch_images_new();
+	sup->executor = executor_new(sup);
+	sup->lock_fd = -1;
+	return sup;
+}
+
+static void sup_free(struct supervisor *sup)
+{
+	if (sup->poke)
+		g_source_remove(sup->poke);
+	if (sup->bound_timer)
+		g_source_remove(sup->bound_timer);
+	executor_free(sup->executor);
+	service_free(sup->service);
+	g_hash_table_unref(sup->switches);
+	g_hash_table_unref(sup->machines);
+	g_hash_table_unref(sup->images);
+	for (unsigned i = 0; i < LAB_ARCH_COUNT; i++)
+		qemu_caps_free(sup->caps[i]);
+	lab_free(sup->lab);
+	lab_paths_free(sup->paths);
+	lab_dirs_free(sup->dirs);
+	g_free(sup->lab_path);
+	g_free(sup->name);
+	if (sup->lock_fd >= 0)
+		close(sup->lock_fd);
+	g_free(sup);
+}
+
+static gboolean begin(struct supervisor *sup, int client_fd, GError **error)
+{
+	sup->lock_fd = state_lock(sup->paths->lock, error);
+	if (sup->lock_fd < 0)
+		return FALSE;
+	sup->service = service_new(sup, sup->paths->sup_sock, client_fd, error);
+	if (!sup->service)
+		return FALSE;
+	adopt(sup);
+	sup->bound_timer = g_timeout_add_seconds(BOUND_LOGS_S, bound_logs, sup);
+	sup_poke(sup);
+	return TRUE;
+}
+
+int supervise(const char *lab_name, int client_fd)
+{
+	struct supervisor *sup = sup_new(lab_name);
+	g_autoptr(GError) error = NULL;
+
+	g_log_set_writer_func(write_log, NULL, NULL);
+	(void)umask(0077);
+	(void)!chdir("/");
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGHUP, SIG_IGN);
+	(void)signal(SIGINT, SIG_IGN);
+	g_unix_signal_add(SIGTERM, on_sigterm, sup);
+	raise_fd_limit();
+	g_message("supervisor of %s, pid %d, version " VHOST_LAB_VERSION, lab_name, (int)getpid());
+	if (!begin(sup, client_fd, &error)) {
+		g_warning("%s", error->message);
+		sup_free(sup);
+		return err_exit_code(error);
+	}
+	while (!sup->leaving)
+		g_main_context_iteration(NULL, TRUE);
+	g_message("supervisor of %s ends", lab_name);
+	if (sup->state_dirty && sup_anything_runs(sup))
+		save_state(sup);
+	sup_free(sup);
+	return 0;
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/* The process that keeps one lab: `orchestrator supervise NAME`.
+ *
+ * It owns the lab's lock, its switches and machines, its state file and its socket.  Everything in it is level-triggered:
+ * something changes (a process ends, a port negotiates, a guest says ready, a client calls), the change is noted where it
+ * belongs, and sup_poke() asks for one round of looking at it all: the executor takes the next steps, calls that wait are
+ * answered, the state is written.  No step waits for anything by itself, so no order of events can get lost.
+ *
+ * It can be killed at any moment: what it started goes on, and the next supervisor takes over from the state file (and,
+ * where that is damaged, from the sockets in the run directory: whoever listens there is ours).
+ *
+ * The files of this: supervisor.c (life and adoption), executor.c (plan -> deeds), launch.c (what a VM needs before its
+ * QEMU starts), service.c (the methods of its socket), report.c (what it says about itself).
+ */
+#ifndef RUN_SUPERVISOR_H
+#define RUN_SUPERVISOR_H
+
+#include <stdbool.h>
+#include <glib.h>
+
+#include "model/lab.h"
+#include "run/jsonrpc.h"
+#include "run/machine.h"
+#include "run/switchd.h"
+
+struct executor;
+struct observed;
+struct qemu_caps;
+struct service;
+
+struct supervisor {
+	char *name;
+	struct lab_dirs *dirs;
+	struct lab_paths *paths; /* of the name alone while there is no lab */
+	struct lab *lab;         /* as applied last; NULL: none yet, or it is being taken down */
+	char *lab_path;          /* the file it came from */
+	GHashTable *switches;    /* name -> struct switchd */
+	GHashTable *machines;    /* name -> struct machine */
+	GHashTable *images;      /* name -> struct image_slot (launch.c) */
+	struct qemu_caps *caps[LAB_ARCH_COUNT];
+	struct executor *executor;
+	struct service *service;
+	int lock_fd;
+	guint poke;
+	guint bound_timer;
+	bool state_dirty;
+	bool cleanup; /* when it has gone down: the logs too */
+	bool leaving; /* the main loop ends after this round */
+};
+
+/* Run it: returns the exit code.  client_fd (or -1) is a connection that the first client holds already. */
+int supervise(const char *lab_name, int client_fd);
+
+/* Look at everything once the current event has been dealt with. */
+void sup_poke(struct supervisor *sup);
+
+/* Tell subscribers and the log.  kind is "vm", "network" or "lab"; text may be NULL. */
+void sup_event(struct supervisor *sup, const char *kind, const char *subject, const char *stage,
+	       const char *text);
+
+/* The switch or machine of that name, made if need be. */
+struct switchd *sup_switch(struct supervisor *sup, const char *name);
+struct machine *sup_machine(struct supervisor *sup, const char *name);
+/* NULL: there is none. */
+struct switchd *sup_find_switch(struct supervisor *sup, const char *name);
+struct machine *sup_find_machine(struct supervisor *sup, const char *name);
+/* One that is no longer in the lab and no longer runs. */
+void sup_forget_switch(struct supervisor *sup, const char *name);
+void sup_forget_machine(struct supervisor *sup, const char *name);
+
+/* What runs, for the planner.  Caller frees. */
+struct observed *sup_observe(struct supervisor *sup);
+/* What runs, for the state file and for reports.  Caller frees. */
+struct state *sup_state(struct supervisor *sup);
+/* Whether any QEMU or daemon of the lab runs. */
+bool sup_anything_runs(struct supervisor *sup);
+
+/* Take over a new version of the lab (NULL: none).  Consumes it. */
+void sup_set_lab(struct supervisor *sup, struct lab *lab);
+
+/* Everything is down: remove what we made, and end. */
+void sup_leave(struct supervisor *sup);
+
+/* --- launch.c --------------------------------------------------------------------------------------------- */
+
+enum launch { LAUNCH_WAIT, LAUNCH_READY, LAUNCH_FAILED };
+
+/* Check what can be known before anything is started: QEMU and daemon found, acceleration possible.  Fills in what is
+ * missing in caps (by architecture), which is the caller's.  ORCH_ERROR_HOST_UNFIT.  Needs no supervisor: `up` asks
+ * before it makes one. */
+gboolean launch_check(const struct lab *lab, const struct lab_dirs *dirs,
+		      struct qemu_caps *caps[LAB_ARCH_COUNT], GError **error);
+
+/* The image of that name (lab->images): begun when it is asked for the first time.  On LAUNCH_FAILED *ret_problem (may be
+ * NULL) is an error that lives as long as the lab. */
+enum launch launch_image(struct supervisor *sup, const char *name, const GError **ret_problem);
+
+/* Write what the VM's QEMU reads, and start it.  Its image is ready, its ports listen. */
+gboolean launch_vm(struct supervisor *sup, const struct vm *vm, GError **error);
+
+/* The table of images, for supervisor.c. */
+GHashTable *launch_images_new(void);
+
+#endif

@@ -74,6 +74,9 @@ gboolean cmd_find_lab(const char *arg, struct cmd_lab_ref *ret, GError **error);
  * message that counts them.  The caller frees the lab with lab_free(). */
 gboolean cmd_load_lab(const char *arg, struct lab **ret, GError **error);
 
+/* The same, but of a lab that is named, the file it came from as it is now: for `up`. */
+gboolean cmd_load_source(const char *arg, struct lab **ret, GError **error);
+
 /* cmd_find_lab(), then only the lab's name: for verbs that speak to a running lab.  A lab file that does not
  * parse is an error as above.  Caller frees. */
 char *cmd_lab_name(const char *arg, GError **error);

@@ -144,6 +144,16 @@ static glong text_width(const char *text)
 	return g_utf8_validate(text, -1, NULL) ? g_utf8_strlen(text, -1) : (glong)strlen(text);
 }
 
+/* Whether nothing but empty cells follows in that cell's row: no line ends in blanks. */
+static bool rest_is_empty(const struct out_table *t, unsigned i)
+{
+	bool empty = true;
+
+	for (unsigned j = i + 1; j % t->n_columns != 0; j++)
+		empty &= !*g_array_index(t->cells, struct cell, j).text;
+	return empty;
+}
+
 void out_table_print(const struct out_table *t, FILE *stream)
 {
 	g_autofree glong *width = g_new0(glong, t->n_columns);
@@ -156,14 +166,14 @@ void out_table_print(const struct out_table *t, FILE *stream)
 	for (unsigned i = 0; i < t->cells->len; i++) {
 		const struct cell *c = &g_array_index(t->cells, struct cell, i);
 		unsigned column = i % t->n_columns;
-		bool last = column + 1 == t->n_columns;
+		bool last = rest_is_empty(t, i);
 		bool styled = c->style != OUT_PLAIN;
 
 		fprintf(stream, "%s%s%s", styled ? out_style(stream, c->style) : "", c->text,
 			styled ? out_style(stream, OUT_PLAIN) : "");
-		if (last)
+		if (column + 1 == t->n_columns)
 			fputc('\n', stream);
-		else
+		else if (!last)
 			fprintf(stream, "%*s", (int)(width[column] - text_width(c->text)) + 2, "");
 	}
 }

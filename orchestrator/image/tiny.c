@@ -40,7 +40,7 @@ static const struct {
 	{ "rc", "etc/rc", 0755 },
 	{ "inittab", "etc/inittab", 0644 },
 	{ "profile", "etc/profile", 0644 },
-	{ "power", "etc/power", 0755 },
+	{ "power", "etc/acpi/PWRF/00000080", 0755 },
 	{ "udhcpc", "etc/udhcpc/default.script", 0755 },
 };
 

@@ -2,9 +2,9 @@
 /* Driver and device in two threads, as they are in life: every byte arrives, and no wake-up is lost.
  *
  * The driver sends chains of one readable and one writable buffer; the device copies the first into the second.  Both
- * sleep on their eventfds whenever they have nothing to do, after arming, so that a wrong event index shows as a sleep
- * that nobody ends (a missing fence alone is too rare to show here).  Under the thread sanitizer a missing acquire or
- * release shows as a race on the buffers.
+ * sleep on their eventfds whenever they have nothing to do, after arming, so that a missing fence or a wrong event
+ * index shows as a sleep that nobody ends.  Under the thread sanitizer a missing acquire or release shows as a race on
+ * the buffers.
  */
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/* orchestrator: turns a lab file into running virtual machines.
+ *
+ * This file is the list of verbs.  What a verb is, and what they share, is in cmd.h.
+ */
+#include "cmd.h"
+
+extern const struct cmd cmd_validate, cmd_plan, cmd_up, cmd_down, cmd_status, cmd_start, cmd_stop,
+	cmd_restart, cmd_render, cmd_schema, cmd_doctor, cmd_supervise;
+
+/* In the order of `orchestrator --help`: as one needs them. */
+static const struct cmd *const verbs[] = {
+	&cmd_validate, &cmd_plan,   &cmd_up,     &cmd_down,   &cmd_status,    &cmd_start, &cmd_stop,
+	&cmd_restart,  &cmd_render, &cmd_schema, &cmd_doctor, &cmd_supervise, NULL,
+};
+
+int main(int argc, char **argv)
+{
+	return cmd_main(verbs, argc, argv);
+}

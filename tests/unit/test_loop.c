@@ -488,6 +488,62 @@ static void test_pollers_removed_while_polling(void **state)
 	assert_null(loop.pollers);
 }
 
+/* ---- the guard ---- */
+
+static int stuck_errno;
+
+static void get_stuck(struct loop_source *src, uint32_t events)
+{
+	int pipe_fds[2];
+	char byte;
+
+	assert_int_equal(pipe2(pipe_fds, O_CLOEXEC), 0);
+	stuck_errno = read(pipe_fds[0], &byte, 1) < 0 ? errno : 0; /* nobody will write */
+	close(pipe_fds[0]);
+	close(pipe_fds[1]);
+	loop_stop(&loop);
+}
+
+static void test_guard_frees_a_callback_that_waits(void **state)
+{
+	struct loop_source src = { 0 };
+	int fd = eventfd(1, EFD_CLOEXEC);
+
+	assert_int_equal(loop_guard(&loop), 0);
+	assert_int_equal(loop_add(&loop, &src, fd, EPOLLIN, get_stuck), 0);
+	for (unsigned i = 0; i < 3; i++) { /* each time, not the first alone */
+		stuck_errno = 0;
+		assert_int_equal(loop_run(&loop), 0);
+		assert_int_equal(stuck_errno, EINTR);
+	}
+	loop_del(&src);
+	close(fd);
+}
+
+static void test_guard_rests_while_the_loop_sleeps(void **state)
+{
+	struct loop_timer timer;
+	struct itimerspec left;
+	uint64_t due;
+
+	assert_int_equal(loop_guard(&loop), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		/* Awake, it ticks; after a period asleep it does not. */
+		assert_int_equal(loop_once(&loop, 0), 0);
+		assert_int_equal(timer_gettime(loop.guard, &left), 0);
+		assert_true(left.it_value.tv_nsec > 0);
+		assert_int_equal(loop_once(&loop, LOOP_NEVER), 0);
+		assert_int_equal(timer_gettime(loop.guard, &left), 0);
+		assert_int_equal(left.it_value.tv_nsec, 0);
+	}
+	/* Timers keep their time across it. */
+	due = loop_now_ns() + 3 * LOOP_GUARD_MS * MS;
+	loop_timer_init(&timer, stop_run);
+	loop_timer_set(&loop, &timer, due);
+	assert_int_equal(loop_run(&loop), 0);
+	assert_true(loop_now_ns() >= due);
+}
+
 static void test_stop_before_run_counts(void **state)
 {
 	loop_stop(&loop);
@@ -524,6 +580,8 @@ int main(void)
 		T(test_busy_poller_keeps_the_loop_awake_and_fair),
 		T(test_idle_pollers_let_the_loop_sleep),
 		T(test_pollers_removed_while_polling),
+		T(test_guard_frees_a_callback_that_waits),
+		T(test_guard_rests_while_the_loop_sleeps),
 		T(test_stop_before_run_counts),
 		T(test_zero_loop_done),
 	};

@@ -530,6 +530,8 @@ static int set_up(struct process *p)
 		r = watch_signals(p);
 	if (r == 0)
 		r = mem_guard_install();
+	if (r == 0)
+		r = loop_guard(&p->b.loop);
 	if (r < 0)
 		log_error(NULL, "cannot set up: %s", strerror(-r));
 	else if (p->options.config_path)

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <signal.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -40,6 +41,8 @@ void loop_done(struct loop *loop)
 		return;
 	while (loop->work)
 		run_work(loop);
+	if (loop->guarded)
+		timer_delete(loop->guard);
 	close(loop->epoll_fd);
 	*loop = (struct loop){ 0 };
 }
@@ -265,6 +268,38 @@ static bool run_pollers(struct loop *loop)
 	return busy;
 }
 
+/* ---- the guard ---- */
+
+/* That it came is all: it interrupts. */
+static void on_guard(int sig)
+{
+}
+
+int loop_guard(struct loop *loop)
+{
+	struct sigaction action = { .sa_handler = on_guard }; /* without SA_RESTART */
+	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGALRM };
+
+	assert(!loop->guarded);
+	event._sigev_un._tid = gettid();
+	sigemptyset(&action.sa_mask);
+	if (sigaction(SIGALRM, &action, NULL) < 0 ||
+	    timer_create(CLOCK_MONOTONIC, &event, &loop->guard) < 0)
+		return -errno;
+	loop->guarded = true;
+	return 0;
+}
+
+static void guard_tick(struct loop *loop, bool on)
+{
+	struct timespec period = { .tv_nsec = on ? (long)(LOOP_GUARD_MS * NS_PER_MS) : 0 };
+	struct itimerspec its = { .it_interval = period, .it_value = period };
+
+	if (loop->guarded && loop->guard_ticks != on &&
+	    timer_settime(loop->guard, 0, &its, NULL) == 0)
+		loop->guard_ticks = on;
+}
+
 /* ---- passes ---- */
 
 static int wait_until(struct loop *loop, uint64_t until_ns)
@@ -299,6 +334,8 @@ static int look(struct loop *loop, uint64_t until_ns)
 	loop->passes_unpeeked = 0;
 	if (n < 0 && errno != EINTR)
 		return -errno;
+	/* Its own tick in a sleep: a whole period without work, the guard can rest too. */
+	guard_tick(loop, n >= 0);
 	loop->n_batch = n > 0 ? n : 0;
 	run_batch(loop);
 	run_timers(loop);

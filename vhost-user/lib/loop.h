@@ -31,12 +31,14 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/epoll.h>
+#include <time.h>
 
 #define LOOP_BATCH \
 	64 /* events taken from the kernel at once: bounds the time between two looks at the timers */
 #define LOOP_PEEK_PASSES \
 	16 /* busy passes between two looks at epoll: about a syscall per 16 bursts */
-#define LOOP_NEVER UINT64_MAX /* a time that does not come */
+#define LOOP_GUARD_MS 100 /* longest that a system call can hold up a callback, with loop_guard() */
+#define LOOP_NEVER    UINT64_MAX /* a time that does not come */
 
 struct loop;
 struct loop_source;
@@ -86,6 +88,8 @@ struct loop_poller {
 struct loop {
 	int epoll_fd;
 	bool stop;
+	bool guarded, guard_ticks;
+	timer_t guard;
 	bool no_pwait2; /* kernel before 5.11: sleep in whole milliseconds */
 	unsigned passes_unpeeked;
 	struct loop_timer *timers; /* root of the heap: the first that is due */
@@ -141,6 +145,14 @@ int loop_run(struct loop *loop);
 /* One pass that sleeps until until_ns at the latest (0: not at all, LOOP_NEVER: as loop_run
  * does).  For tests, fuzzing and benchmarks; always looks at epoll.  0 or -errno. */
 int loop_once(struct loop *loop, uint64_t until_ns);
+/* Let no callback be held up: from here on a system call of this thread that waits for a stranger
+ * ends with EINTR after LOOP_GUARD_MS at the latest.  We make no such calls, but a descriptor that
+ * another process has as well can be made blocking by it at any moment, e.g. an eventfd whose
+ * counter it then fills.  Whoever gets EINTR from a call that does not wait should take it for
+ * that, and not try again.  A stderr that nobody reads is caught as well.
+ * Takes SIGALRM, for the calling thread, whose loop this is.  Costs nothing while the loop spins,
+ * and one more waking when it falls asleep.  0 or -errno. */
+int loop_guard(struct loop *loop);
 /* Let loop_run() return at the end of this pass. */
 void loop_stop(struct loop *loop);
 

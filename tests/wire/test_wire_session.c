@@ -4,14 +4,14 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base.h"
 #include "cleanup.h"
-#include "driver.h"
+#include "log.h"
 #include "wire.h"
 
 #define VERSION_1 (1ull << 32)
@@ -260,6 +260,69 @@ static void deaf_frontend(void **state)
 	wire_expect_alive(w);
 }
 
+/* ---- what is logged ------------------------------------------------------ */
+
+/* Run fn with stderr in a file; returns the lines it wrote, the text in buf. */
+static unsigned lines_of(struct wire *w, void (*fn)(struct wire *w), char *buf, size_t size)
+{
+	auto_fd int file = memfd_create("stderr", MFD_CLOEXEC);
+	auto_fd int kept = dup(STDERR_FILENO);
+	unsigned lines = 0;
+	ssize_t n;
+
+	assert_true(file >= 0 && kept >= 0);
+	log_set_level(LOG_LEVEL_WARNING);
+	dup2(file, STDERR_FILENO);
+	fn(w);
+	dup2(kept, STDERR_FILENO);
+	log_set_level(LOG_LEVEL_ERROR);
+	n = pread(file, buf, size - 1, 0);
+	assert_true(n >= 0);
+	buf[n] = '\0';
+	for (const char *c = buf; *c; c++)
+		lines += *c == '\n';
+	return lines;
+}
+
+static void send_short(struct wire *w)
+{
+	const uint32_t half = 0;
+
+	assert_int_equal(frontend_send(&w->fe, VHOST_USER_SET_VRING_NUM, VU_FLAG_VERSION, &half, 4,
+				       NULL, 0),
+			 0);
+	wire_expect_ended(w, -EPROTO);
+}
+
+static void send_refusable(struct wire *w)
+{
+	for (unsigned i = 0; i < 1000; i++)
+		assert_int_equal(frontend_ask_state(&w->fe, VHOST_USER_SET_VRING_NUM, 0, 3), 1);
+}
+
+/* A malformed message: one line, with the session, the request and the fault. */
+static void one_line_for_the_end(void **state)
+{
+	struct wire *w = *state;
+	char text[4096];
+
+	assert_int_equal(lines_of(w, send_short, text, sizeof(text)), 1);
+	assert_non_null(strstr(text, "[wire]"));
+	assert_non_null(strstr(text, "SET_VRING_NUM: payload too short"));
+	wire_restart(w);
+}
+
+/* Refusals come as fast as a frontend likes; lines do not. */
+static void few_lines_for_refusals(void **state)
+{
+	struct wire *w = *state;
+	char text[4096];
+
+	assert_in_range(lines_of(w, send_refusable, text, sizeof(text)), 1, LOG_LIMIT_BURST);
+	assert_non_null(strstr(text, "refused SET_VRING_NUM"));
+	wire_expect_alive(w);
+}
+
 /* ---- whole conversations -------------------------------------------------- */
 
 /* QEMU 7.2 with one pair of rings, without waiting for acknowledgements where it
@@ -402,6 +465,8 @@ int main(void)
 		WIRE_TEST(closed_from_here, running),
 		WIRE_TEST(closed_from_a_callback, running),
 		WIRE_TEST(deaf_frontend, connected),
+		WIRE_TEST(one_line_for_the_end, running),
+		WIRE_TEST(few_lines_for_refusals, acks),
 		WIRE_TEST(like_qemu, acks),
 		WIRE_TEST(like_qemu_with_two_pairs, acks),
 		WIRE_TEST(like_virtio_user, connected),

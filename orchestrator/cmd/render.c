@@ -8,6 +8,7 @@
 
 #include "err.h"
 #include "host/caps.h"
+#include "image/guest_conf.h"
 #include "image/image.h"
 #include "image/tiny.h"
 #include "model/lab.h"
@@ -21,7 +22,7 @@ static const GOptionEntry options[] = {
 	{ "json", 0, 0, G_OPTION_ARG_NONE, &opt_json, "Print the words as JSON instead of scripts",
 	  NULL },
 	{ "out", 0, 0, G_OPTION_ARG_FILENAME, &opt_out,
-	  "Write DIR/VM.sh for each VM instead of printing", "DIR" },
+	  "Write DIR/VM.sh and DIR/VM.conf for each VM instead", "DIR" },
 	{ NULL },
 };
 
@@ -107,12 +108,14 @@ static struct json_object *argv_to_json(const struct vm *vm, GStrv argv)
 	return o;
 }
 
-static gboolean write_script(const struct vm *vm, const char *text, GError **error)
+/* DIR/VM.SUFFIX */
+static gboolean write_file(const struct vm *vm, const char *suffix, const char *text, int mode,
+			   GError **error)
 {
-	g_autofree char *file = g_strconcat(vm->name, ".sh", NULL),
-			*path = g_build_filename(opt_out, file, NULL);
+	g_autofree char *file = g_strconcat(vm->name, suffix, NULL);
+	g_autofree char *path = g_build_filename(opt_out, file, NULL);
 
-	if (!g_file_set_contents_full(path, text, -1, G_FILE_SET_CONTENTS_CONSISTENT, 0755, error))
+	if (!g_file_set_contents_full(path, text, -1, G_FILE_SET_CONTENTS_CONSISTENT, mode, error))
 		return FALSE;
 	out_info("%s", path);
 	return TRUE;
@@ -123,7 +126,7 @@ static gboolean render_vm(struct renderer *r, const struct vm *vm, struct json_o
 			  GError **error)
 {
 	g_auto(GStrv) argv = vm_argv(r, vm, error);
-	g_autofree char *script = NULL;
+	g_autofree char *script = NULL, *conf = NULL;
 
 	if (!argv)
 		return FALSE;
@@ -132,10 +135,13 @@ static gboolean render_vm(struct renderer *r, const struct vm *vm, struct json_o
 		return TRUE;
 	}
 	script = render_qemu_script(r->lab, vm, r->paths, argv);
-	if (opt_out)
-		return write_script(vm, script, error);
-	fputs(script, stdout);
-	return TRUE;
+	if (!opt_out) {
+		fputs(script, stdout);
+		return TRUE;
+	}
+	conf = guest_conf(r->lab, vm);
+	return write_file(vm, ".conf", conf, 0644, error) &&
+	       write_file(vm, ".sh", script, 0755, error);
 }
 
 static gboolean make_out_dir(GError **error)
@@ -202,9 +208,10 @@ const struct cmd cmd_render = {
 	.name = "render",
 	.args = "qemu [LAB [VM]]",
 	.summary = "Print what up would run: QEMU command lines as scripts",
-	.help = "Each script makes the VM's directories, writes its guest configuration and becomes\n"
-		"its QEMU; it is the text that up runs. The switch has to listen on the sockets it\n"
-		"names: QEMU waits for them without a word.\n"
+	.help = "Each script makes the VM's directories and becomes its QEMU; it is the text that up\n"
+		"runs. With --out the guest configurations are written beside the scripts, which\n"
+		"put them in their place: that is all a script needs but the switch, which has to\n"
+		"listen on the sockets it names. QEMU waits for them without a word.\n"
 		"\n"
 		"Without --out the scripts are printed one after the other, to be read. The tiny\n"
 		"image is built if it is not in the cache yet.",

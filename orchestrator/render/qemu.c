@@ -203,17 +203,14 @@ static void append_quoted(GString *out, const char *before, const char *word)
 }
 
 /* What has to be there before QEMU: directories and the guest's configuration. */
-static void append_preparation(GString *out, const struct lab *lab, const struct vm *vm,
-			       const struct lab_paths *paths)
+static void append_preparation(GString *out, const char *run_dir, const struct vm_paths *p)
 {
-	const struct vm_paths *p = lab_paths_vm(paths, vm->index);
-	g_autofree char *conf = guest_conf(lab, vm);
-
 	g_string_append(out, "set -e\numask 077\n");
-	append_quoted(out, "mkdir -p ", paths->run_dir);
+	append_quoted(out, "mkdir -p ", run_dir);
 	append_quoted(out, " ", p->dir);
-	append_quoted(out, "\ncat >", p->guest_conf);
-	g_string_append_printf(out, " <<'END'\n%sEND\n", conf);
+	g_string_append(out, "\nif [ -r \"${0%.sh}.conf\" ]; then\n");
+	append_quoted(out, "\tcp \"${0%.sh}.conf\" ", p->guest_conf);
+	g_string_append(out, "\nfi\n");
 }
 
 char *render_qemu_script(const struct lab *lab, const struct vm *vm, const struct lab_paths *paths,
@@ -227,7 +224,7 @@ char *render_qemu_script(const struct lab *lab, const struct vm *vm, const struc
 	for (unsigned i = 0; i < vm->nics->len; i++)
 		g_string_append_printf(out, "# The switch of network %s has to listen on %s\n",
 				       vm_nic(vm, i)->network->name, vm_paths_port(p, i));
-	append_preparation(out, lab, vm, paths);
+	append_preparation(out, paths->run_dir, p);
 	append_quoted(out, "exec ", argv[0]);
 	for (char **word = argv + 1; *word; word++)
 		append_quoted(out, **word == '-' ? " \\\n\t" : " ", *word);

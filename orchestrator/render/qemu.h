@@ -36,8 +36,9 @@ gboolean render_qemu(const struct lab *lab, const struct vm *vm, const struct qe
 		     const struct image *image, const struct lab_paths *paths, GStrv *ret_argv,
 		     GError **error);
 
-/* An sh script that makes the VM's directories, writes its guest configuration, and becomes that QEMU (exec): one option a
- * line, every word quoted where it needs to be.  It says in comments which sockets have to be there.  g_free(). */
+/* An sh script that makes the VM's directories and becomes that QEMU (exec): one option a line, every word quoted where it
+ * needs to be.  It says in comments which sockets have to be there.  A guest configuration that lies beside it (n1.conf for
+ * n1.sh) is put in its place first; it is no part of the script, because each one names every VM of the lab.  g_free(). */
 char *render_qemu_script(const struct lab *lab, const struct vm *vm, const struct lab_paths *paths,
 			 GStrv argv);
 

@@ -83,7 +83,7 @@ static void test_golden(void **state)
 		{ "qemu/no-network.sh", "{\"networks\": {}, \"vms\": {\"n1\": {}}}", "n1",
 		  &old_qemu, &bare },
 		{ "qemu/nics.sh",
-		  "{\"networks\": {\"front\": {}, \"back\": {\"mtu\": 9000}}, \"vms\": {\"r\": {\"append\": \"it's \\\"x\\\" $HOME\", "
+		  "{\"networks\": {\"front\": {}, \"back\": {\"mtu\": 9000}}, \"vms\": {\"r\": {\"append\": \"it's \\\"x\\\"\", "
 		  "\"nics\": [{\"network\": \"front\"}, {\"network\": \"back\", \"queues\": 4, \"mac\": \"52:54:00:AB:CD:EF\", "
 		  "\"ip\": \"192.168.101.200\"}]}}}",
 		  "r", &new_qemu, &tiny },

@@ -4,16 +4,9 @@
 set -e
 umask 077
 mkdir -p /run/user/1000/vhost-lab/t /state/vhost-lab/labs/t/vms/j
-cat >/state/vhost-lab/labs/t/vms/j/guest.conf <<'END'
-format 1
-lab t
-hostname j
-nic.0.mac 52:54:00:68:55:a8
-nic.0.ip 192.168.100.10/24
-nic.0.mtu 1500
-nic.0.network lan
-host 192.168.100.10 j
-END
+if [ -r "${0%.sh}.conf" ]; then
+	cp "${0%.sh}.conf" /state/vhost-lab/labs/t/vms/j/guest.conf
+fi
 exec /usr/bin/qemu-system-aarch64 \
 	-name guest=j \
 	-nodefaults \

@@ -4,16 +4,9 @@
 set -e
 umask 077
 mkdir -p /run/user/1000/vhost-lab/t /state/vhost-lab/labs/t/vms/n1
-cat >/state/vhost-lab/labs/t/vms/n1/guest.conf <<'END'
-format 1
-lab t
-hostname n1
-nic.0.mac 52:54:00:d3:a7:3e
-nic.0.ip 192.168.100.10/24
-nic.0.mtu 1500
-nic.0.network lan
-host 192.168.100.10 n1
-END
+if [ -r "${0%.sh}.conf" ]; then
+	cp "${0%.sh}.conf" /state/vhost-lab/labs/t/vms/n1/guest.conf
+fi
 exec /usr/bin/qemu-system-x86_64 \
 	-name guest=n1 \
 	-nodefaults \

@@ -5,22 +5,9 @@
 set -e
 umask 077
 mkdir -p /run/user/1000/vhost-lab/t /state/vhost-lab/labs/t/vms/r
-cat >/state/vhost-lab/labs/t/vms/r/guest.conf <<'END'
-format 1
-lab t
-hostname r
-nic.0.mac 52:54:00:78:d7:33
-nic.0.ip 192.168.100.10/24
-nic.0.mtu 1500
-nic.0.network front
-nic.1.mac 52:54:00:ab:cd:ef
-nic.1.ip 192.168.101.200/24
-nic.1.mtu 9000
-nic.1.network back
-host 192.168.100.10 r
-host 192.168.100.10 r.front
-host 192.168.101.200 r.back
-END
+if [ -r "${0%.sh}.conf" ]; then
+	cp "${0%.sh}.conf" /state/vhost-lab/labs/t/vms/r/guest.conf
+fi
 exec /usr/bin/qemu-system-x86_64 \
 	-name guest=r \
 	-nodefaults \
@@ -33,7 +20,7 @@ exec /usr/bin/qemu-system-x86_64 \
 	-object memory-backend-memfd,id=mem0,size=256M,share=on \
 	-kernel /c/kernel \
 	-initrd /c/initrd \
-	-append 'console=ttyS0 quiet it'\''s "x" $HOME' \
+	-append 'console=ttyS0 quiet it'\''s "x"' \
 	-fw_cfg name=opt/org.vhost-lab/config,file=/state/vhost-lab/labs/t/vms/r/guest.conf \
 	-chardev socket,id=con0,path=/run/user/1000/vhost-lab/t/r.con,server=on,wait=off,logfile=/state/vhost-lab/labs/t/vms/r/console.log,logappend=on \
 	-serial chardev:con0 \

@@ -136,28 +136,35 @@ static gboolean point(const char *images_dir, const char *name, const char *key,
 	return FALSE;
 }
 
+/* Put BUILD_DIR where an image of the same key is already: that one is whole, or somebody damaged it. */
+static gboolean publish_again(const char *images_dir, const char *build_dir, const char *key,
+			      const char *name)
+{
+	g_autofree char *final = g_build_filename(images_dir, key, NULL);
+	g_autofree char *old = g_build_filename(images_dir, CACHE_BUILD_PREFIX "old", NULL);
+	struct image *same = point(images_dir, name, key, NULL) ? cache_find(images_dir, name) :
+								  NULL;
+	gboolean ok = same != NULL;
+
+	image_free(same);
+	cache_remove(old, NULL);
+	if (!ok)
+		ok = !rename(final, old) && !rename(build_dir, final);
+	cache_remove(old, NULL);
+	return ok;
+}
+
 gboolean cache_publish(const char *images_dir, const char *build_dir, const char *key,
 		       const char *name, const char *origin, const char *append, GError **error)
 {
 	g_autofree char *final = g_build_filename(images_dir, key, NULL);
-	g_autofree char *old = g_build_filename(images_dir, CACHE_BUILD_PREFIX "old", NULL);
-	struct image *same;
 
 	if (!write_manifest(build_dir, origin, append, error))
 		return FALSE;
-	if (rename(build_dir, final)) {
-		if (errno != EEXIST && errno != ENOTEMPTY) {
-			err_set_errno(error, ORCH_ERROR_FAILED, errno, "%s", final);
-			return FALSE;
-		}
-		/* The same key: it is whole, or someone damaged it. */
-		same = point(images_dir, name, key, NULL) ? cache_find(images_dir, name) : NULL;
-		image_free(same);
-		if (!same && (rename(final, old) || rename(build_dir, final))) {
-			err_set_errno(error, ORCH_ERROR_FAILED, errno, "%s", final);
-			return FALSE;
-		}
-		cache_remove(old, NULL);
+	if (rename(build_dir, final) && ((errno != EEXIST && errno != ENOTEMPTY) ||
+					 !publish_again(images_dir, build_dir, key, name))) {
+		err_set_errno(error, ORCH_ERROR_FAILED, errno, "%s", final);
+		return FALSE;
 	}
 	return point(images_dir, name, key, error);
 }

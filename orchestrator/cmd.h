@@ -38,6 +38,7 @@ struct cmd {
 	unsigned min_args, max_args;
 	enum cmd_arg arg; /* what the first positional argument is */
 	bool hidden;      /* not listed: for our own use */
+	bool raw;         /* takes every word as it is: no options, not even --help */
 	/* Do it.  'args' are the positional arguments, NULL-terminated, their number already checked.
 	 * Returns the exit code; or -1 with *error set, which the caller prints before it exits with the
 	 * error's code. */
@@ -80,5 +81,9 @@ gboolean cmd_load_source(const char *arg, struct lab **ret, GError **error);
 /* cmd_find_lab(), then only the lab's name: for verbs that speak to a running lab.  A lab file that does not
  * parse is an error as above.  Caller frees. */
 char *cmd_lab_name(const char *arg, GError **error);
+
+/* Whether the lab of that name, as applied, has that VM.  If not: ORCH_ERROR_FAILED, naming the nearest.  A lab that is
+ * down, of which nobody knows the VMs, is no error here. */
+gboolean cmd_check_vm(const char *lab_name, const char *vm, GError **error);
 
 #endif

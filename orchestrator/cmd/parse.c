@@ -211,6 +211,8 @@ static int run_verb(const struct cmd *cmd, int argc, char **argv, GError **error
 	g_auto(GStrv) args = NULL;
 	gboolean help = FALSE;
 
+	if (cmd->raw)
+		return cmd->run(argv + 2, error);
 	if (!parse_words(cmd, argc, argv, &help, &args, error))
 		return -1;
 	if (help) {

@@ -47,15 +47,18 @@ static gboolean parse_time(const char *option, const char *given, const char *un
 }
 
 /* A VM verb speaks to a supervisor that is there. */
-static struct client *reach(GError **error)
+static struct client *reach(const char *vm, GError **error)
 {
 	g_autofree char *name = cmd_lab_name(opt_lab, error);
 	g_autoptr(GError) problem = NULL;
-	struct client *c = name ? client_connect(name, &problem) : NULL;
+	struct client *c;
 
+	if (!name || !cmd_check_vm(name, vm, error))
+		return NULL;
+	c = client_connect(name, &problem);
 	if (problem)
 		g_propagate_error(error, g_steal_pointer(&problem));
-	else if (name && !c)
+	else if (!c)
 		g_set_error(
 			error, ORCH_ERROR, ORCH_ERROR_FAILED,
 			"lab %s has no supervisor: it is down, or it was killed; run `orchestrator up`",
@@ -73,7 +76,7 @@ static int call(const char *method, const char *vm, bool starts, const char *don
 	if (!parse_time("timeout", opt_timeout, START_UNSAID, &timeout_ms, error) ||
 	    !parse_time("grace", opt_grace, STOP_UNSAID, &grace_ms, error))
 		return -1;
-	c = reach(error);
+	c = reach(vm, error);
 	if (!c)
 		return -1;
 	params = json_object_new_object();

@@ -262,3 +262,44 @@ char *cmd_lab_name(const char *arg, GError **error)
 	cmd_lab_ref_clear(&ref);
 	return name;
 }
+
+/* The lab as applied, without a word about mistakes in its copy; NULL: there is none. */
+static struct lab *applied_lab(const char *lab_name)
+{
+	struct lab_dirs *dirs = lab_dirs_new();
+	struct lab_paths *paths = lab_paths_new_named(lab_name, dirs);
+	struct lab_errors *errors = NULL;
+	struct lab *lab = NULL;
+	g_autofree char *text = NULL;
+	gsize len;
+
+	if (g_file_get_contents(paths->lab_json, &text, &len, NULL) &&
+	    !lab_parse(text, len, paths->lab_json, dirs, &lab, &errors))
+		lab_errors_free(errors);
+	lab_paths_free(paths);
+	lab_dirs_free(dirs);
+	return lab;
+}
+
+gboolean cmd_check_vm(const char *lab_name, const char *vm, GError **error)
+{
+	struct lab *lab = applied_lab(lab_name);
+	g_autoptr(GPtrArray) names = g_ptr_array_new();
+	struct lab_errors *search;
+	const char *near;
+	gboolean known = !lab || lab_find_vm(lab, vm);
+
+	if (!known) {
+		search = lab_errors_new("");
+		for (guint i = 0; i < lab->vms->len; i++)
+			g_ptr_array_add(names, lab_vm(lab, i)->name);
+		near = lab_errors_nearest(search, vm, (const char *const *)names->pdata,
+					  names->len);
+		g_set_error(error, ORCH_ERROR, ORCH_ERROR_FAILED, "lab %s has no VM \"%s\"%s%s%s",
+			    lab_name, vm, near ? " (did you mean \"" : "", near ? near : "",
+			    near ? "\"?)" : "");
+		lab_errors_free(search);
+	}
+	lab_free(lab);
+	return known;
+}

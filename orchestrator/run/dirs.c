@@ -124,17 +124,47 @@ static gint by_name(gconstpointer a, gconstpointer b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-GPtrArray *dirs_labs(const struct lab_dirs *dirs)
+bool dirs_in_use(const struct lab_paths *paths)
 {
-	g_autofree char *labs = g_build_filename(dirs->state, "labs", NULL);
-	GPtrArray *names = g_ptr_array_new_with_free_func(g_free);
-	GDir *dir = g_dir_open(labs, 0, NULL);
+	GDir *dir = g_dir_open(paths->run_dir, 0, NULL);
+	const char *name;
+	bool used = false;
+
+	while (dir && !used && (name = g_dir_read_name(dir))) {
+		g_autofree char *path = g_build_filename(paths->run_dir, name, NULL);
+
+		used = answers(path);
+	}
+	g_clear_pointer(&dir, g_dir_close);
+	return used;
+}
+
+static void add_labs(GHashTable *names, const char *directory)
+{
+	GDir *dir = g_dir_open(directory, 0, NULL);
 	const char *name;
 
 	while (dir && (name = g_dir_read_name(dir)))
 		if (names_valid(name))
-			g_ptr_array_add(names, g_strdup(name));
+			g_hash_table_add(names, g_strdup(name));
 	g_clear_pointer(&dir, g_dir_close);
+}
+
+GPtrArray *dirs_labs(const struct lab_dirs *dirs)
+{
+	g_autofree char *labs = g_build_filename(dirs->state, "labs", NULL);
+	g_autoptr(GHashTable) found = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+	GPtrArray *names = g_ptr_array_new_with_free_func(g_free);
+	GHashTableIter iter;
+	gpointer name;
+
+	add_labs(found, labs);
+	add_labs(found, dirs->runtime);
+	g_hash_table_iter_init(&iter, found);
+	while (g_hash_table_iter_next(&iter, &name, NULL)) {
+		g_hash_table_iter_steal(&iter);
+		g_ptr_array_add(names, name);
+	}
 	g_ptr_array_sort(names, by_name);
 	return names;
 }

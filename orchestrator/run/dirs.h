@@ -21,7 +21,10 @@ gboolean dirs_make(const struct lab_dirs *dirs, const struct lab_paths *paths, G
  * the state directory is gone. */
 bool dirs_clear(const struct lab_dirs *dirs, const struct lab_paths *paths, bool everything);
 
-/* Names of all labs that have a state directory, sorted; free with g_ptr_array_unref(). */
+/* Whether anybody listens on a socket in the lab's runtime directory. */
+bool dirs_in_use(const struct lab_paths *paths);
+
+/* Names of all labs that have a state or runtime directory, sorted; free with g_ptr_array_unref(). */
 GPtrArray *dirs_labs(const struct lab_dirs *dirs);
 
 #endif

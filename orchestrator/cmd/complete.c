@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+/* orchestrator __complete: what could stand at the cursor, one candidate a line, for the shells' completion.
+ *
+ * The arguments are the words of the command line behind "orchestrator", the last one being the one under the cursor.  All
+ * it says comes from the table of verbs and from the labs that there are; it never fails aloud.
+ */
+#include "cmd.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "model/lab.h"
+#include "run/dirs.h"
+#include "run/state.h"
+
+static void offer(const char *prefix, const char *word)
+{
+	if (g_str_has_prefix(word, prefix))
+		puts(word);
+}
+
+static void offer_verbs(const char *prefix)
+{
+	const struct cmd *const *verbs = cmd_table();
+
+	for (unsigned i = 0; verbs[i]; i++)
+		if (!verbs[i]->hidden)
+			offer(prefix, verbs[i]->name);
+	offer(prefix, "--help");
+	offer(prefix, "--version");
+}
+
+static void offer_options(const struct cmd *cmd, const char *prefix)
+{
+	const GOptionEntry *o = cmd->options;
+
+	for (; o && o->long_name; o++) {
+		g_autofree char *word = g_strdup_printf("--%s%s", o->long_name,
+							o->arg == G_OPTION_ARG_NONE ? "" : "=");
+
+		offer(prefix, word);
+	}
+	offer(prefix, "--help");
+}
+
+static void offer_labs(const char *prefix)
+{
+	struct lab_dirs *dirs = lab_dirs_new();
+	g_autoptr(GPtrArray) labs = dirs_labs(dirs);
+
+	for (guint i = 0; i < labs->len; i++)
+		offer(prefix, labs->pdata[i]);
+	lab_dirs_free(dirs);
+}
+
+/* The lab that the words mean: "-l X", "-lX", "--lab X", "--lab=X"; NULL: none is said. */
+static const char *lab_said(char **words)
+{
+	const char *lab = NULL;
+
+	for (unsigned i = 0; words[i] && words[i + 1]; i++) {
+		if (strcmp(words[i], "-l") == 0 || strcmp(words[i], "--lab") == 0)
+			lab = words[i + 2] ? words[i + 1] : lab;
+		else if (g_str_has_prefix(words[i], "--lab="))
+			lab = words[i] + strlen("--lab=");
+		else if (g_str_has_prefix(words[i], "-l"))
+			lab = words[i] + strlen("-l");
+	}
+	return lab;
+}
+
+/* The lab meant, silently; the running copy where the lab is named or unsaid, else the file. */
+static struct lab *load(const char *arg)
+{
+	struct cmd_lab_ref ref = { 0 };
+	struct lab_errors *errors = NULL;
+	struct lab_dirs *dirs;
+	struct lab_paths *paths;
+	struct lab *lab = NULL;
+
+	if (!cmd_find_lab(arg, &ref, NULL))
+		return NULL;
+	dirs = lab_dirs_new();
+	paths = ref.name ? lab_paths_new_named(ref.name, dirs) : NULL;
+	if (!lab_load(paths ? paths->lab_json : ref.path, dirs, &lab, &errors))
+		lab_errors_free(errors);
+	lab_paths_free(paths);
+	lab_dirs_free(dirs);
+	cmd_lab_ref_clear(&ref);
+	return lab;
+}
+
+static void offer_members(char **words, const char *prefix, bool networks)
+{
+	struct lab *lab = load(lab_said(words));
+
+	for (guint i = 0; lab && i < lab->vms->len; i++)
+		offer(prefix, lab_vm(lab, i)->name);
+	for (guint i = 0; networks && lab && i < lab->networks->len; i++)
+		offer(prefix, lab_network(lab, i)->name);
+	if (networks)
+		offer(prefix, "supervisor");
+	lab_free(lab);
+}
+
+static void offer_argument(const struct cmd *cmd, char **words, const char *prefix)
+{
+	switch (cmd->arg) {
+	case CMD_ARG_LAB:
+		offer_labs(prefix);
+		break;
+	case CMD_ARG_VM:
+		offer_members(words, prefix, false);
+		break;
+	case CMD_ARG_VM_OR_NET:
+		offer_members(words, prefix, true);
+		break;
+	case CMD_ARG_SHELL:
+		offer(prefix, "bash");
+		offer(prefix, "zsh");
+		offer(prefix, "fish");
+		break;
+	case CMD_ARG_NONE:
+	case CMD_ARG_OTHER:
+		break;
+	}
+}
+
+static int run_complete(char **args, GError **error)
+{
+	unsigned n = g_strv_length(args);
+	const char *prefix = n ? args[n - 1] : "";
+	const char *before = n > 1 ? args[n - 2] : "";
+	const struct cmd *cmd = n > 1 ? cmd_find(args[0]) : NULL;
+
+	if (n <= 1)
+		offer_verbs(prefix);
+	else if (!cmd)
+		return 0;
+	else if (strcmp(before, "-l") == 0 || strcmp(before, "--lab") == 0)
+		offer_labs(prefix);
+	else if (prefix[0] == '-')
+		offer_options(cmd, prefix);
+	else
+		offer_argument(cmd, args, prefix);
+	return 0;
+}
+
+const struct cmd cmd_complete = {
+	.name = "__complete",
+	.args = "[WORD...]",
+	.summary = "What could stand at the cursor (for `completion`)",
+	.max_args = 1000,
+	.arg = CMD_ARG_OTHER,
+	.raw = true,
+	.hidden = true,
+	.run = run_complete,
+};

@@ -136,37 +136,40 @@ static gboolean point(const char *images_dir, const char *name, const char *key,
 	return FALSE;
 }
 
-/* Put BUILD_DIR where an image of the same key is already: that one is whole, or somebody damaged it. */
-static gboolean publish_again(const char *images_dir, const char *build_dir, const char *key,
-			      const char *name)
+/* Put BUILD_DIR where an image of the same key is already: that one is whole, or somebody damaged it.  0 or an errno
+ * value. */
+static int publish_again(const char *images_dir, const char *build_dir, const char *key,
+			 const char *name)
 {
 	g_autofree char *final = g_build_filename(images_dir, key, NULL);
 	g_autofree char *old = g_build_filename(images_dir, CACHE_BUILD_PREFIX "old", NULL);
 	struct image *same = point(images_dir, name, key, NULL) ? cache_find(images_dir, name) :
 								  NULL;
-	gboolean ok = same != NULL;
+	int errnum = 0;
 
+	cache_remove(old, NULL);
+	if (!same && (rename(final, old) || rename(build_dir, final)))
+		errnum = errno;
+	cache_remove(old, NULL);
 	image_free(same);
-	cache_remove(old, NULL);
-	if (!ok)
-		ok = !rename(final, old) && !rename(build_dir, final);
-	cache_remove(old, NULL);
-	return ok;
+	return errnum;
 }
 
 gboolean cache_publish(const char *images_dir, const char *build_dir, const char *key,
 		       const char *name, const char *origin, const char *append, GError **error)
 {
 	g_autofree char *final = g_build_filename(images_dir, key, NULL);
+	int errnum;
 
 	if (!write_manifest(build_dir, origin, append, error))
 		return FALSE;
-	if (rename(build_dir, final) && ((errno != EEXIST && errno != ENOTEMPTY) ||
-					 !publish_again(images_dir, build_dir, key, name))) {
-		err_set_errno(error, ORCH_ERROR_FAILED, errno, "%s", final);
-		return FALSE;
-	}
-	return point(images_dir, name, key, error);
+	errnum = rename(build_dir, final) ? errno : 0;
+	if (errnum == EEXIST || errnum == ENOTEMPTY)
+		errnum = publish_again(images_dir, build_dir, key, name);
+	if (!errnum)
+		return point(images_dir, name, key, error);
+	err_set_errno(error, ORCH_ERROR_FAILED, errnum, "%s", final);
+	return FALSE;
 }
 
 void cache_remove(const char *path, guint64 *freed)

@@ -73,21 +73,21 @@ static void test_golden(void **state)
 		const struct qemu_caps *caps;
 		const struct image *image;
 	} cases[] = {
-		{ "qemu/plain.sh", "{\"vms\": {\"n1\": {}, \"n2\": {}}}", "n1", &old_qemu, &tiny },
-		{ "qemu/kvm.sh",
+		{ "qemu/plain.txt", "{\"vms\": {\"n1\": {}, \"n2\": {}}}", "n1", &old_qemu, &tiny },
+		{ "qemu/kvm.txt",
 		  "{\"vms\": {\"n1\": {\"accel\": \"kvm\", \"vcpus\": 4, \"memory\": \"2GiB\"}}}",
 		  "n1", &new_qemu, &tiny },
-		{ "qemu/auto-kvm.sh", "{\"vms\": {\"n1\": {}}}", "n1", &new_qemu, &tiny },
-		{ "qemu/auto-tcg.sh", "{\"vms\": {\"n1\": {\"accel\": \"tcg\"}}}", "n1", &new_qemu,
+		{ "qemu/auto-kvm.txt", "{\"vms\": {\"n1\": {}}}", "n1", &new_qemu, &tiny },
+		{ "qemu/auto-tcg.txt", "{\"vms\": {\"n1\": {\"accel\": \"tcg\"}}}", "n1", &new_qemu,
 		  &tiny },
-		{ "qemu/no-network.sh", "{\"networks\": {}, \"vms\": {\"n1\": {}}}", "n1",
+		{ "qemu/no-network.txt", "{\"networks\": {}, \"vms\": {\"n1\": {}}}", "n1",
 		  &old_qemu, &bare },
-		{ "qemu/nics.sh",
+		{ "qemu/nics.txt",
 		  "{\"networks\": {\"front\": {}, \"back\": {\"mtu\": 9000}}, \"vms\": {\"r\": {\"append\": \"it's \\\"x\\\"\", "
 		  "\"nics\": [{\"network\": \"front\"}, {\"network\": \"back\", \"queues\": 4, \"mac\": \"52:54:00:AB:CD:EF\", "
 		  "\"ip\": \"192.168.101.200\"}]}}}",
 		  "r", &new_qemu, &tiny },
-		{ "qemu/aarch64.sh",
+		{ "qemu/aarch64.txt",
 		  "{\"images\": {\"own\": {\"kernel\": \"Image\"}}, \"vms\": {\"j\": {\"arch\": \"aarch64\", \"image\": \"own\"}}}",
 		  "j", &arm_qemu, &bare },
 	};

@@ -395,7 +395,7 @@ static bool read_key(struct reader *r, struct jt_node *node, GHashTable **keys)
 static bool read_elements(struct reader *r, struct jt_node *node, GHashTable **keys)
 {
 	bool object = node->type == JT_OBJECT;
-	char close = object ? '}' : ']';
+	unsigned char close = object ? '}' : ']';
 	struct jt_node *last = NULL;
 
 	skip_space(r);

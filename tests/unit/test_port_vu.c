@@ -19,6 +19,7 @@
 #include "driver.h"
 #include "frontend.h"
 #include "listen.h"
+#include "nethdr.h"
 #include "tmp.h"
 
 #define N_PORT   3
@@ -758,7 +759,7 @@ static void test_goes_idle(void **state)
 		bring_up(&b, fx, 1, 0, 1);
 		post_buffers(&b, 0, BUF_SIZE);
 		for (unsigned i = 0; i < 3; i++) {
-			until = loop_now_ns() + 4 * PORT_VU_SPIN_NS;
+			until = loop_now_ns() + 4 * TRANSMITQ_SPIN_NS;
 			while (loop_now_ns() < until)
 				loop_once(&fx->loop, 0);
 			assert_null(fx->group.active);

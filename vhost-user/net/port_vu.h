@@ -6,18 +6,8 @@
  * were, finds it.  A second frontend that comes while one is connected waits for a second (its
  * predecessor may just be dying), then it is turned away and a line is logged.
  *
- * The guest's transmitqs are ingress, its receiveqs are egress; this is the one file where both
- * words occur.  Queue pairs beyond the first are used when the driver enables them: frames are
- * spread over the receiveqs by a hash of their flow, so that a flow keeps its order.
- *
- * Polling.  A transmitq is active or idle.  A kick makes it active: kicks are turned off and it
- * is looked at in every pass, for a burst at most, so that nobody waits long for another.  When
- * nothing came for PORT_VU_SPIN_NS its kick is armed again, and it is looked at a last time: idle,
- * it costs nothing, and a switch of 64 ports works as hard as its busy ones ask for.
- *
- * A receiver that has no buffers is waited for, but only for a moment (EGRESS_PATIENCE), and not
- * again until it has shown a buffer: then frames to it are dropped and counted, so that a guest
- * that hangs costs its neighbours nothing.
+ * The guest's transmitqs are ingress (transmitq.h), its receiveqs are egress (receiveq.h).  Queue pairs
+ * beyond the first are used when the driver enables them.
  *
  * Trust:     vq.h has checked chains and descriptors; header and frame bytes are the guest's.  A
  *            ring that the driver broke stops alone: the other rings and ports go on.
@@ -33,17 +23,14 @@
 #include "device.h"
 #include "log.h"
 #include "loop.h"
-#include "nethdr.h"
 #include "port.h"
+#include "receiveq.h"
 #include "session.h"
 #include "switch.h"
+#include "transmitq.h"
 
 /* Queue pairs of one port: as many as vCPUs are common in a lab. */
 #define PORT_VU_MAX_PAIRS 16
-
-/* How long an active transmitq is polled without finding anything: longer than a guest takes to
- * answer a frame (some 10 us), shorter than a sleep is worth. */
-#define PORT_VU_SPIN_NS 50000
 
 /* What a second frontend is given for the first to go away. */
 #define PORT_VU_PENDING_NS 1000000000ull
@@ -69,21 +56,6 @@ struct port_vu_group {
 	struct sw_frame frame[SW_BURST];
 	struct vq_burst ingress;
 	struct vq_burst egress;
-};
-
-/* A guest's transmitq. */
-struct transmitq {
-	struct port_vu *port;
-	struct vu_queue *q; /* NULL: not started */
-	bool active;
-	uint64_t idle_since_ns; /* 0: the last look found something */
-	struct transmitq *next, *prev;
-};
-
-/* A guest's receiveq. */
-struct receiveq {
-	struct vu_queue *q; /* started and enabled */
-	bool starved;       /* waited for in vain; no wait until it has a buffer */
 };
 
 struct port_vu {

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/* The switch's control methods, through the line interface of lib/control. */
+#include "ctl.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "backend.h"
+#include "base.h"
+#include "listen.h"
+#include "net.h"
+#include "tmp.h"
+
+/* What main.c is to the daemon. */
+static struct net net;
+static struct backend backend;
+static struct tmp_dir dir;
+
+int net_add_port(struct net *n, const char *name, const char *path)
+{
+	struct port_vu *p;
+	int fd, r = listen_unix(path, 0600, &fd);
+
+	return r < 0 ? r : port_vu_open(&n->group, name, path, fd, &p);
+}
+
+static void start(void)
+{
+	memset(&net, 0, sizeof(net));
+	memset(&backend, 0, sizeof(backend));
+	tmp_dir_init(&dir);
+	assert_int_equal(loop_init(&backend.loop), 0);
+	assert_int_equal(sw_init(&net.sw, &(struct fdb_config){ 64, 8, 300 }, 1), 0);
+	net.backend = &backend;
+	net.group.loop = &backend.loop;
+	net.group.sw = &net.sw;
+	port_vu_group_init(&net.group);
+	backend.device = &net;
+	assert_int_equal(control_new(&backend.loop, -1, ctl_methods, ctl_n_methods, &backend,
+				     &backend.control),
+			 0);
+}
+
+static void finish(void)
+{
+	struct sw_port *p, *next;
+
+	for (p = sw_next(&net.sw, NULL); p; p = next) {
+		next = sw_next(&net.sw, p);
+		port_vu_close(port_vu_of(p));
+	}
+	control_free(backend.control);
+	loop_done(&backend.loop);
+	sw_done(&net.sw);
+	tmp_dir_done(&dir);
+}
+
+/* Call a method; DIR in `params` is the directory.  Returns the answer as text, valid until the next
+ * call. */
+static const char *call(const char *method, const char *params)
+{
+	static char line[1024], answer[65536];
+	const char *at = strstr(params, "DIR");
+	struct json_object *o;
+
+	snprintf(line, sizeof(line),
+		 "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"%s\",\"params\":%.*s%s%s}", method,
+		 at ? (int)(at - params) : 0, params, at ? dir.path : "", at ? at + 3 : params);
+	o = control_line(backend.control, line, strlen(line));
+	assert_non_null(o);
+	snprintf(answer, sizeof(answer), "%s",
+		 json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN |
+							   JSON_C_TO_STRING_NOSLASHESCAPE));
+	json_object_put(o);
+	return answer;
+}
+
+#define assert_says(answer, text) assert_non_null(strstr(answer, text))
+
+static void test_ports(void **state)
+{
+	char path[128];
+
+	start();
+	assert_says(call("port.add", "{\"name\":\"a\",\"socket-path\":\"DIR/a\"}"),
+		    "\"result\":{}");
+	assert_int_equal(access(tmp_path(&dir, "a", path, sizeof(path)), F_OK), 0);
+	assert_says(call("port.add", "{\"name\":\"a\",\"socket-path\":\"DIR/b\"}"), "-32002");
+	assert_int_equal(access(tmp_path(&dir, "b", path, sizeof(path)), F_OK), -1);
+	assert_says(call("port.add", "{\"name\":\"b\",\"socket-path\":\"DIR/a\"}"), "-32000");
+	assert_says(call("port.add", "{\"name\":\"b\",\"socket-path\":\"DIR/no/b\"}"),
+		    "No such file");
+	assert_says(call("port.add", "{\"name\":\"b b\",\"socket-path\":\"DIR/b\"}"), "-32602");
+	assert_says(call("port.add", "{\"name\":\"b\"}"), "-32602");
+	assert_says(call("port.add", "{\"name\":1,\"socket-path\":\"DIR/b\"}"), "-32602");
+
+	assert_says(call("port.list", "{}"), "\"name\":\"a\",\"type\":\"vhost-user\"");
+	assert_says(call("port.list", "{}"),
+		    "\"state\":\"listening\",\"queues\":0,\"features\":\"0x0\"");
+	assert_says(call("port.list", "{}"), "\"sessions_refused\":0");
+	assert_says(call("port.remove", "{\"name\":\"b\"}"), "-32001");
+	assert_says(call("port.remove", "{\"name\":\"a\"}"), "\"result\":{}");
+	assert_int_equal(access(tmp_path(&dir, "a", path, sizeof(path)), F_OK), -1);
+	assert_says(call("port.list", "{}"), "{\"ports\":[]}");
+	finish();
+}
+
+static void test_stats_and_fdb(void **state)
+{
+	struct sw_port *a, *b;
+
+	start();
+	call("port.add", "{\"name\":\"a\",\"socket-path\":\"DIR/a\"}");
+	call("port.add", "{\"name\":\"b\",\"socket-path\":\"DIR/b\"}");
+	a = sw_find(&net.sw, "a");
+	b = sw_find(&net.sw, "b");
+	a->stats.ingress_frames = 1ull << 63;
+	assert_says(call("stats", "{\"port\":\"a\"}"), "\"ingress_frames\":9223372036854775808");
+	assert_null(strstr(call("stats", "{\"port\":\"a\"}"), "\"name\":\"b\""));
+	assert_says(call("stats", "{}"), "\"name\":\"b\"");
+	assert_says(call("stats", "{\"port\":\"c\"}"), "-32001");
+
+	sw_tick(&net.sw, 100);
+	fdb_learn(&net.sw.fdb, 0x525400abcdef, a->id, 90);
+	fdb_learn(&net.sw.fdb, 0x525400000001, b->id, 100);
+	assert_says(call("stats", "{}"),
+		    "\"fdb\":{\"entries\":2,\"size\":64,\"per-port\":8,\"ageing-s\":300}");
+	assert_says(call("fdb.list", "{}"),
+		    "{\"entries\":[{\"mac\":\"52:54:00:ab:cd:ef\",\"port\":\"a\",\"age-s\":10},"
+		    "{\"mac\":\"52:54:00:00:00:01\",\"port\":\"b\",\"age-s\":0}],\"total\":2}");
+	assert_says(call("fdb.list", "{\"port\":\"b\"}"), "\"total\":1}");
+	assert_says(call("fdb.flush", "{\"port\":\"b\"}"), "{\"flushed\":1}");
+	assert_says(call("fdb.flush", "{}"), "{\"flushed\":1}");
+	assert_says(call("fdb.list", "{}"), "{\"entries\":[],\"total\":0}");
+	assert_says(call("fdb.flush", "{\"vlan\":1}"), "-32602");
+	finish();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_ports),
+		cmocka_unit_test(test_stats_and_fdb),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

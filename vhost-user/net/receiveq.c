@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: MIT */
+#include "receiveq.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "base.h"
+#include "copy.h"
+#include "flow.h"
+#include "nethdr.h"
+#include "port_vu.h"
+#include "relax.h"
+
+/* How often a full receiver is looked at again within one burst, about 10 us in all. */
+#define EGRESS_PATIENCE 300
+
+/* What is written to a receiveq for one frame is a stream: header, then frame.  This is the place
+ * in it. */
+struct out_stream {
+	const struct sw_frame *f;
+	uint8_t hdr[NETHDR_LEN];
+	uint32_t pos;
+};
+
+static void stream_read(struct out_stream *s, uint8_t *to, uint32_t len)
+{
+	if (s->pos < NETHDR_LEN) {
+		uint32_t n = min(len, NETHDR_LEN - s->pos);
+
+		memcpy(to, s->hdr + s->pos, n);
+		s->pos += n;
+		to += n;
+		len -= n;
+	}
+	sw_frame_copy(s->f, s->pos - NETHDR_LEN, len, to);
+	s->pos += len;
+}
+
+/* Fill one chain from the stream; returns the bytes written. */
+static uint32_t stream_fill(struct out_stream *s, const struct vq_chain *c)
+{
+	uint32_t left = NETHDR_LEN + s->f->len - s->pos, done = 0;
+
+	for (unsigned i = c->n_out; i < c->n_out + c->n_in && done < left; i++) {
+		uint32_t n = (uint32_t)min(c->iov[i].iov_len, (size_t)(left - done));
+
+		stream_read(s, c->iov[i].iov_base, n);
+		done += n;
+	}
+	return done;
+}
+
+/* A frame into a chain that is large enough for it. */
+static inline void put_whole(const struct vq_chain *c, const struct sw_frame *f,
+			     const struct copy_ahead *next)
+{
+	const struct iovec *v = c->iov + c->n_out;
+
+	if (likely(v[0].iov_len >= NETHDR_LEN + f->len)) {
+		nethdr_write(v[0].iov_base, 1);
+		copy_frame((uint8_t *)v[0].iov_base + NETHDR_LEN, f, next);
+	} else if (v[0].iov_len == NETHDR_LEN && v[1].iov_len >= f->len) {
+		nethdr_write(v[0].iov_base, 1);
+		copy_frame(v[1].iov_base, f, next);
+	} else {
+		struct out_stream s = { .f = f };
+
+		nethdr_write(s.hdr, 1);
+		stream_fill(&s, c);
+	}
+}
+
+/* A frame over as many of the n chains as it takes (VIRTIO_NET_F_MRG_RXBUF).  Returns how many, or
+ * 0: they are too few. */
+static unsigned put_merged(struct vq *vq, const struct vq_chain *c, unsigned n,
+			   const struct sw_frame *f)
+{
+	struct out_stream s = { .f = f };
+	uint64_t room = 0;
+	unsigned used = 0;
+
+	while (used < n && room < NETHDR_LEN + f->len)
+		room += c[used++].in_len;
+	if (room < NETHDR_LEN + f->len)
+		return 0;
+	nethdr_write(s.hdr, (uint16_t)used);
+	for (unsigned i = 0; i < used; i++)
+		vq_push(vq, c[i].head, stream_fill(&s, &c[i]));
+	return used;
+}
+
+/* No buffer is left, or too few for a frame that takes several: then there is something to see at
+ * once, and `least` looks are waited before it is worth fetching again.  Show the guest what it got
+ * so far and give it a moment to post more. */
+static bool await_buffers(struct port_vu *p, struct receiveq *rq, unsigned least,
+			  unsigned *patience)
+{
+	struct vq *vq = &rq->q->vq;
+
+	if (rq->starved)
+		return false;
+	vq_publish(vq);
+	p->port.stats.queue_calls += vq_call(vq);
+	for (unsigned looks = 1; *patience > 0; looks++, --*patience) {
+		cpu_relax();
+		if (looks >= least && vq_more(vq))
+			return true;
+	}
+	rq->starved = true;
+	return false;
+}
+
+struct egress {
+	struct port_vu *port;
+	struct receiveq *rq;
+	struct sw_frame *const *frame;
+	unsigned n, done;
+	bool merged; /* the frame at `done` needs more chains than were fetched */
+};
+
+/* What is probably copied after frame e->done into chain k. */
+static inline struct copy_ahead look_ahead(const struct egress *e, unsigned k, unsigned got)
+{
+	const struct sw_frame *f;
+
+	if (e->done + 1 == e->n || k + 1 == got)
+		return (struct copy_ahead){ 0 };
+	f = e->frame[e->done + 1];
+	return (struct copy_ahead){ f->iov->iov_base,
+				    e->port->group->egress.chain[k + 1].iov->iov_base, f->len };
+}
+
+/* Put frames into the `got` chains fetched.  Returns how many chains were used. */
+static inline unsigned fill_chains(struct egress *e, unsigned got)
+{
+	struct port_vu *p = e->port;
+	const struct vq_burst *b = &p->group->egress;
+	struct vq *vq = &e->rq->q->vq;
+	uint64_t bytes = 0, frames = 0;
+	unsigned k = 0;
+
+	while (k < got && e->done < e->n) {
+		const struct sw_frame *f = e->frame[e->done];
+		const struct vq_chain *c = &b->chain[k];
+
+		if (likely(c->in_len >= NETHDR_LEN + f->len)) {
+			struct copy_ahead next = look_ahead(e, k, got);
+
+			put_whole(c, f, &next);
+			vq_push(vq, c->head, NETHDR_LEN + f->len);
+			k++;
+		} else if (p->mrg_rxbuf) {
+			unsigned used = put_merged(vq, c, got - k, f);
+
+			if (used == 0) {
+				e->merged = true;
+				break;
+			}
+			k += used;
+		} else {
+			p->port.stats.egress_drop_size++;
+			e->done++;
+			continue;
+		}
+		e->done++;
+		frames++;
+		bytes += f->len;
+	}
+	p->port.stats.egress_frames += frames;
+	p->port.stats.egress_bytes += bytes;
+	return k;
+}
+
+static void receive_burst(struct port_vu *p, struct receiveq *rq, struct sw_frame *const *frame,
+			  unsigned n)
+{
+	struct egress e = { .port = p, .rq = rq, .frame = frame, .n = n };
+	struct vu_queue *q = rq->q;
+	struct vq *vq = &q->vq;
+	unsigned patience = EGRESS_PATIENCE;
+
+	while (e.done < n) {
+		unsigned want = e.merged ? VQ_BURST : n - e.done, used;
+		int got = vq_pop(vq, &p->group->egress, want);
+
+		if (unlikely(got < 0)) {
+			p->port.stats.egress_drop_down += n - e.done;
+			p->port.stats.queue_broken++;
+			vu_session_queue_broken(q->session, q);
+			return;
+		}
+		e.merged = false;
+		used = fill_chains(&e, (unsigned)got);
+		vq_unpop(vq, (unsigned)got - used);
+		if (used > 0) {
+			rq->starved = false;
+		} else if (e.merged && got == VQ_BURST) {
+			/* No ring holds this frame: 64 KiB in buffers of less than 1 KiB. */
+			p->port.stats.egress_drop_size++;
+			e.merged = false;
+			e.done++;
+		} else if (e.done < n && (!e.merged || (unsigned)got < want) &&
+			   !await_buffers(p, rq, got > 0 ? EGRESS_PATIENCE / 8 : 1, &patience)) {
+			p->port.stats.egress_drop_full += n - e.done;
+			break;
+		}
+	}
+	vq_publish(vq);
+	p->port.stats.queue_calls += vq_call(vq);
+	vu_session_check(q->session);
+}
+
+/* Several receiveqs: each gets its flows, in order. */
+static void receive_spread(struct port_vu *p, struct sw_frame *const *frame, unsigned n)
+{
+	struct vu_queue *queue[PORT_VU_MAX_PAIRS];
+	uint8_t choice[SW_BURST];
+	unsigned n_queue = p->n_receiveq;
+
+	/* A queue that breaks takes itself out of p->receiveq. */
+	for (unsigned i = 0; i < n_queue; i++)
+		queue[i] = p->receiveq[i].q;
+	for (unsigned i = 0; i < n; i++)
+		choice[i] = (uint8_t)(flow_hash(frame[i]) % n_queue);
+
+	for (unsigned i = 0; i < n_queue; i++) {
+		struct sw_frame *part[SW_BURST];
+		struct receiveq *rq = NULL;
+		unsigned n_part = 0;
+
+		for (unsigned j = 0; j < n; j++)
+			if (choice[j] == i)
+				part[n_part++] = frame[j];
+		for (unsigned j = 0; j < p->n_receiveq; j++)
+			if (p->receiveq[j].q == queue[i])
+				rq = &p->receiveq[j];
+		if (rq && n_part > 0)
+			receive_burst(p, rq, part, n_part);
+		else
+			p->port.stats.egress_drop_down += n_part;
+	}
+}
+
+static_assert(SW_BURST <= VQ_BURST, "a burst of frames is fetched in one go");
+
+void receiveq_deliver(struct port_vu *p, struct sw_frame *const *frame, unsigned n)
+{
+	if (likely(p->n_receiveq == 1))
+		receive_burst(p, &p->receiveq[0], frame, n);
+	else if (p->n_receiveq > 1)
+		receive_spread(p, frame, n);
+	else
+		p->port.stats.egress_drop_down += n;
+}

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+#include "transmitq.h"
+
+#include <string.h>
+
+#include "base.h"
+#include "nethdr.h"
+#include "port_vu.h"
+#include "relax.h"
+
+/* A header in pieces: take its bytes off the front of the chain. */
+static bool take_header(struct iovec **iov, unsigned *n_iov)
+{
+	uint8_t hdr[NETHDR_LEN];
+	size_t have = 0;
+
+	while (have < NETHDR_LEN) {
+		struct iovec *v = *iov;
+		size_t n = min(v->iov_len, NETHDR_LEN - have);
+
+		memcpy(hdr + have, v->iov_base, n);
+		have += n;
+		v->iov_base = (char *)v->iov_base + n;
+		v->iov_len -= n;
+		if (v->iov_len == 0) {
+			++*iov;
+			--*n_iov;
+		}
+	}
+	return nethdr_is_plain(hdr);
+}
+
+/* Turn a chain into a frame.  False: it asks for what we did not offer. */
+static inline bool chain_to_frame(const struct vq_chain *c, struct sw_frame *f)
+{
+	struct iovec *v = c->iov;
+	unsigned n = c->n_out;
+	bool plain;
+
+	if (unlikely(c->out_len < NETHDR_LEN)) {
+		*f = (struct sw_frame){ 0 }; /* sw_input() counts it as too short */
+		return true;
+	}
+	if (likely(v[0].iov_len > NETHDR_LEN)) {
+		plain = nethdr_is_plain(v[0].iov_base);
+		v[0].iov_base = (char *)v[0].iov_base + NETHDR_LEN;
+		v[0].iov_len -= NETHDR_LEN;
+	} else if (v[0].iov_len == NETHDR_LEN) {
+		plain = nethdr_is_plain(v[0].iov_base);
+		v++;
+		n--;
+	} else {
+		plain = take_header(&v, &n);
+	}
+	f->iov = v;
+	f->n_iov = (uint16_t)n;
+	f->len = c->out_len - NETHDR_LEN;
+	return plain;
+}
+
+static inline unsigned chains_to_frames(struct port_vu *p, unsigned n)
+{
+	struct port_vu_group *g = p->group;
+	unsigned n_frame = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		if (likely(chain_to_frame(&g->ingress.chain[i], &g->frame[n_frame]))) {
+			n_frame++;
+		} else {
+			p->port.stats.ingress_frames++;
+			p->port.stats.ingress_drop_header++;
+		}
+	}
+	return n_frame;
+}
+
+/* Forward one burst.  False: there was none. */
+static bool transmit_burst(struct transmitq *t)
+{
+	struct port_vu *p = t->port;
+	struct vu_queue *q = t->q;
+	struct vq_burst *b = &p->group->ingress;
+	int n = vq_pop(&q->vq, b, SW_BURST);
+
+	if (n == 0)
+		return false;
+	if (unlikely(n < 0)) {
+		p->port.stats.queue_broken++;
+		vu_session_queue_broken(q->session, q); /* queue_stop() makes it idle */
+		return true;
+	}
+
+	if (likely(q->enabled)) {
+		unsigned n_frame = chains_to_frames(p, (unsigned)n);
+
+		sw_input(&p->port, p->group->frame, n_frame);
+	} else {
+		p->port.stats.ingress_drop_disabled += (unsigned)n;
+	}
+	for (int i = 0; i < n; i++)
+		vq_push(&q->vq, b->chain[i].head, 0);
+	vq_publish(&q->vq);
+	p->port.stats.queue_calls += vq_call(&q->vq);
+	vu_session_check(q->session);
+	return true;
+}
+
+void transmitq_deactivate(struct transmitq *t)
+{
+	struct port_vu_group *g = t->port->group;
+
+	if (!t->active)
+		return;
+	if (t->next)
+		t->next->prev = t->prev;
+	if (t->prev)
+		t->prev->next = t->next;
+	else
+		g->active = t->next;
+	t->next = t->prev = NULL;
+	t->active = false;
+}
+
+static bool group_poll(struct loop_poller *poller);
+
+void transmitq_activate(struct transmitq *t)
+{
+	struct port_vu_group *g = t->port->group;
+
+	if (t->active)
+		return;
+	vq_kick_off(&t->q->vq);
+	t->idle_since_ns = 0;
+	t->active = true;
+	t->prev = NULL;
+	t->next = g->active;
+	if (g->active)
+		g->active->prev = t;
+	g->active = t;
+	if (!g->polling) {
+		loop_poller_add(g->loop, &g->poller, group_poll);
+		g->polling = true;
+	}
+}
+
+/* Nothing came.  Go on looking for a while, then ask for a kick. */
+static void found_nothing(struct transmitq *t, uint64_t now_ns)
+{
+	if (t->idle_since_ns == 0)
+		t->idle_since_ns = now_ns;
+	if (now_ns - t->idle_since_ns < TRANSMITQ_SPIN_NS)
+		return;
+	if (vq_kick_on(&t->q->vq)) {
+		vq_kick_off(&t->q->vq);
+		t->idle_since_ns = 0;
+		return;
+	}
+	transmitq_deactivate(t);
+}
+
+static bool group_poll(struct loop_poller *poller)
+{
+	struct port_vu_group *g = container_of(poller, struct port_vu_group, poller);
+	bool found = false;
+	uint64_t now_ns = 0;
+
+	for (struct transmitq *t = g->active, *next; t; t = next) {
+		next = t->next; /* a burst may take t out, and nobody else */
+		if (transmit_burst(t)) {
+			t->idle_since_ns = 0;
+			found = true;
+			continue;
+		}
+		if (now_ns == 0)
+			now_ns = loop_now_ns();
+		found_nothing(t, now_ns);
+	}
+	if (!found)
+		cpu_relax();
+	if (g->active)
+		return true;
+	loop_poller_del(g->loop, &g->poller);
+	g->polling = false;
+	return false;
+}

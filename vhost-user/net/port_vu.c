@@ -271,7 +271,7 @@ static int port_new(struct port_vu_group *g, const char *name, const char *path,
 		return -ENOMEM;
 	p->group = g;
 	p->port.ops = &port_ops;
-	strcpy(p->port.name, name);
+	memcpy(p->port.name, name, strlen(name) + 1); /* name_is_good() has measured it */
 	p->state = "";
 	p->listen_fd = -1;
 	p->pending_fd = -1;

@@ -176,7 +176,7 @@ bool sw_tick(struct sw *sw, uint32_t now_s)
 
 static int grow_array(struct sw_port ***array, uint32_t n)
 {
-	struct sw_port **bigger = reallocarray(*array, n, sizeof(*bigger));
+	struct sw_port **bigger = reallocarray(*array, n, sizeof(struct sw_port *));
 
 	if (!bigger)
 		return -ENOMEM;
@@ -192,7 +192,7 @@ static int grow(struct sw *sw)
 	if ((r = grow_array(&sw->port, n)) < 0 || (r = grow_array(&sw->up, n)) < 0 ||
 	    (r = grow_array(&sw->touched, n)) < 0 || (r = fdb_port_room(&sw->fdb, n)) < 0)
 		return r;
-	memset(sw->port + sw->n_port, 0, (n - sw->n_port) * sizeof(*sw->port));
+	memset(sw->port + sw->n_port, 0, (n - sw->n_port) * sizeof(struct sw_port *));
 	sw->n_port = n;
 	return 0;
 }

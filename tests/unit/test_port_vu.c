@@ -58,6 +58,15 @@ static void settle(struct fixture *fx)
 		loop_once(&fx->loop, 0);
 }
 
+/* Let every transmitq be found idle. */
+static void fall_asleep(struct fixture *fx)
+{
+	uint64_t until = loop_now_ns() + 4 * TRANSMITQ_SPIN_NS;
+
+	while (loop_now_ns() < until || fx->group.active)
+		loop_once(&fx->loop, 0);
+}
+
 static int setup(void **state)
 {
 	struct fixture *fx = calloc(1, sizeof(*fx));
@@ -578,6 +587,33 @@ static void test_truncated_memory(void **state)
 	go_away(&c);
 }
 
+/* Nor does it take a burst to notice: a kick is enough, whatever the ring was used for before. */
+static void test_truncated_when_idle(void **state)
+{
+	struct fixture *fx = *state;
+	static struct station a, b;
+
+	assert_int_equal(mem_guard_install(), 0);
+	bring_up(&b, fx, 1, MRG, 1);
+	for (unsigned i = 0; i < 4; i++) {
+		bring_up(&a, fx, 0, i & 1 ? BIT_ULL(VIRTIO_RING_F_EVENT_IDX) : 0, 1);
+		if (i & 2)
+			send_frame(&a, 60, 0xb, 0xa);
+		fall_asleep(fx);
+		for (unsigned k = 0; k < a.guest.n_regions; k++)
+			assert_int_equal(ftruncate(a.guest.fd[k], 0), 0);
+		eventfd_write(a.tx[0].kick_fd, 1);
+		fall_asleep(fx);
+		assert_true(frontend_hung_up(&a.fe));
+		assert_string_equal(port_vu_state(fx->port[0]), "listening");
+		assert_string_equal(port_vu_state(fx->port[1]), "running");
+		for (unsigned k = 0; k < a.guest.n_regions; k++)
+			assert_int_equal(ftruncate(a.guest.fd[k], (off_t)a.guest.region_size), 0);
+		go_away(&a);
+	}
+	go_away(&b);
+}
+
 /* Frontends come and go; stations go with them. */
 static void test_reconnect(void **state)
 {
@@ -752,17 +788,13 @@ static void test_goes_idle(void **state)
 {
 	struct fixture *fx = *state;
 	static struct station a, b;
-	uint64_t until;
 
 	for (unsigned event_idx = 0; event_idx < 2; event_idx++) {
 		bring_up(&a, fx, 0, event_idx ? BIT_ULL(VIRTIO_RING_F_EVENT_IDX) : 0, 1);
 		bring_up(&b, fx, 1, 0, 1);
 		post_buffers(&b, 0, BUF_SIZE);
 		for (unsigned i = 0; i < 3; i++) {
-			until = loop_now_ns() + 4 * TRANSMITQ_SPIN_NS;
-			while (loop_now_ns() < until)
-				loop_once(&fx->loop, 0);
-			assert_null(fx->group.active);
+			fall_asleep(fx);
 			assert_false(fx->group.polling);
 			queue_frame(&a, 60, 0xb, 0xa, 7, 0);
 			assert_true(driver_kick(&a.tx[0]));
@@ -810,6 +842,7 @@ int main(void)
 		PORT_TEST(test_merged_too_few),
 		PORT_TEST(test_broken_queue),
 		PORT_TEST(test_truncated_memory),
+		PORT_TEST(test_truncated_when_idle),
 		PORT_TEST(test_reconnect),
 		PORT_TEST(test_second_frontend),
 		PORT_TEST(test_add_and_remove),

@@ -189,6 +189,62 @@ static void descriptor_that_ends(void **state)
 	wire_restart(w);
 }
 
+/* Looks at the ring, as a device does, and finds nothing there. */
+static void look(struct wire *w, struct vu_queue *q)
+{
+	static struct vq_burst burst;
+
+	assert_int_equal(vq_pop(&q->vq, &burst, VQ_BURST), 0);
+}
+
+/* A ring of which nothing is left looks like one without work. */
+static void truncated_and_quiet(void **state)
+{
+	struct wire *w = *state;
+
+	assert_int_equal(mem_guard_install(), 0); /* here: cmocka has a handler of its own */
+	w->on_kick = look;
+	kick(w->ring[0].kick_fd);
+	frontend_pump(&w->fe);
+	assert_non_null(w->session);
+
+	assert_int_equal(ftruncate(w->fe.mem_fd, 0), 0);
+	kick(w->ring[0].kick_fd);
+	wire_expect_ended(w, -EFAULT);
+	w->on_kick = NULL;
+	wire_restart(w);
+}
+
+static void use_and_break(struct wire *w, struct vu_queue *q)
+{
+	static struct vq_burst burst;
+
+	assert_int_equal(vq_pop(&q->vq, &burst, VQ_BURST), -EBADMSG);
+	vu_session_queue_broken(q->session, q);
+	assert_false(q->started);
+}
+
+/* One that has been used before looks like one that its driver broke. */
+static void truncated_and_used(void **state)
+{
+	struct wire *w = *state;
+	uint32_t base;
+
+	assert_int_equal(mem_guard_install(), 0);
+	assert_int_equal(frontend_ring_stop(&w->fe, 0, &base), 0);
+	w->ring[0].base = 1000; /* an available index of 0 is far away */
+	*(uint16_t *)(void *)(w->fe.mem + w->ring[0].avail + 2) = 1000;
+	assert_int_equal(frontend_ring_start(&w->fe, 0, &w->ring[0], true), 0);
+	w->on_kick = use_and_break;
+	assert_int_equal(ftruncate(w->fe.mem_fd, 0), 0);
+	kick(w->ring[0].kick_fd);
+	wire_expect_ended(w, -EFAULT);
+	assert_int_equal(w->queue[0].n_start, w->queue[0].n_stop);
+	w->on_kick = NULL;
+	w->ring[0].base = 0;
+	wire_restart(w);
+}
+
 /* Sent again and again, each descriptor closes the one before (CVE-2019-14818). */
 static void repeated_cve_2019_14818(void **state)
 {
@@ -250,6 +306,8 @@ int main(void)
 		WIRE_TEST(replaced_while_running, running),
 		WIRE_TEST(descriptor_of_no_use, negotiated),
 		WIRE_TEST(descriptor_that_ends, running),
+		WIRE_TEST(truncated_and_quiet, running),
+		WIRE_TEST(truncated_and_used, running),
 		WIRE_TEST(repeated_cve_2019_14818, acks),
 		WIRE_TEST(acks, acks),
 		WIRE_TEST(descriptor_and_bit_disagree, acks),

@@ -137,6 +137,14 @@ static int kick_drain(int fd)
 	return n == 0 ? -EPIPE : -errno;
 }
 
+/* The device looks at the ring, and then so do we: on a quiet ring nobody else
+ * notices that there is no memory behind it any more. */
+static void kicked(struct vu_session *s, struct vu_queue *q)
+{
+	s->ops->queue_kick(s, q);
+	(void)vu_session_check(s);
+}
+
 static void on_kick(struct loop_source *src, uint32_t events)
 {
 	struct vu_queue *q = container_of(src, struct vu_queue, kick);
@@ -148,7 +156,7 @@ static void on_kick(struct loop_source *src, uint32_t events)
 		vu_session_close(s, -EPROTO);
 		return;
 	}
-	s->ops->queue_kick(s, q);
+	kicked(s, q);
 }
 
 static void on_poll_timer(struct loop_timer *timer)
@@ -157,7 +165,7 @@ static void on_poll_timer(struct loop_timer *timer)
 	struct vu_session *s = q->session;
 
 	loop_timer_set(s->loop, timer, loop_now_ns() + VU_POLL_NS);
-	s->ops->queue_kick(s, q);
+	kicked(s, q);
 }
 
 /* Listen to the driver: through the kick descriptor, or by the clock. */
@@ -253,7 +261,8 @@ void vu_session_queue_broken(struct vu_session *s, struct vu_queue *q)
 		return;
 	q->broken = true;
 	q->n_broken++;
-	queue_log(q, "stopped, the driver broke it", vq_cause_name(q->vq.cause));
+	if (vu_session_check(s)) /* zeros in the place of a ring are not the driver's doing */
+		queue_log(q, "stopped, the driver broke it", vq_cause_name(q->vq.cause));
 	queue_stop(s, q);
 	if (q->err_fd >= 0) {
 		(void)fcntl(q->err_fd, F_SETFL, O_NONBLOCK);
@@ -463,7 +472,7 @@ static int set_vring_kick(struct vu_session *s, struct vu_queue *q, struct msg *
 	if (r < 0)
 		queue_stop(s, q); /* nobody would wake it */
 	else
-		s->ops->queue_kick(s, q); /* for a kick that the old descriptor swallowed */
+		kicked(s, q); /* for a kick that the old descriptor swallowed */
 	return r;
 }
 

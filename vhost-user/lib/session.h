@@ -91,8 +91,10 @@ const char *vu_session_state(const struct vu_session *s);
 void vu_session_queue_broken(struct vu_session *s, struct vu_queue *q);
 
 /* Is guest memory still what the frontend promised?  To be asked once in a
- * burst.  False: it was truncated, what was read from it may be zeros, and the
- * session is on its way out with -EFAULT. */
+ * burst, and before a ring is left alone for want of work: a ring of zeros looks
+ * idle.  The session asks by itself after each message and each queue_kick(), and
+ * when a ring breaks.  False: it was truncated, what was read from it may be
+ * zeros, and the session is on its way out with -EFAULT. */
 bool vu_session_check(struct vu_session *s);
 
 #endif

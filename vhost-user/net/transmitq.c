@@ -156,6 +156,7 @@ static void found_nothing(struct transmitq *t, uint64_t now_ns)
 		return;
 	}
 	transmitq_deactivate(t);
+	vu_session_check(t->q->session); /* a ring of which nothing is left looks idle */
 }
 
 static bool group_poll(struct loop_poller *poller)

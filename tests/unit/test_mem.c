@@ -283,6 +283,34 @@ static void test_limit_of_regions(void **state)
 			 -ENOSPC);
 }
 
+/* Sparse files are as large as their owner says. */
+static void test_limit_of_bytes(void **state)
+{
+	struct fixture *f = *state;
+	const uint64_t half = MEM_MAX_BYTES / 2;
+	struct mem_region_desc r[3] = {
+		region(0, 0, half, 0),
+		region(half, half, half, 0),
+		region(2 * half, 2 * half, 1, 0),
+	};
+	int all[2] = { memory_file(half), memory_file(half) };
+	int beyond[3] = { memory_file(half), memory_file(half), memory_file(1) };
+
+	assert_int_equal(set_one(&f->mem, region(0, 0, MEM_MAX_BYTES, 0), MEM_MAX_BYTES), 0);
+	assert_int_equal(set_one(&f->mem, region(0, 0, MEM_MAX_BYTES + 1, 0), MEM_MAX_BYTES + 1),
+			 -ENOSPC);
+	assert_int_equal(mem_set_table(&f->mem, r, 3, beyond), -ENOSPC);
+	assert_int_equal(mem_set_table(&f->mem, r, 2, all), 0);
+	assert_int_equal(mem_add_region(&f->mem, &r[2], memory_file(1)), -ENOSPC);
+	assert_int_equal(f->mem.n, 2);
+
+	/* What is taken out makes room. */
+	assert_int_equal(mem_del_region(&f->mem, &r[0]), 0);
+	r[0].size--;
+	assert_int_equal(mem_add_region(&f->mem, &r[0], memory_file(half)), 0);
+	assert_int_equal(mem_add_region(&f->mem, &r[2], memory_file(1)), 0);
+}
+
 static void test_offset_need_not_be_aligned(void **state)
 {
 	struct fixture *f = *state;
@@ -327,17 +355,6 @@ static void test_add_and_remove(void **state)
 	assert_int_equal(mem_gpa_span(&f->mem, &hint, GPA(0x20000), 1, &va), 1);
 	hint = 1;
 	assert_int_equal(mem_gpa_span(&f->mem, &hint, GPA(0x10000), 1, &va), 0);
-}
-
-/* The address space given to the process is a limit like any other: refused, nothing lost. */
-static void test_mmap_fails(void **state)
-{
-	struct fixture *f = *state;
-
-	assert_int_equal(set_one(&f->mem, region(0x10000, 0x50000, 0x1000, 0), 0x1000), 0);
-	assert_int_equal(set_one(&f->mem, region(0x10000, 0x50000, 1ULL << 62, 0), 1ULL << 62),
-			 -ENOMEM);
-	assert_int_equal(f->mem.n, 1);
 }
 
 /* Each system call below a table change fails once: nothing is lost, and the old table works on.  The teardown counts
@@ -463,9 +480,9 @@ int main(void)
 		TEST(test_refuses_read_only_file),
 		TEST(test_all_or_nothing),
 		TEST(test_limit_of_regions),
+		TEST(test_limit_of_bytes),
 		TEST(test_offset_need_not_be_aligned),
 		TEST(test_add_and_remove),
-		TEST(test_mmap_fails),
 		TEST(test_each_call_fails),
 		TEST(test_truncated_file_reads_zeros),
 		TEST(test_guard_leaves_other_faults_alone),

@@ -197,11 +197,16 @@ void mem_done(struct mem *m)
 
 static int table_check(const struct mem_region_desc *r, unsigned n)
 {
+	uint64_t room = MEM_MAX_BYTES;
+
 	if (n > MEM_MAX_REGIONS)
 		return -EINVAL;
 	for (unsigned i = 0; i < n; i++) {
 		if (!desc_valid(&r[i]))
 			return -EINVAL;
+		if (r[i].size > room)
+			return -ENOSPC;
+		room -= r[i].size;
 		for (unsigned k = 0; k < i; k++) {
 			if (desc_overlaps(&r[i], r[k].gpa.v, r[k].uva.v, r[k].size))
 				return -EINVAL;
@@ -258,6 +263,8 @@ int mem_set_table(struct mem *m, const struct mem_region_desc *r, unsigned n, co
 
 static int add_check(const struct mem *m, const struct mem_region_desc *d)
 {
+	uint64_t room = MEM_MAX_BYTES;
+
 	if (!desc_valid(d))
 		return -EINVAL;
 	if (m->n == MEM_MAX_REGIONS)
@@ -265,8 +272,9 @@ static int add_check(const struct mem *m, const struct mem_region_desc *d)
 	for (unsigned i = 0; i < m->n; i++) {
 		if (desc_overlaps(d, m->region[i].gpa, m->region[i].uva, m->region[i].size))
 			return -EINVAL;
+		room -= m->region[i].size;
 	}
-	return 0;
+	return d->size > room ? -ENOSPC : 0;
 }
 
 int mem_add_region(struct mem *m, const struct mem_region_desc *r, int fd)

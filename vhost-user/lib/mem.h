@@ -28,6 +28,11 @@
 /* Regions in one table, and the answer to GET_MAX_MEM_SLOTS.  QEMU uses one slot for each DIMM and asks for no more. */
 #define MEM_MAX_REGIONS 64
 
+/* Bytes in one table.  A sparse file costs its owner nothing, and a process has 128 TiB of addresses for the tables of
+ * all its frontends: unbounded, one of them could leave the others without.  A change of table holds two for a moment.
+ * No lab has a VM that large. */
+#define MEM_MAX_BYTES BIT_ULL(40)
+
 /* One region as a message describes it. */
 struct mem_region_desc {
 	gpa_t gpa;
@@ -63,10 +68,10 @@ void mem_done(struct mem *m);
 /* Replace the table by the n regions r[0..n), region i in the file fds[i]; n 0 empties it.  All or nothing: on failure
  * the old table stays as it was.  All n descriptors are closed in every case.
  * Returns 0; -EINVAL (a size or address that cannot be, an overlap, n above MEM_MAX_REGIONS, file too small);
- * -EBADF, -ENODEV (not a regular file), or what mmap said (-EACCES, -ENOMEM, …). */
+ * -ENOSPC (more than MEM_MAX_BYTES); -EBADF, -ENODEV (not a regular file), or what mmap said (-EACCES, -ENOMEM, …). */
 int mem_set_table(struct mem *m, const struct mem_region_desc *r, unsigned n, const int *fds);
 
-/* Add one region, under the same checks.  Also -ENOSPC: the table is full. */
+/* Add one region, under the same checks.  -ENOSPC also for MEM_MAX_REGIONS. */
 int mem_add_region(struct mem *m, const struct mem_region_desc *r, int fd);
 
 /* Remove the region with this gpa, uva and size; mmap_offset does not matter.  Returns 0 or -ENOENT. */

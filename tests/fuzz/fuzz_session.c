@@ -55,6 +55,7 @@ struct script {
 struct scene {
 	struct loop loop;
 	struct vu_session *session;
+	struct log_limit log;
 	struct frontend fe;
 	int fds[FD_COUNT];
 	int pipe_writer;
@@ -320,7 +321,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	assert(loop_init(&sc.loop) == 0);
 	assert(frontend_pair(&sc.fe, &backend) == 0);
 	assert(fcntl(sc.fe.sock, F_SETFL, O_NONBLOCK) == 0);
-	assert(vu_session_new(&sc.loop, backend, &ops, &sc, "fuzz", &sc.session) == 0);
+	assert(vu_session_new(&sc.loop, backend, &ops, &sc, "fuzz", &sc.log, &sc.session) == 0);
 	for (unsigned i = 0; i < MAX_STEPS && script.size && sc.session; i++)
 		step(&sc, &script);
 

@@ -17,6 +17,7 @@
 struct scene {
 	struct loop loop;
 	struct vu_session *session;
+	struct log_limit log;
 	struct frontend fe;
 	struct guest guest;
 	struct driver driver[2];
@@ -144,7 +145,7 @@ static bool one_life(unsigned n)
 	begin(&sc, &fd);
 	fault_arm(n);
 	fault_pause(false);
-	created = vu_session_new(&sc.loop, fd, &ops, &sc, "scene", &sc.session);
+	created = vu_session_new(&sc.loop, fd, &ops, &sc, "scene", &sc.log, &sc.session);
 	fault_pause(true);
 	if (created == 0)
 		lived = live(&sc);

@@ -312,6 +312,24 @@ static void one_line_for_the_end(void **state)
 	wire_restart(w);
 }
 
+static void reconnect(struct wire *w)
+{
+	for (unsigned i = 0; i < 100; i++) {
+		send_short(w);
+		wire_restart(w);
+	}
+}
+
+/* Nor does it help to connect again: the limit is not the session's. */
+static void few_lines_for_reconnects(void **state)
+{
+	struct wire *w = *state;
+	char text[4096];
+
+	assert_int_equal(lines_of(w, reconnect, text, sizeof(text)), LOG_LIMIT_BURST);
+	wire_expect_alive(w);
+}
+
 /* Refusals come as fast as a frontend likes; lines do not. */
 static void few_lines_for_refusals(void **state)
 {
@@ -466,6 +484,7 @@ int main(void)
 		WIRE_TEST(closed_from_a_callback, running),
 		WIRE_TEST(deaf_frontend, connected),
 		WIRE_TEST(one_line_for_the_end, running),
+		WIRE_TEST(few_lines_for_reconnects, connected),
 		WIRE_TEST(few_lines_for_refusals, acks),
 		WIRE_TEST(like_qemu, acks),
 		WIRE_TEST(like_qemu_with_two_pairs, acks),

@@ -143,14 +143,14 @@ unsigned wire_count_fds(void)
 }
 
 static void connect_pair(struct wire *w, struct frontend *fe, const struct vu_device_ops *ops,
-			 struct vu_session **ret_session)
+			 struct log_limit *log, struct vu_session **ret_session)
 {
 	int fd;
 
 	assert_int_equal(frontend_pair(fe, &fd), 0);
 	fe->pump = pump;
 	fe->ctx = w;
-	assert_int_equal(vu_session_new(&w->loop, fd, ops, w, ops->name, ret_session), 0);
+	assert_int_equal(vu_session_new(&w->loop, fd, ops, w, ops->name, log, ret_session), 0);
 }
 
 static void advance(struct wire *w)
@@ -173,7 +173,7 @@ static void advance(struct wire *w)
 
 static void begin(struct wire *w)
 {
-	connect_pair(w, &w->fe, &wire_ops, &w->session);
+	connect_pair(w, &w->fe, &wire_ops, &w->log, &w->session);
 	memset(w->queue, 0, sizeof(w->queue));
 	w->n_negotiated = 0;
 	w->n_state = 0;
@@ -210,7 +210,7 @@ static int setup(void **state, enum wire_stage stage)
 	for (unsigned i = 0; i < WIRE_QUEUES; i++)
 		assert_int_equal(frontend_ring_init(&w->ring[i], WIRE_RING_NUM, WIRE_RING_AT(i)),
 				 0);
-	connect_pair(w, &w->sibling_fe, &sibling_ops, &w->sibling);
+	connect_pair(w, &w->sibling_fe, &sibling_ops, &w->sibling_log, &w->sibling);
 	begin(w);
 	*state = w;
 	return 0;

@@ -52,10 +52,12 @@ struct wire {
 	enum wire_stage stage;
 	struct loop loop;
 	struct vu_session *session; /* NULL once closed() was called */
+	struct log_limit log;
 	struct frontend fe;
 	struct frontend_ring ring[WIRE_QUEUES];
 	struct vu_session *sibling;
 	struct frontend sibling_fe;
+	struct log_limit sibling_log;
 	unsigned n_fds; /* open before anything was made */
 
 	/* The device's notes. */

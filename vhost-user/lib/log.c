@@ -149,16 +149,23 @@ static bool limit_pass(struct log_limit *limit, enum log_level level, const char
 	return false;
 }
 
-void log_limited(struct log_limit *limit, enum log_level level, const char *tag, const char *fmt,
-		 ...)
+void log_vlimited(struct log_limit *limit, enum log_level level, const char *tag, const char *fmt,
+		  va_list ap)
 {
 	int saved_errno = errno;
-	va_list ap;
 
 	if (level > max_level || !limit_pass(limit, level, tag))
 		return;
 	errno = saved_errno;
-	va_start(ap, fmt);
 	log_vwrite(level, tag, fmt, ap);
+}
+
+void log_limited(struct log_limit *limit, enum log_level level, const char *tag, const char *fmt,
+		 ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	log_vlimited(limit, level, tag, fmt, ap);
 	va_end(ap);
 }

@@ -65,6 +65,8 @@ void log_vwrite(enum log_level level, const char *tag, const char *fmt, va_list 
 /* The same, at most LOG_LIMIT_BURST lines per window and `limit`. */
 void log_limited(struct log_limit *limit, enum log_level level, const char *tag, const char *fmt,
 		 ...) __attribute__((format(printf, 4, 5)));
+void log_vlimited(struct log_limit *limit, enum log_level level, const char *tag, const char *fmt,
+		  va_list ap) __attribute__((format(printf, 4, 0)));
 
 #define log_error(tag, ...)   log_write(LOG_LEVEL_ERROR, tag, __VA_ARGS__)
 #define log_warning(tag, ...) log_write(LOG_LEVEL_WARNING, tag, __VA_ARGS__)

@@ -41,7 +41,7 @@ struct vu_session {
 	struct mem mem;
 	struct msg_rx rx;
 	struct msg_tx tx;
-	struct log_limit limit;
+	struct log_limit *log; /* the device's */
 	struct vu_queue queue[];
 };
 
@@ -116,8 +116,8 @@ static void update_state(struct vu_session *s)
 
 static void queue_log(struct vu_queue *q, const char *what, const char *detail)
 {
-	log_limited(&q->session->limit, LOG_LEVEL_WARNING, q->session->tag, "vq%u: %s: %s",
-		    q->index, what, detail);
+	log_limited(q->session->log, LOG_LEVEL_WARNING, q->session->tag, "vq%u: %s: %s", q->index,
+		    what, detail);
 }
 
 /* Empty the kick descriptor.  RWF_NOWAIT because its flags are the frontend's as
@@ -297,7 +297,7 @@ static int set_features(struct vu_session *s, struct vu_queue *q, struct msg *ms
 	if (features & ~vu_offered_features(s->ops))
 		return -EOPNOTSUPP;
 	if (!(features & BIT_ULL(VIRTIO_F_VERSION_1))) {
-		log_limited(&s->limit, LOG_LEVEL_WARNING, s->tag,
+		log_limited(s->log, LOG_LEVEL_WARNING, s->tag,
 			    "legacy drivers (without VIRTIO_F_VERSION_1) are not served");
 		return -EOPNOTSUPP;
 	}
@@ -538,7 +538,7 @@ __attribute__((format(printf, 3, 4))) static void end(struct vu_session *s, int 
 	if (s->state == VU_STATE_CLOSING)
 		return;
 	va_start(ap, fmt);
-	log_vwrite(reason ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, s->tag, fmt, ap);
+	log_vlimited(s->log, reason ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, s->tag, fmt, ap);
 	va_end(ap);
 	vu_session_close(s, reason);
 }
@@ -618,8 +618,8 @@ static void serve(struct vu_session *s, struct msg *msg)
 	}
 	r = info ? obey(s, info, q, msg) : -EOPNOTSUPP;
 	if (r < 0)
-		log_limited(&s->limit, LOG_LEVEL_WARNING, s->tag, "refused %s (%" PRIu32 "): %s",
-			    name, msg->hdr.request, strerror(-r));
+		log_limited(s->log, LOG_LEVEL_WARNING, s->tag, "refused %s (%" PRIu32 "): %s", name,
+			    msg->hdr.request, strerror(-r));
 	else
 		log_debug(s->tag, "%s", name);
 	if (answer(s, info, msg, r) < 0) {
@@ -737,7 +737,7 @@ static void queue_init(struct vu_session *s, unsigned i)
 }
 
 int vu_session_new(struct loop *loop, int fd, const struct vu_device_ops *ops, void *device,
-		   const char *tag, struct vu_session **ret_session)
+		   const char *tag, struct log_limit *log, struct vu_session **ret_session)
 {
 	size_t size = sizeof(struct vu_session) + ops->max_queues * sizeof(struct vu_queue);
 	struct vu_session *s;
@@ -757,6 +757,7 @@ int vu_session_new(struct loop *loop, int fd, const struct vu_device_ops *ops, v
 	s->ops = ops;
 	s->device = device;
 	s->fd = fd;
+	s->log = log;
 	msg_rx_init(&s->rx);
 	for (unsigned i = 0; i < ops->max_queues; i++)
 		queue_init(s, i);

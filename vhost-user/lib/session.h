@@ -9,7 +9,8 @@
  * What happens to a message that cannot be obeyed:
  *
  *   malformed (wrong size, wrong number of descriptors, no such ring)
- *       the session ends with -EPROTO; one warning names request and fault
+ *       the session ends with -EPROTO; one rate-limited warning names request
+ *       and fault
  *   refusable (unoffered feature, busy ring, unmappable memory, unknown request)
  *       nothing changes; the reply, if one was asked for, is not 0; the session
  *       goes on; one rate-limited warning
@@ -49,6 +50,7 @@
 #include <stdint.h>
 
 #include "device.h"
+#include "log.h"
 #include "loop.h"
 #include "mem.h"
 
@@ -61,11 +63,13 @@ uint64_t vu_offered_features(const struct vu_device_ops *ops);
 uint64_t vu_offered_protocol_features(const struct vu_device_ops *ops);
 
 /* Serve the frontend connected to fd, until it goes away.  `tag` names it in log
- * lines ("n1"); it is copied.  *ops must outlive the session.
+ * lines ("n1"); it is copied.  *log counts those lines, and belongs to whatever the
+ * frontends connect to: a limit that ended with its session would be no limit for
+ * one that connects again and again.  *ops and *log must outlive the session.
  * Returns 0; -EINVAL (ops->max_queues out of range); -ENOMEM, or what the loop
  * said.  On failure fd is closed and no op has been called. */
 int vu_session_new(struct loop *loop, int fd, const struct vu_device_ops *ops, void *device,
-		   const char *tag, struct vu_session **ret_session);
+		   const char *tag, struct log_limit *log, struct vu_session **ret_session);
 
 /* End it.  Legal at any time, from any callback, more than once (the first
  * reason counts).  No op is called from here: the socket is watched no longer,

@@ -202,7 +202,8 @@ const struct vu_device_ops port_vu_ops = {
 
 static void serve(struct port_vu *p, int fd)
 {
-	int r = vu_session_new(p->group->loop, fd, &port_vu_ops, p, p->port.name, &p->session);
+	int r = vu_session_new(p->group->loop, fd, &port_vu_ops, p, p->port.name, &p->log,
+			       &p->session);
 
 	if (r < 0) {
 		log_limited(&p->log, LOG_LEVEL_ERROR, p->port.name, "cannot serve a frontend: %s",

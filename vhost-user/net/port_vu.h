@@ -69,8 +69,8 @@ struct port_vu {
 	struct vu_session *session; /* NULL: no frontend */
 	bool closing;
 	bool mrg_rxbuf;
-	const char *state; /* last told to state_changed() */
-	struct log_limit log;
+	const char *state;    /* last told to state_changed() */
+	struct log_limit log; /* of the port and its frontends, one after the other */
 	struct transmitq transmitq[PORT_VU_MAX_PAIRS];
 	struct vu_queue *started[PORT_VU_MAX_PAIRS]; /* receiveqs by pair; NULL: not started */
 	struct receiveq receiveq[PORT_VU_MAX_PAIRS]; /* those enabled, too: the n_receiveq in use */

@@ -581,9 +581,11 @@ void service_free(struct service *s)
 		return;
 	if (s->idle_timer)
 		g_source_remove(s->idle_timer);
+	for (guint i = 0; i < s->waiting->len; i++)
+		rpc_fail_text(((struct waiting *)s->waiting->pdata[i])->call, ORCH_ERROR_FAILED,
+			      "the supervisor has ended");
 	rpc_server_flush(s->rpc, FLUSH_MS);
 	close_shop(s);
-	/* Calls that still wait are told that the connection ended. */
 	rpc_server_free(s->rpc);
 	g_ptr_array_unref(s->waiting);
 	json_object_put(s->ruins);

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: MIT */
+/* The state file: written and read back, damaged in every way, of another boot; its lock. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <glib.h>
+#include <glib/gstdio.h>
+
+#include "err.h"
+#include "run/state.h"
+
+static char *directory, *path;
+
+static int setup(void **state)
+{
+	directory = g_dir_make_tmp("vl-state-XXXXXX", NULL);
+	assert_non_null(directory);
+	path = g_build_filename(directory, "state.json", NULL);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	GDir *dir = g_dir_open(directory, 0, NULL);
+	const char *name;
+
+	while ((name = g_dir_read_name(dir))) {
+		g_autofree char *file = g_build_filename(directory, name, NULL);
+
+		g_unlink(file);
+	}
+	g_dir_close(dir);
+	g_rmdir(directory);
+	g_free(directory);
+	g_free(path);
+	return 0;
+}
+
+static struct state *sample(void)
+{
+	struct state *s = state_new("web", "/home/u/web/lab.json");
+	struct state_vm *v = state_add_vm(s, "n1");
+	struct state_net *n = state_add_net(s, "lan");
+
+	assert_true(proc_id_read(getpid(), &s->supervisor));
+	n->id = s->supervisor;
+	n->restarts = 3;
+	v->id.pid = 7;
+	v->id.start = 1234567890123;
+	v->stage = STAGE_READY;
+	v->settings = g_strdup("memory 256\nimage \"tiny\"\n");
+	v->ready_us = 3456789;
+	state_add_port(v, "n1.0", "lan", "/run/x/n1-0.vu");
+	state_add_port(v, "n1.1", "back", "/run/x/n1-1.vu");
+	v = state_add_vm(s, "n2");
+	v->stage = STAGE_FAILED;
+	v->reason = g_strdup("QEMU ended: exit status 1: tää \"x\"");
+	return s;
+}
+
+static void test_round_trip(void **unused)
+{
+	struct state *s = sample(), *r = NULL;
+	const struct state_vm *v;
+	struct stat st;
+
+	assert_true(state_save(path, s, NULL));
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	assert_true(state_load(path, &r, NULL));
+	assert_string_equal(r->lab, "web");
+	assert_string_equal(r->path, "/home/u/web/lab.json");
+	assert_string_equal(r->boot_id, s->boot_id);
+	assert_true(state_supervisor_alive(r));
+	assert_int_equal(r->nets->len, 1);
+	assert_int_equal(((struct state_net *)r->nets->pdata[0])->restarts, 3);
+	assert_true(state_anything_alive(r));
+	v = state_find_vm(r, "n1");
+	assert_int_equal(v->id.pid, 7);
+	assert_true(v->id.start == 1234567890123);
+	assert_int_equal(v->stage, STAGE_READY);
+	assert_string_equal(v->settings, "memory 256\nimage \"tiny\"\n");
+	assert_true(v->ready_us == 3456789);
+	assert_null(v->reason);
+	assert_int_equal(v->ports->len, 2);
+	assert_string_equal(((struct state_port *)v->ports->pdata[1])->network, "back");
+	assert_string_equal(((struct state_port *)v->ports->pdata[1])->path, "/run/x/n1-1.vu");
+	assert_false(proc_id_alive(&v->id));
+	v = state_find_vm(r, "n2");
+	assert_int_equal(v->id.pid, 0);
+	assert_string_equal(v->reason, "QEMU ended: exit status 1: tää \"x\"");
+	assert_null(v->settings);
+	assert_null(state_find_vm(r, "n3"));
+	state_free(s);
+	state_free(r);
+}
+
+static void test_absent(void **unused)
+{
+	struct state *s = NULL;
+
+	assert_true(state_load(path, &s, NULL));
+	assert_null(s->lab);
+	assert_int_equal(s->vms->len, 0);
+	assert_false(state_anything_alive(s));
+	assert_false(state_supervisor_alive(s));
+	state_free(s);
+}
+
+/* Cut off after any byte, the file is refused, not believed in part. */
+static void test_cut_off(void **unused)
+{
+	struct state *s = sample();
+	g_autofree char *text = NULL;
+	gsize len;
+
+	assert_true(state_save(path, s, NULL));
+	state_free(s);
+	assert_true(g_file_get_contents(path, &text, &len, NULL));
+	for (gsize cut = 0; cut < len; cut++) {
+		g_autoptr(GError) error = NULL;
+		struct state *r = NULL;
+
+		assert_true(g_file_set_contents(path, text, (gssize)cut, NULL));
+		assert_false(state_load(path, &r, &error));
+		assert_null(r);
+		assert_non_null(strstr(error->message, "damaged"));
+	}
+}
+
+#define HEAD "{\"format\":1,\"lab\":\"x\",\"boot\":\"b\","
+
+static void test_damaged(void **unused)
+{
+	static const char *const texts[] = {
+		"rubbish",
+		"[]",
+		"null",
+		"{}",
+		"{\"format\":2,\"lab\":\"x\",\"boot\":\"b\",\"networks\":[],\"vms\":[]}",
+		HEAD "\"networks\":[],\"vms\":{}}",
+		HEAD "\"networks\":[1],\"vms\":[]}",
+		HEAD "\"networks\":[{\"name\":7}],\"vms\":[]}",
+		HEAD "\"networks\":[],\"vms\":[{\"name\":\"a\",\"stage\":\"ready\"}]}",
+		HEAD
+		"\"networks\":[],\"vms\":[{\"name\":\"a\",\"stage\":\"reading\",\"ports\":[]}]}",
+		HEAD
+		"\"networks\":[],\"vms\":[{\"name\":\"a\",\"stage\":\"ready\",\"ports\":[{\"name\":\"a.0\"}]}]}",
+		HEAD "\"networks\":[],\"vms\":[]} x",
+		HEAD
+		"\"networks\":[],\"vms\":[{\"name\":\"\xff\",\"stage\":\"ready\",\"ports\":[]}]}",
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(texts); i++) {
+		struct state *s = NULL;
+
+		assert_true(g_file_set_contents(path, texts[i], -1, NULL));
+		assert_false(state_load(path, &s, NULL));
+		assert_null(s);
+	}
+}
+
+/* Numbers that are no pid name no process. */
+static void test_odd_pids(void **unused)
+{
+	static const char *const ids[] = {
+		"\"pid\":0,\"start\":5",          "\"pid\":-1,\"start\":5",
+		"\"pid\":4294967297,\"start\":5", "\"pid\":1,\"start\":0",
+		"\"pid\":\"1\",\"start\":5",      "\"pid\":1.5,\"start\":5",
+		"\"pid\":1,\"start\":-5",
+	};
+
+	for (size_t i = 0; i < G_N_ELEMENTS(ids); i++) {
+		g_autofree char *text = g_strdup_printf(
+			HEAD "\"networks\":[{\"name\":\"n\",%s}],\"vms\":[]}", ids[i]);
+		struct state *s = NULL;
+
+		assert_true(g_file_set_contents(path, text, -1, NULL));
+		assert_true(state_load(path, &s, NULL));
+		assert_int_equal(((struct state_net *)s->nets->pdata[0])->id.pid, 0);
+		state_free(s);
+	}
+}
+
+static void test_other_boot(void **unused)
+{
+	struct state *s = sample(), *r = NULL;
+
+	g_strlcpy(s->boot_id, "another", sizeof(s->boot_id));
+	assert_true(state_save(path, s, NULL));
+	assert_true(state_load(path, &r, NULL));
+	assert_false(state_supervisor_alive(r));
+	assert_false(state_anything_alive(r));
+	assert_int_equal(state_find_vm(r, "n1")->id.pid, 0);
+	assert_int_equal(state_find_vm(r, "n1")->stage, STAGE_STOPPED);
+	assert_int_equal(state_find_vm(r, "n2")->stage, STAGE_FAILED);
+	assert_string_not_equal(r->boot_id, "another");
+	state_free(s);
+	state_free(r);
+}
+
+static void test_write_failures(void **unused)
+{
+	g_autofree char *nowhere = g_build_filename(directory, "none", "x", NULL);
+	g_autoptr(GError) error = NULL, full = NULL;
+	g_autofree char *text = NULL;
+
+	assert_false(state_write_file(nowhere, "x", -1, &error));
+	assert_non_null(strstr(error->message, nowhere));
+	assert_non_null(strstr(error->message, "No such file"));
+	/* What was there stays when the new one cannot be written. */
+	assert_true(state_write_file(path, "old", -1, NULL));
+	text = g_strdup_printf("%s.new", path);
+	assert_int_equal(symlink("/dev/full", text), 0);
+	assert_false(state_write_file(path, "new", -1, &full));
+	assert_non_null(strstr(full->message, "No space left"));
+	g_free(text);
+	text = NULL;
+	assert_true(g_file_get_contents(path, &text, NULL, NULL));
+	assert_string_equal(text, "old");
+}
+
+static void test_lock(void **unused)
+{
+	g_autoptr(GError) error = NULL;
+	int first = state_lock(path, NULL), third;
+
+	assert_true(first >= 0);
+	assert_int_equal(state_lock(path, &error), -1);
+	assert_true(g_error_matches(error, ORCH_ERROR, ORCH_ERROR_CONFLICT));
+	/* Its file removed by the holder, the lock of the next one is another file's. */
+	assert_int_equal(unlink(path), 0);
+	third = state_lock(path, NULL);
+	assert_true(third >= 0);
+	close(first);
+	assert_int_equal(state_lock(path, NULL), -1);
+	close(third);
+	third = state_lock(path, NULL);
+	assert_true(third >= 0);
+	close(third);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_round_trip, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_absent, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_cut_off, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_damaged, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_odd_pids, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_other_boot, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_write_failures, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lock, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

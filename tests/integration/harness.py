@@ -193,7 +193,7 @@ class Place:
 
     def qemu(self, vm):
         """The one QEMU of that VM."""
-        return self.pid_of(rf"guest=[^ ]*/{vm}( |$)")
+        return self.pid_of(rf" guest={vm} ")
 
     def qemus(self):
         """All of them."""

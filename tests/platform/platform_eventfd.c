@@ -4,9 +4,10 @@
  * A descriptor passed to us keeps its flags with its other owner, who can clear O_NONBLOCK whenever it likes.
  * preadv2(RWF_NOWAIT) of an eventfd asks the kernel not to wait whatever the flags are.  A full counter says
  * EAGAIN to a writer that is non-blocking.  With EPOLLET each write is an event of its own, read or not.  Regular
- * files cannot be watched. */
+ * files cannot be watched.  /proc tells an eventfd from all else by a name that no path can have. */
 #include <fcntl.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -79,6 +80,16 @@ static void closing_does_not_unwatch(void)
 	close(ep);
 }
 
+static int is_named(int fd, const char *name)
+{
+	char link[32], text[64];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, text, sizeof(text));
+	return n == (ssize_t)strlen(name) && memcmp(text, name, strlen(name)) == 0;
+}
+
 static void what_is_no_eventfd(void)
 {
 	int ep = epoll_create1(EPOLL_CLOEXEC), memfd = memfd_create("file", MFD_CLOEXEC);
@@ -90,6 +101,9 @@ static void what_is_no_eventfd(void)
 	/* An anonymous inode is of no file type at all; everything that could stand behind a path is of one. */
 	EXPECT(fstat(fd, &st) == 0 && (st.st_mode & S_IFMT) == 0);
 	EXPECT(fstat(memfd, &st) == 0 && S_ISREG(st.st_mode));
+	EXPECT(is_named(fd, "anon_inode:[eventfd]"));
+	EXPECT(is_named(ep, "anon_inode:[eventpoll]"));
+	EXPECT(is_named(memfd, "/memfd:file (deleted)"));
 	close(ep);
 	close(memfd);
 	close(fd);

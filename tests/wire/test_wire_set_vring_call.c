@@ -88,6 +88,11 @@ static void replaced_while_running(void **state)
 	use_one(w, &d);
 	assert_int_equal(driver_calls(&d), 1);
 	assert_int_equal(w->queue[0].n_stop, 0);
+
+	/* What is refused changes nothing. */
+	wire_check_no_eventfd(w, VHOST_USER_SET_VRING_CALL, 0);
+	use_one(w, &d);
+	assert_int_equal(driver_calls(&d), 1);
 	w->on_kick = NULL;
 	driver_done(&d);
 	guest_done(&guest);

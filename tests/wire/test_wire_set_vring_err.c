@@ -46,6 +46,16 @@ static void rings_when_broken(void **state)
 	wire_expect_alive(w);
 }
 
+static void no_eventfd(void **state)
+{
+	struct wire *w = *state;
+	struct vu_queue *q = vu_session_queue(w->session, 0);
+	int before = q->err_fd;
+
+	wire_check_no_eventfd(w, VHOST_USER_SET_VRING_ERR, 0);
+	assert_int_equal(q->err_fd, before);
+}
+
 static void broken_without_descriptor(void **state)
 {
 	struct wire *w = *state;
@@ -106,6 +116,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WIRE_TEST(rings_when_broken, running),
+		WIRE_TEST(no_eventfd, running),
 		WIRE_TEST(broken_without_descriptor, running),
 		WIRE_TEST(repeated_cve_2019_14818, running),
 		WIRE_TEST(acks, acks),

@@ -2,9 +2,14 @@
 #include "wire.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "base.h"
@@ -322,6 +327,28 @@ void wire_check_ack(struct wire *w, uint32_t request, const void *payload, size_
 	assert_true(frontend_silent(&w->fe));
 	assert_int_equal(frontend_ask(&w->fe, request, payload, size, fds, n_fds), refused);
 	assert_true(frontend_silent(&w->fe));
+	wire_expect_alive(w);
+}
+
+void wire_check_no_eventfd(struct wire *w, uint32_t request, uint32_t index)
+{
+	int fds[7];
+	unsigned before;
+
+	fds[0] = memfd_create("anon_inode:[eventfd]", MFD_CLOEXEC);
+	fds[1] = epoll_create1(EPOLL_CLOEXEC);
+	fds[2] = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+	assert_int_equal(pipe2(&fds[3], O_CLOEXEC), 0);
+	fds[5] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	fds[6] = open("/dev/null", O_RDWR | O_CLOEXEC);
+	before = wire_count_fds();
+	for (unsigned i = 0; i < array_size(fds); i++) {
+		assert_true(fds[i] >= 0);
+		assert_int_equal(frontend_ask_fd(&w->fe, request, index, fds[i]), 1);
+	}
+	assert_int_equal(wire_count_fds(), before);
+	for (unsigned i = 0; i < array_size(fds); i++)
+		close(fds[i]);
 	wire_expect_alive(w);
 }
 

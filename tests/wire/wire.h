@@ -118,6 +118,10 @@ void wire_check_shape(struct wire *w, uint32_t request, const void *payload, siz
 void wire_check_ack(struct wire *w, uint32_t request, const void *payload, size_t size,
 		    const int *fds, unsigned n_fds, bool refused);
 
+/* Each kind of file that is no eventfd is refused as the descriptor of ring `index`,
+ * and closed. */
+void wire_check_no_eventfd(struct wire *w, uint32_t request, uint32_t index);
+
 /* A request with a reply of its own gets that reply once, NEED_REPLY or not. */
 void wire_check_one_reply(struct wire *w, uint32_t request, const void *payload, size_t size);
 

@@ -112,8 +112,8 @@ int loop_init(struct loop *loop);
 void loop_done(struct loop *loop);
 
 /* Call fn when fd has one of `events` (EPOLLIN, EPOLLOUT, EPOLLET, ...).  A source is
- * registered once. -EPERM: this kind of file cannot be watched (regular files: a frontend may
- * well pass one as a kick); -ENOMEM, -ENOSPC. On failure the source stays unregistered. */
+ * registered once. -EPERM: this kind of file cannot be watched (regular files: a stranger may
+ * well pass one); -ENOMEM, -ENOSPC. On failure the source stays unregistered. */
 int loop_add(struct loop *loop, struct loop_source *src, int fd, uint32_t events, loop_fn *fn);
 /* Change what a registered source waits for.  0 events pauses it but for EPOLLERR and
  * EPOLLHUP. */

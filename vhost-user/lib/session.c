@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <linux/virtio_config.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -458,13 +459,43 @@ static int get_vring_base(struct vu_session *s, struct vu_queue *q, struct msg *
 	return 0;
 }
 
+/* Asked of /proc, since asking the file could mean waiting for who serves it: the
+ * name of an anonymous inode is the kernel's, and no path looks like it. */
+static bool is_eventfd(int fd)
+{
+	static const char name[] = "anon_inode:[eventfd]";
+	char link[32], text[sizeof(name)];
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	return readlink(link, text, sizeof(text)) == sizeof(name) - 1 &&
+	       memcmp(text, name, sizeof(name) - 1) == 0;
+}
+
+/* Take the message's eventfd in the place of *fd; none is -1.  Returns 0, or
+ * -EINVAL: it is something else, and *fd stays. */
+static int take_eventfd(struct msg *msg, int *fd)
+{
+	int fresh = msg_take_fd(msg, 0);
+
+	if (fresh >= 0 && !is_eventfd(fresh)) {
+		close(fresh);
+		return -EINVAL;
+	}
+	fd_drop(fd);
+	*fd = fresh;
+	return 0;
+}
+
 static int set_vring_kick(struct vu_session *s, struct vu_queue *q, struct msg *msg)
 {
-	int r;
+	int fresh = -1;
+	int r = take_eventfd(msg, &fresh);
 
+	if (r < 0)
+		return r;
 	queue_disarm(s, q);
 	fd_drop(&q->kick_fd);
-	q->kick_fd = msg_take_fd(msg, 0);
+	q->kick_fd = fresh;
 	q->has_kick = true;
 	if (!q->started)
 		return queue_start(s, q);
@@ -478,20 +509,16 @@ static int set_vring_kick(struct vu_session *s, struct vu_queue *q, struct msg *
 
 static int set_vring_call(struct vu_session *s, struct vu_queue *q, struct msg *msg)
 {
-	int fd = msg_take_fd(msg, 0);
+	int r = take_eventfd(msg, &q->call_fd);
 
-	if (q->started)
-		vq_set_call(&q->vq, fd);
-	fd_drop(&q->call_fd);
-	q->call_fd = fd;
-	return 0;
+	if (r == 0 && q->started)
+		vq_set_call(&q->vq, q->call_fd);
+	return r;
 }
 
 static int set_vring_err(struct vu_session *s, struct vu_queue *q, struct msg *msg)
 {
-	fd_drop(&q->err_fd);
-	q->err_fd = msg_take_fd(msg, 0);
-	return 0;
+	return take_eventfd(msg, &q->err_fd);
 }
 
 static int set_vring_enable(struct vu_session *s, struct vu_queue *q, struct msg *msg)

@@ -11,7 +11,8 @@
  *   malformed (wrong size, wrong number of descriptors, no such ring)
  *       the session ends with -EPROTO; one rate-limited warning names request
  *       and fault
- *   refusable (unoffered feature, busy ring, unmappable memory, unknown request)
+ *   refusable (unoffered feature, busy ring, unmappable memory, no eventfd,
+ *       unknown request)
  *       nothing changes; the reply, if one was asked for, is not 0; the session
  *       goes on; one rate-limited warning
  *
@@ -33,12 +34,16 @@
  *   - NEED_REPLY is obeyed once REPLY_ACK is negotiated, ignored before.
  *   - The size, base and addresses of a started ring do not change; its kick,
  *     call and error descriptors may.
+ *   - Kick, call and error descriptors are eventfds, as the specification has it
+ *     ("event file descriptor").  Any other file is refused and the one before it
+ *     stays: QEMU and DPDK send nothing else, and what is written to or polled
+ *     must not be a file that somebody can let us wait for.
  *   - A ring whose parts do not lie in guest memory does not start: the request
  *     that completed it fails, and it is tried again when anything it needs
  *     changes.  No driver without VIRTIO_F_VERSION_1 is served.
  *
  * Trust:     everything from the socket is the frontend's.  A kick descriptor is
- *            read with RWF_NOWAIT and so cannot block us, whatever it is.
+ *            read with RWF_NOWAIT, so that its flags do not matter.
  * Ownership: vu_session_new() owns the socket also when it fails.  The session
  *            frees itself, after ops->closed().
  * Threads:   the loop's.

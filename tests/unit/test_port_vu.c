@@ -610,6 +610,7 @@ static void test_truncated_when_idle(void **state)
 		for (unsigned k = 0; k < a.guest.n_regions; k++)
 			assert_int_equal(ftruncate(a.guest.fd[k], (off_t)a.guest.region_size), 0);
 		go_away(&a);
+		loop_timer_set(&fx->loop, &fx->port[0]->backoff, 1);
 	}
 	go_away(&b);
 }
@@ -637,6 +638,60 @@ static void test_reconnect(void **state)
 	assert_int_equal(fx->port[1]->port.stats.sessions, 2);
 	go_away(&a);
 	go_away(&b);
+}
+
+/* Who breaks the rules keeps the next one waiting for a second, and nobody else; who only hangs up
+ * does not. */
+static void test_backs_off(void **state)
+{
+	struct fixture *fx = *state;
+	struct port_stats *stats = &fx->port[0]->port.stats;
+	struct station bad = { 0 }, waiting = { 0 }, other = { 0 };
+	static struct station a;
+	uint64_t offered;
+
+	connect_to(&bad, fx, 0);
+	settle(fx);
+	connect_to(&waiting, fx, 0);
+	settle(fx);
+	assert_int_equal(frontend_send(&bad.fe, VHOST_USER_SET_OWNER, 0, NULL, 0, NULL, 0), 0);
+	settle(fx);
+	assert_true(frontend_hung_up(&bad.fe));
+	frontend_done(&bad.fe);
+	connect_to(&bad, fx, 0);
+	settle(fx);
+	assert_int_equal(stats->sessions, 1);
+	assert_string_equal(port_vu_state(fx->port[0]), "listening");
+	connect_to(&other, fx, 1);
+	assert_int_equal(frontend_get_u64(&other.fe, VHOST_USER_GET_FEATURES, &offered), 0);
+
+	/* The one that waited is served, the one behind it gets in its place. */
+	assert_in_range(fx->port[0]->backoff.at_ns - loop_now_ns(), 0, PORT_VU_BACKOFF_NS);
+	loop_timer_set(&fx->loop, &fx->port[0]->backoff, 1);
+	settle(fx);
+	assert_int_equal(frontend_get_u64(&waiting.fe, VHOST_USER_GET_FEATURES, &offered), 0);
+	frontend_done(&waiting.fe);
+	settle(fx);
+	assert_int_equal(frontend_get_u64(&bad.fe, VHOST_USER_GET_FEATURES, &offered), 0);
+	assert_int_equal(stats->sessions, 3);
+	assert_int_equal(stats->sessions_refused, 0);
+	frontend_done(&bad.fe);
+	frontend_done(&other.fe);
+	settle(fx);
+
+	/* The same for memory taken away; and a port can go meanwhile. */
+	assert_int_equal(mem_guard_install(), 0);
+	bring_up(&a, fx, 0, MRG, 1);
+	for (unsigned k = 0; k < a.guest.n_regions; k++)
+		assert_int_equal(ftruncate(a.guest.fd[k], 0), 0);
+	eventfd_write(a.tx[0].kick_fd, 1);
+	fall_asleep(fx);
+	assert_true(fx->port[0]->backoff.set);
+	for (unsigned k = 0; k < a.guest.n_regions; k++)
+		assert_int_equal(ftruncate(a.guest.fd[k], (off_t)a.guest.region_size), 0);
+	port_vu_close(fx->port[0]);
+	fx->port[0] = NULL;
+	go_away(&a);
 }
 
 /* One at a time.  The second is kept waiting for a moment, the third refused. */
@@ -844,6 +899,7 @@ int main(void)
 		PORT_TEST(test_truncated_memory),
 		PORT_TEST(test_truncated_when_idle),
 		PORT_TEST(test_reconnect),
+		PORT_TEST(test_backs_off),
 		PORT_TEST(test_second_frontend),
 		PORT_TEST(test_add_and_remove),
 		PORT_TEST(test_names),

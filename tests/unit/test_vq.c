@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -528,6 +529,45 @@ static void test_call_never_blocks(void **state)
 	close(fd);
 }
 
+static void on_alarm(int sig)
+{
+}
+
+/* Made blocking behind our back, and full: a signal ends the wait, and no ring of that frontend calls again. */
+static void test_call_blocked(void **state)
+{
+	struct fixture *f = *state;
+	const struct sigaction action = { .sa_handler = on_alarm }; /* without SA_RESTART */
+	struct sigaction before;
+	uint64_t full = UINT64_MAX - 1;
+	int fd = eventfd(0, EFD_CLOEXEC);
+	bool blocked = false;
+
+	f->vq.blocked = &blocked;
+	vq_set_call(&f->vq, fd);
+	circulate(f, 1);
+	assert_true(vq_call(&f->vq));
+	assert_false(blocked);
+	assert_int_equal(read(fd, &(uint64_t){ 0 }, 8), 8);
+
+	assert_int_equal(write(fd, &full, sizeof(full)), sizeof(full));
+	assert_int_equal(fcntl(fd, F_SETFL, 0), 0);
+	sigaction(SIGALRM, &action, &before);
+	alarm(1);
+	circulate(f, 1);
+	assert_false(vq_call(&f->vq));
+	assert_true(blocked);
+
+	sigaction(SIGALRM, &before, NULL);
+	alarm(5);
+	circulate(f, 1);
+	assert_false(vq_call(&f->vq));
+	alarm(0);
+	f->vq.blocked = NULL;
+	vq_set_call(&f->vq, -1);
+	close(fd);
+}
+
 static void test_kick_by_flag(void **state)
 {
 	struct fixture *f = *state;
@@ -598,6 +638,7 @@ int main(void)
 		TEST(test_call_for_a_later_index, setup_event_idx),
 		TEST(test_call_descriptor_changes, setup),
 		TEST(test_call_never_blocks, setup),
+		TEST(test_call_blocked, setup),
 		TEST(test_kick_by_flag, setup),
 		TEST(test_kick_by_event_index, setup_event_idx),
 		TEST(test_causes_have_names, setup),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* SET_VRING_CALL: may come before anything else, and at any time again. */
+#include <fcntl.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -98,6 +99,39 @@ static void replaced_while_running(void **state)
 	guest_done(&guest);
 }
 
+/* Made blocking after we got it, and full: our write is held up once, by the
+ * guard's time at most, and that is the end of the session. */
+static void made_blocking(void **state)
+{
+	struct wire *w = *state;
+	auto_fd int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	struct guest guest;
+	struct driver d;
+	uint64_t begin;
+
+	assert_int_equal(loop_guard(&w->loop), 0);
+	guest_init(&guest, 2, 1 << 20);
+	driver_init(&d, &guest, 64, 0);
+	w->on_kick = use_all;
+	assert_int_equal(frontend_negotiate(&w->fe, 1ull << 32, ~0ull), 0);
+	assert_int_equal(frontend_guest(&w->fe, &guest), 0);
+	assert_int_equal(frontend_driver_start(&w->fe, 0, &d, true), 0);
+	assert_int_equal(set(w, 0, fd), 0);
+	use_one(w, &d);
+	assert_int_equal(count(fd), 1);
+
+	assert_int_equal(fcntl(fd, F_SETFL, 0), 0);
+	assert_int_equal(write(fd, &(uint64_t){ UINT64_MAX - 1 }, 8), 8);
+	begin = loop_now_ns();
+	use_one(w, &d);
+	assert_in_range(loop_now_ns() - begin, 0, 5ull * LOOP_GUARD_MS * 1000 * 1000);
+	wire_expect_ended(w, -EPROTO);
+	w->on_kick = NULL;
+	wire_restart(w);
+	driver_done(&d);
+	guest_done(&guest);
+}
+
 /* CVE-2019-14818: repeated, each descriptor closes the one before. */
 static void repeated_cve_2019_14818(void **state)
 {
@@ -150,6 +184,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WIRE_TEST(before_the_rest, acks),
 		WIRE_TEST(replaced_while_running, acks),
+		WIRE_TEST(made_blocking, acks),
 		WIRE_TEST(repeated_cve_2019_14818, running),
 		WIRE_TEST(acks, acks),
 		WIRE_TEST(descriptor_and_bit_disagree, acks),

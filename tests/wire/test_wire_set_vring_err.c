@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* SET_VRING_ERR: rings when the driver has broken its ring. */
+#include <fcntl.h>
+#include <pthread.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -44,6 +46,61 @@ static void rings_when_broken(void **state)
 	assert_int_equal(w->queue[0].n_start, 2);
 	assert_int_equal(q->n_broken, 1);
 	wire_expect_alive(w);
+}
+
+static void fill_and_break(struct wire *w, struct vu_queue *q)
+{
+	(void)!write(w->ring[0].err_fd, &(uint64_t){ UINT64_MAX - 1 }, 8);
+	vu_session_queue_broken(q->session, q);
+}
+
+/* A full counter is an error still untold. */
+static void full(void **state)
+{
+	struct wire *w = *state;
+
+	alarm(20);
+	w->on_kick = fill_and_break;
+	assert_int_equal(write(w->ring[0].kick_fd, &(uint64_t){ 1 }, 8), 8);
+	frontend_pump(&w->fe);
+	alarm(0);
+	assert_int_equal(w->queue[0].n_stop, 1);
+	wire_expect_alive(w);
+}
+
+static void *make_blocking(void *arg)
+{
+	struct wire *w = arg;
+
+	while (!__atomic_load_n(&w->stop, __ATOMIC_RELAXED))
+		fcntl(w->stolen_fd, F_SETFL, 0);
+	return NULL;
+}
+
+/* Made blocking between our looking and our writing.  It is a race; whoever wins it,
+ * nothing hangs. */
+static void made_blocking(void **state)
+{
+	struct wire *w = *state;
+	bool ended = false;
+	pthread_t thread;
+
+	assert_int_equal(loop_guard(&w->loop), 0);
+	w->on_kick = fill_and_break;
+	w->stolen_fd = w->ring[0].err_fd;
+	w->stop = false;
+	assert_int_equal(pthread_create(&thread, NULL, make_blocking, w), 0);
+	for (unsigned i = 0; i < 200 && !ended; i++) {
+		assert_int_equal(write(w->ring[0].kick_fd, &(uint64_t){ 1 }, 8), 8);
+		frontend_pump(&w->fe);
+		ended = !w->session;
+		if (ended)
+			wire_expect_ended(w, -EPROTO);
+		wire_restart(w);
+	}
+	__atomic_store_n(&w->stop, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	w->on_kick = NULL;
 }
 
 static void no_eventfd(void **state)
@@ -116,6 +173,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WIRE_TEST(rings_when_broken, running),
+		WIRE_TEST(full, running),
+		WIRE_TEST(made_blocking, running),
 		WIRE_TEST(no_eventfd, running),
 		WIRE_TEST(broken_without_descriptor, running),
 		WIRE_TEST(repeated_cve_2019_14818, running),

@@ -39,6 +39,7 @@ struct vu_session {
 	uint64_t features;
 	uint64_t protocol_features;
 	unsigned n_started;
+	bool blocked; /* it let a write to one of its descriptors wait */
 	struct mem mem;
 	struct msg_rx rx;
 	struct msg_tx tx;
@@ -196,6 +197,7 @@ static int queue_start(struct vu_session *s, struct vu_queue *q)
 		.base = q->base,
 		.features = s->features,
 		.call_fd = q->call_fd,
+		.blocked = &s->blocked,
 	};
 	int r;
 
@@ -265,9 +267,10 @@ void vu_session_queue_broken(struct vu_session *s, struct vu_queue *q)
 	if (vu_session_check(s)) /* zeros in the place of a ring are not the driver's doing */
 		queue_log(q, "stopped, the driver broke it", vq_cause_name(q->vq.cause));
 	queue_stop(s, q);
-	if (q->err_fd >= 0) {
+	if (q->err_fd >= 0 && !s->blocked) {
 		(void)fcntl(q->err_fd, F_SETFL, O_NONBLOCK);
-		(void)!write(q->err_fd, &one, sizeof(one));
+		if (write(q->err_fd, &one, sizeof(one)) < 0 && errno == EINTR)
+			s->blocked = true; /* see vq_call() */
 	}
 	update_state(s);
 }
@@ -746,8 +749,10 @@ void vu_session_close(struct vu_session *s, int reason)
 
 bool vu_session_check(struct vu_session *s)
 {
-	if (mem_damaged(&s->mem))
+	if (unlikely(mem_damaged(&s->mem)))
 		end(s, -EFAULT, "guest memory was truncated by the frontend");
+	else if (unlikely(s->blocked))
+		end(s, -EPROTO, "a descriptor was made blocking by the frontend");
 	return s->state != VU_STATE_CLOSING;
 }
 

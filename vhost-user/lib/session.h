@@ -43,7 +43,9 @@
  *     changes.  No driver without VIRTIO_F_VERSION_1 is served.
  *
  * Trust:     everything from the socket is the frontend's.  A kick descriptor is
- *            read with RWF_NOWAIT, so that its flags do not matter.
+ *            read with RWF_NOWAIT, so that its flags do not matter; one that we
+ *            write to can be made to wait once, until loop_guard() ends it, and
+ *            then the session ends.
  * Ownership: vu_session_new() owns the socket also when it fails.  The session
  *            frees itself, after ops->closed().
  * Threads:   the loop's.
@@ -99,11 +101,12 @@ const char *vu_session_state(const struct vu_session *s);
  * is false on return.  The ring stays down until the driver sets it up anew. */
 void vu_session_queue_broken(struct vu_session *s, struct vu_queue *q);
 
-/* Is guest memory still what the frontend promised?  To be asked once in a
- * burst, and before a ring is left alone for want of work: a ring of zeros looks
+/* Does the frontend still keep its promises?  Guest memory is what it was, and no
+ * call had to wait (vq.h).  To be asked once in a burst, and before a ring is left alone for want of work: a ring of zeros looks
  * idle.  The session asks by itself after each message and each queue_kick(), and
- * when a ring breaks.  False: it was truncated, what was read from it may be
- * zeros, and the session is on its way out with -EFAULT. */
+ * when a ring breaks.  False: the session is on its way out.  With -EFAULT: memory
+ * was truncated, and what was read from it may be zeros.  With -EPROTO: a call or
+ * an error descriptor was made blocking. */
 bool vu_session_check(struct vu_session *s);
 
 #endif

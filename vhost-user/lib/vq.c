@@ -32,6 +32,7 @@ int vq_start(struct vq *vq, const struct mem *mem, const struct vq_params *p)
 		.event_idx = p->features & BIT_ULL(VIRTIO_RING_F_EVENT_IDX),
 		.indirect = p->features & BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC),
 		.generation = mem_generation(mem),
+		.blocked = p->blocked,
 	};
 	int err;
 
@@ -114,11 +115,16 @@ bool vq_call(struct vq *vq)
 		return false;
 	wanted = vq_split_wants_call(vq);
 	vq->call_idx = vq->used_idx;
-	if (!wanted)
+	if (!wanted || (vq->blocked && *vq->blocked))
 		return false;
 	vq->call_any = false;
-	/* A full counter (EAGAIN) is a call that is still pending; any other failure is the frontend's own. */
-	return write(vq->call_fd, &one, sizeof(one)) == sizeof(one);
+	if (write(vq->call_fd, &one, sizeof(one)) == sizeof(one))
+		return true;
+	/* A full counter (EAGAIN) is a call that is still pending.  A write that does not wait is not interrupted: the
+	 * descriptor was made blocking behind our back.  Any other failure is the frontend's own. */
+	if (errno == EINTR && vq->blocked)
+		*vq->blocked = true;
+	return false;
 }
 
 void vq_kick_off(struct vq *vq)

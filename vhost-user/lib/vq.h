@@ -23,7 +23,8 @@
  *            copy a header before looking at it twice.
  *            The call descriptor's file is shared with the frontend.  It is made non-blocking here, but a frontend could
  *            undo that, fill its counter, and let our next call wait: the kernel has no write to an eventfd that
- *            cannot.  It can stall its daemon so, and gains nothing else.
+ *            cannot.  Where a signal ends that wait (loop_guard()), *blocked is set, and no call is made while it
+ *            is: of all rings of one frontend, one call waits.
  * Ownership: a chain's iovecs point into guest memory and live until the burst is used again, or the memory table
  *            changes, whatever comes first.  The call descriptor is the caller's.
  * Threads:   one thread per virtqueue.
@@ -103,6 +104,7 @@ struct vq_params {
 	uint16_t base;     /* first available index to look at */
 	uint64_t features; /* VIRTIO_RING_F_EVENT_IDX and VIRTIO_RING_F_INDIRECT_DESC count */
 	int call_fd;       /* eventfd or -1; borrowed; set to O_NONBLOCK */
+	bool *blocked; /* shared by the frontend's rings: it let a call wait; NULL: nobody wants to know */
 };
 
 struct vq_used {
@@ -136,6 +138,7 @@ struct vq {
 	unsigned table_hint; /* region of the last indirect table */
 	uint32_t generation; /* of *mem, when the pointers above were made */
 	int call_fd;
+	bool *blocked;
 	struct vq_used staged[VQ_BURST] __attribute__((aligned(CACHE_LINE)));
 };
 
@@ -176,7 +179,8 @@ static inline void vq_push(struct vq *vq, uint16_t head, uint32_t len)
 /* Show all pushed chains to the driver, by one store. */
 void vq_publish(struct vq *vq);
 
-/* Interrupt the driver if it wants to hear of what was published since the last vq_call().  True if it was written. */
+/* Interrupt the driver if it wants to hear of what was published since the last vq_call().  True if it was written.
+ * Sets *blocked if the write was held up until a signal came. */
 bool vq_call(struct vq *vq);
 
 /* No kicks wanted: the caller polls.  Under EVENT_IDX there is no such thing as "off", only an event index that the

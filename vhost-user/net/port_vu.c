@@ -163,12 +163,12 @@ static void port_free(struct port_vu *p)
 	free(p);
 }
 
-static void serve(struct port_vu *p, int fd);
+static void serve_pending(struct port_vu *p);
+static void back_off(struct port_vu *p);
 
 static void on_closed(struct vu_session *s, int reason)
 {
 	struct port_vu *p = vu_session_device(s);
-	int fd = fd_take(&p->pending_fd);
 
 	p->session = NULL;
 	if (p->closing) {
@@ -176,10 +176,10 @@ static void on_closed(struct vu_session *s, int reason)
 		return;
 	}
 	collect_receiveqs(p);
-	if (fd >= 0) {
-		loop_timer_cancel(p->group->loop, &p->pending);
-		serve(p, fd);
-	}
+	if (p->listen_fd >= 0 && (reason == -EPROTO || reason == -EFAULT))
+		back_off(p);
+	else
+		serve_pending(p);
 }
 
 const struct vu_device_ops port_vu_ops = {
@@ -213,6 +213,31 @@ static void serve(struct port_vu *p, int fd)
 	p->port.stats.sessions++;
 	p->mrg_rxbuf = false;
 	tell_state(p);
+}
+
+static void serve_pending(struct port_vu *p)
+{
+	int fd = fd_take(&p->pending_fd);
+
+	loop_timer_cancel(p->group->loop, &p->pending);
+	if (fd >= 0)
+		serve(p, fd);
+}
+
+/* The last frontend broke the rules.  The next one, also if it waits already, has to wait. */
+static void back_off(struct port_vu *p)
+{
+	(void)loop_mod(&p->listener, 0);
+	loop_timer_cancel(p->group->loop, &p->pending);
+	loop_timer_set(p->group->loop, &p->backoff, loop_now_ns() + PORT_VU_BACKOFF_NS);
+}
+
+static void on_backoff_over(struct loop_timer *timer)
+{
+	struct port_vu *p = container_of(timer, struct port_vu, backoff);
+
+	(void)loop_mod(&p->listener, EPOLLIN);
+	serve_pending(p);
 }
 
 static void refuse(struct port_vu *p, int fd)
@@ -277,6 +302,7 @@ static int port_new(struct port_vu_group *g, const char *name, const char *path,
 	p->listen_fd = -1;
 	p->pending_fd = -1;
 	loop_timer_init(&p->pending, on_pending_over);
+	loop_timer_init(&p->backoff, on_backoff_over);
 	for (unsigned i = 0; i < PORT_VU_MAX_PAIRS; i++)
 		p->transmitq[i].port = p;
 	p->path = path ? strdup(path) : NULL;
@@ -337,6 +363,7 @@ void port_vu_close(struct port_vu *p)
 
 	loop_del(&p->listener);
 	loop_timer_cancel(p->group->loop, &p->pending);
+	loop_timer_cancel(p->group->loop, &p->backoff);
 	fd_drop(&p->pending_fd);
 	fd_drop(&p->listen_fd);
 	if (p->path)

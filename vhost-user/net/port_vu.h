@@ -4,7 +4,9 @@
  * A port listens on a socket and serves one frontend at a time.  When that one goes, its stations
  * are forgotten and the port listens on: a QEMU that was restarted, or connects again after we
  * were, finds it.  A second frontend that comes while one is connected waits for a second (its
- * predecessor may just be dying), then it is turned away and a line is logged.
+ * predecessor may just be dying), then it is turned away and a line is logged.  After a frontend
+ * that broke the rules nobody is accepted for a second: what each of its attempts costs the other
+ * ports, up to LOOP_GUARD_MS, is paid once in that time.
  *
  * The guest's transmitqs are ingress (transmitq.h), its receiveqs are egress (receiveq.h).  Queue pairs
  * beyond the first are used when the driver enables them.
@@ -34,6 +36,9 @@
 
 /* What a second frontend is given for the first to go away. */
 #define PORT_VU_PENDING_NS 1000000000ull
+
+/* What the next frontend waits after one that was dropped with -EPROTO or -EFAULT. */
+#define PORT_VU_BACKOFF_NS 1000000000ull
 
 #define PORT_VU_MTU_DEFAULT 1500
 
@@ -66,6 +71,7 @@ struct port_vu {
 	struct loop_source listener;
 	int pending_fd; /* a frontend that waits, or -1 */
 	struct loop_timer pending;
+	struct loop_timer backoff;  /* set: frontends wait in the socket's backlog */
 	struct vu_session *session; /* NULL: no frontend */
 	bool closing;
 	bool mrg_rxbuf;

@@ -119,7 +119,7 @@ static void emptied_behind_our_back(void **state)
 static void without_descriptor(void **state)
 {
 	struct wire *w = *state;
-	const struct timespec nap = { .tv_nsec = 2 * VU_POLL_NS };
+	const struct timespec nap = { .tv_nsec = (long)(2 * VU_POLL_NS) };
 
 	all_but_kick(w);
 	assert_int_equal(set(w, 1, -1), 0);

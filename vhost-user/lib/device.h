@@ -47,7 +47,7 @@ struct vu_session;
 #define VU_MAX_QUEUES 256
 
 /* Rings whose frontend gave no kick descriptor are looked at this often. */
-#define VU_POLL_NS (1 * 1000 * 1000)
+#define VU_POLL_NS 1000000ull
 
 /* One ring of a session, as the messages configure it. */
 struct vu_queue {

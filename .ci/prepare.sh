@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
-# What ./quickstart and ./check share: say(), die(), install_missing(), configure().
+# What ./quickstart and ./check share: say(), die(), install_missing(), configure(), compile().
 # Sourced with the repository's root as working directory.
 
 if [ -t 2 ] && [ -z "${NO_COLOR-}" ]; then
@@ -66,4 +66,16 @@ configure() {
 	}
 	rm -f "$dir.log"
 	printf '%s' "$*" >"$dir/.configured"
+}
+
+# compile DIR: with ninja's own progress on a terminal, silent otherwise unless it fails.
+compile() {
+	if [ -t 2 ]; then
+		ninja -C "$1" >&2 || die "the build failed"
+		return
+	fi
+	ninja -C "$1" >"$1/ninja.log" 2>&1 || {
+		tail -n 40 "$1/ninja.log" >&2
+		die "the build failed; all of it is in $1/ninja.log"
+	}
 }

@@ -175,7 +175,7 @@ void progress_event(struct progress *p, struct json_object *event)
 	struct progress_row *row = find_row(p, subject);
 
 	if (kind && strcmp(kind, "network") == 0 && text) {
-		progress_say(p, "switch %s: %s", subject, text);
+		progress_say(p, "network %s: %s", subject, text);
 		return;
 	}
 	if (!row || stage == STAGE_COUNT || !kind || strcmp(kind, "vm") != 0)

@@ -11,7 +11,6 @@
 #include "cmd/progress.h"
 #include "err.h"
 #include "host/caps.h"
-#include "image/tiny.h"
 #include "model/lab.h"
 #include "out.h"
 #include "plan/plan.h"
@@ -91,10 +90,7 @@ static gboolean prepare_images(const struct up *up, const struct plan *plan, GEr
 
 		if (!plan_has(plan, STEP_IMAGE, image->name))
 			continue;
-		good = image->kernel ? image_from_files(image->kernel, image->initrd, image->append,
-							&made, error) :
-				       tiny_ensure(up->dirs->cache, image_progress, NULL, NULL,
-						   &made, error);
+		good = launch_make_image(image, up->dirs->cache, image_progress, &made, error);
 		image_free(made);
 		if (!good)
 			return FALSE;

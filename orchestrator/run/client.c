@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "err.h"
@@ -108,15 +109,28 @@ struct client *client_connect(const char *lab_name, GError **error)
 
 /* --- starting one ----------------------------------------------------------------------------------------- */
 
-static int spawn(const char *lab_name, int log_fd, int client_fd)
+static int spawn(const char *lab_name, int log_fd, int client_fd, pid_t *ret_pid)
 {
 	/* Its own path: /proc/self/exe would be its name in ps. */
 	g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
 	g_autofree char *fd_text = g_strdup_printf("--client-fd=%d", PROC_EXTRA_FD);
 	const char *argv[] = { self, "supervise", fd_text, lab_name, NULL };
-	pid_t pid;
 
-	return self ? proc_spawn_session(argv, NULL, log_fd, client_fd, &pid) : ENOENT;
+	return self ? proc_spawn_session(argv, NULL, log_fd, client_fd, ret_pid) : ENOENT;
+}
+
+/* A supervisor that ended before it said hello: its exit status is the kind of error, its last line the reason. */
+static void explain_end(pid_t pid, const struct lab_paths *paths, gint64 log_from, GError **error)
+{
+	g_autofree char *words = NULL;
+	int status = 0;
+
+	(void)waitpid(pid, &status, 0);
+	words = logfile_last_line(paths->supervisor_log, log_from, 400);
+	g_set_error(error, ORCH_ERROR,
+		    (int)err_from_exit_code(WIFEXITED(status) ? WEXITSTATUS(status) :
+								ORCH_ERROR_FAILED),
+		    "the supervisor ended at once: %s", words ? words : "it said nothing");
 }
 
 /* A supervisor with us as its first client.  NULL with ORCH_ERROR_CONFLICT: another one holds the lab. */
@@ -125,9 +139,9 @@ static struct client *spawn_supervisor(const char *lab_name, const struct lab_pa
 {
 	int log_fd = open(paths->supervisor_log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
 	gint64 log_from = logfile_size(paths->supervisor_log);
-	g_autofree char *words = NULL;
 	struct client *c;
 	int pair[2], r;
+	pid_t pid;
 
 	if (log_fd < 0) {
 		err_set_errno(error, ORCH_ERROR_FAILED, errno, "cannot write %s",
@@ -139,7 +153,7 @@ static struct client *spawn_supervisor(const char *lab_name, const struct lab_pa
 		close(log_fd);
 		return NULL;
 	}
-	r = spawn(lab_name, log_fd, pair[1]);
+	r = spawn(lab_name, log_fd, pair[1], &pid);
 	close(log_fd);
 	close(pair[1]);
 	if (r != 0) {
@@ -151,12 +165,7 @@ static struct client *spawn_supervisor(const char *lab_name, const struct lab_pa
 	if (greet(c, NULL))
 		return c;
 	client_free(c);
-	words = logfile_last_line(paths->supervisor_log, log_from, 400);
-	if (words && strstr(words, "another supervisor holds"))
-		g_set_error(error, ORCH_ERROR, ORCH_ERROR_CONFLICT, "%s", words);
-	else
-		g_set_error(error, ORCH_ERROR, ORCH_ERROR_FAILED,
-			    "the supervisor ended at once: %s", words ? words : "it said nothing");
+	explain_end(pid, paths, log_from, error);
 	return NULL;
 }
 

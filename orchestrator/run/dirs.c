@@ -2,13 +2,13 @@
 #include "run/dirs.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "err.h"
 #include "model/names.h"
-#include "run/watch.h"
 
 static gboolean make(const char *path, GError **error)
 {
@@ -27,13 +27,19 @@ static gboolean check_private(const char *path, GError **error)
 		err_set_errno(error, ORCH_ERROR_FAILED, errno, "cannot look at %s", path);
 		return FALSE;
 	}
-	if (S_ISDIR(st.st_mode) && st.st_uid == geteuid() && (st.st_mode & 077) == 0)
-		return TRUE;
-	g_set_error(
-		error, ORCH_ERROR, ORCH_ERROR_FAILED,
-		"%s is not a directory of yours alone (it must be mode 0700): set XDG_RUNTIME_DIR to one that is",
-		path);
-	return FALSE;
+	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 022)) {
+		g_set_error(
+			error, ORCH_ERROR, ORCH_ERROR_FAILED,
+			"%s is not a directory that only you can write to: set XDG_RUNTIME_DIR to one that is",
+			path);
+		return FALSE;
+	}
+	/* Nobody else could have put anything there; from now on nobody else can look, either. */
+	if ((st.st_mode & 077) && chmod(path, 0700) < 0) {
+		err_set_errno(error, ORCH_ERROR_FAILED, errno, "cannot close %s to others", path);
+		return FALSE;
+	}
+	return TRUE;
 }
 
 gboolean dirs_make(const struct lab_dirs *dirs, const struct lab_paths *paths, GError **error)
@@ -82,18 +88,34 @@ static void clear_state(const char *directory, bool everything)
 	(void)rmdir(directory); /* fails while a log or a stranger's file is in it */
 }
 
-static bool answers(const char *path)
+/* The Unix sockets that somebody listens on, by path, as the kernel lists them.  Asking each one by connecting to it would
+ * fill the backlog of a stranger who is slow to accept. */
+static GHashTable *listening_sockets(void)
 {
-	int fd = dial_now(path);
+	static const unsigned long accepting = 0x10000; /* __SO_ACCEPTCON of <linux/net.h> */
+	GHashTable *paths = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+	g_autofree char *text = NULL;
+	g_auto(GStrv) lines = NULL;
 
-	if (fd >= 0)
-		close(fd);
-	return fd >= 0 || fd == -EAGAIN;
+	if (!g_file_get_contents("/proc/net/unix", &text, NULL, NULL))
+		return paths;
+	lines = g_strsplit(text, "\n", -1);
+	for (char **line = lines; *line; line++) {
+		unsigned long flags;
+		int path_at = 0;
+
+		/* Num: RefCount Protocol Flags Type St Inode Path */
+		if (sscanf(*line, "%*x: %*x %*x %lx %*x %*x %*u %n", &flags, &path_at) == 1 &&
+		    path_at && (flags & accepting) && (*line)[path_at] == '/')
+			g_hash_table_add(paths, g_strdup(*line + path_at));
+	}
+	return paths;
 }
 
 /* Sockets on which nobody listens any more: what is ours has ended, and a stranger's is not touched. */
 static void clear_sockets(const char *directory)
 {
+	g_autoptr(GHashTable) listening = listening_sockets();
 	GDir *dir = g_dir_open(directory, 0, NULL);
 	const char *name;
 
@@ -101,7 +123,8 @@ static void clear_sockets(const char *directory)
 		g_autofree char *path = g_build_filename(directory, name, NULL);
 		struct stat st;
 
-		if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) && !answers(path))
+		if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) &&
+		    !g_hash_table_contains(listening, path))
 			(void)unlink(path);
 	}
 	g_clear_pointer(&dir, g_dir_close);
@@ -126,6 +149,7 @@ static gint by_name(gconstpointer a, gconstpointer b)
 
 bool dirs_in_use(const struct lab_paths *paths)
 {
+	g_autoptr(GHashTable) listening = listening_sockets();
 	GDir *dir = g_dir_open(paths->run_dir, 0, NULL);
 	const char *name;
 	bool used = false;
@@ -133,7 +157,7 @@ bool dirs_in_use(const struct lab_paths *paths)
 	while (dir && !used && (name = g_dir_read_name(dir))) {
 		g_autofree char *path = g_build_filename(paths->run_dir, name, NULL);
 
-		used = answers(path);
+		used = g_hash_table_contains(listening, path);
 	}
 	g_clear_pointer(&dir, g_dir_close);
 	return used;

@@ -2,7 +2,7 @@
 /* The directories of labs: made private, looked through, and removed down to the last thing we made.
  *
  * Trust: the runtime directory may be below /tmp, where anybody can put something in our place first: a base directory
- *        that is not ours alone (owner, mode 0700, no symbolic link) is refused.
+ *        that others can write to, that is another's, or a symbolic link is refused; it is closed to others.
  */
 #ifndef RUN_DIRS_H
 #define RUN_DIRS_H

@@ -21,7 +21,7 @@ struct image_slot {
 	gatomicrefcount refs;
 	struct supervisor *sup; /* main thread only; NULL: forgotten */
 	char *cache_dir;
-	char *kernel, *initrd, *append; /* kernel == NULL: tiny */
+	struct lab_image from; /* a copy */
 	bool done;
 	struct image *image;
 	GError *problem;
@@ -36,9 +36,10 @@ static void slot_unref(void *p)
 	image_free(slot->image);
 	g_clear_error(&slot->problem);
 	g_free(slot->cache_dir);
-	g_free(slot->kernel);
-	g_free(slot->initrd);
-	g_free(slot->append);
+	g_free(slot->from.name);
+	g_free(slot->from.kernel);
+	g_free(slot->from.initrd);
+	g_free(slot->from.append);
 	g_free(slot);
 }
 
@@ -53,16 +54,27 @@ GHashTable *launch_images_new(void)
 	return g_hash_table_new_full(g_str_hash, g_str_equal, g_free, slot_forget);
 }
 
+gboolean launch_make_image(const struct lab_image *from, const char *cache_dir,
+			   image_progress_fn *progress, struct image **ret_image, GError **error)
+{
+	g_autoptr(GError) problem = NULL;
+
+	if (!from->kernel)
+		return tiny_ensure(cache_dir, progress, NULL, NULL, ret_image, error);
+	if (image_from_files(from->kernel, from->initrd, from->append, ret_image, &problem))
+		return TRUE;
+	g_set_error(error, ORCH_ERROR, ORCH_ERROR_HOST_UNFIT, "image %s: %s", from->name,
+		    problem->message);
+	return FALSE;
+}
+
 static void make_image(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
 {
 	struct image_slot *slot = data;
 	struct image *image = NULL;
 	GError *problem = NULL;
 
-	if (slot->kernel)
-		(void)image_from_files(slot->kernel, slot->initrd, slot->append, &image, &problem);
-	else
-		(void)tiny_ensure(slot->cache_dir, NULL, NULL, NULL, &image, &problem);
+	(void)launch_make_image(&slot->from, slot->cache_dir, NULL, &image, &problem);
 	slot->image = image;
 	slot->problem = problem;
 	g_task_return_boolean(task, image != NULL);
@@ -85,14 +97,15 @@ static struct image_slot *begin_image(struct supervisor *sup, const char *name)
 	g_atomic_ref_count_init(&slot->refs);
 	slot->sup = sup;
 	slot->cache_dir = g_strdup(sup->dirs->cache);
+	slot->from.name = g_strdup(name);
 	for (guint i = 0; sup->lab && i < sup->lab->images->len; i++) {
 		const struct lab_image *image = sup->lab->images->pdata[i];
 
 		if (strcmp(image->name, name) != 0)
 			continue;
-		slot->kernel = g_strdup(image->kernel);
-		slot->initrd = g_strdup(image->initrd);
-		slot->append = g_strdup(image->append);
+		slot->from.kernel = g_strdup(image->kernel);
+		slot->from.initrd = g_strdup(image->initrd);
+		slot->from.append = g_strdup(image->append);
 	}
 	g_hash_table_insert(sup->images, g_strdup(name), slot);
 	g_atomic_ref_count_inc(&slot->refs);

@@ -418,6 +418,18 @@ static void unlink_sockets(const struct switchd *sw)
 	}
 }
 
+/* Without the time and the level in front, which are for its log. */
+static const char *message_of(const char *line)
+{
+	const char *time_end = line ? strstr(line, "Z ") : NULL;
+	const char *level;
+
+	if (!time_end || !g_ascii_isdigit(*line))
+		return line;
+	level = time_end + 2;
+	return level + strcspn(level, " ") + strspn(level + strcspn(level, " "), " ");
+}
+
 static void daemon_exited(struct proc *p, int status, const char *how, void *data)
 {
 	struct switchd *sw = data;
@@ -429,7 +441,8 @@ static void daemon_exited(struct proc *p, int status, const char *how, void *dat
 	sw->stage = SWITCH_DOWN;
 	all_ports_gone(sw);
 	g_free(sw->reason);
-	sw->reason = g_strdup_printf("%s%s%s", how, words ? ": " : "", words ? words : "");
+	sw->reason = g_strdup_printf("the switch ended: %s%s%s", how, words ? ": " : "",
+				     words ? message_of(words) : "");
 	sw->reason_code = words && strstr(words, "in use") ? ORCH_ERROR_CONFLICT :
 							     ORCH_ERROR_FAILED;
 	if (was == SWITCH_STOPPING) {
@@ -441,7 +454,7 @@ static void daemon_exited(struct proc *p, int status, const char *how, void *dat
 		set_stage(sw, SWITCH_FAILED);
 		return;
 	}
-	text = g_strdup_printf("died (%s), starting it again", sw->reason);
+	text = g_strdup_printf("%s; it is started again", sw->reason);
 	sw->ops->note(sw, text, sw->data);
 	restart(sw);
 }

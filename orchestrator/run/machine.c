@@ -227,17 +227,23 @@ static void attach(struct machine *m)
 	look_at_ready(m);
 }
 
-/* Empty, and there before QEMU appends to it, so that it can be watched. */
+/* Empty, and there before QEMU appends to it, so that it can be watched; with room for the mark, so that a disk that is full
+ * is told now and not by a VM that never gets ready. */
 static gboolean fresh_ready_file(const struct machine *m, GError **error)
 {
 	int fd = open(m->paths->ready, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	bool full;
 
 	if (fd < 0) {
 		err_set_errno(error, ORCH_ERROR_FAILED, errno, "cannot write %s", m->paths->ready);
 		return FALSE;
 	}
+	/* Where a file system cannot promise room, we go without. */
+	full = fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, READY_MAX) < 0 && errno == ENOSPC;
 	close(fd);
-	return TRUE;
+	if (full)
+		err_set_errno(error, ORCH_ERROR_FAILED, ENOSPC, "cannot write %s", m->paths->ready);
+	return !full;
 }
 
 gboolean machine_start(struct machine *m, const char *const *argv, const char *settings,

@@ -168,17 +168,18 @@ def check_forwarding(ctl):
         progress(f"  ours dropped {lost} of {total['ingress_frames']}")
 
 
-def core_wait(pid):
-    """Seconds that the busiest thread of a process has waited for a core so far."""
+def core_use(pid):
+    """Seconds that the busiest thread of a process has had a core so far, and has waited for one."""
     threads = [tuple(map(int, (task / "schedstat").read_text().split()[:2]))
                for task in pathlib.Path(f"/proc/{pid}/task").iterdir()]
-    return max(threads)[1] / 1e9
+    ran, waited = max(threads)
+    return ran / 1e9, waited / 1e9
 
 
 def calm_rate(pmd, pids, seconds):
     """Frames a second received in calm windows, and the share of windows that were calm."""
     def now():
-        return time.monotonic(), pmd.received(), [core_wait(pid) for pid in pids]
+        return time.monotonic(), pmd.received(), [core_use(pid) for pid in pids]
 
     calm, all_windows = [], []
     deadline = time.monotonic() + PATIENCE * seconds
@@ -188,7 +189,9 @@ def calm_rate(pmd, pids, seconds):
         this = now()
         t = this[0] - last[0]
         all_windows.append((t, this[1] - last[1]))
-        if all(after - before <= CALM * t for before, after in zip(last[2], this[2])):
+        # A wait shows only when it is over; until then it shows as time that was not had.
+        if all(this_use[0] - last_use[0] >= (1 - 2 * CALM) * t and this_use[1] - last_use[1] <= CALM * t
+               for last_use, this_use in zip(last[2], this[2])):
             calm.append(all_windows[-1])
         last = this
     counted = calm or all_windows

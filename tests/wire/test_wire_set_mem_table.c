@@ -73,6 +73,38 @@ static void acks(void **state)
 		       true);
 }
 
+/* Mapping takes time that is also the others': one table in a pass, however many
+ * there are to read. */
+static void one_in_a_pass(void **state)
+{
+	struct wire *w = *state;
+	struct proto_mem_table table = { .n_regions = 1, .region = { frontend_region(&w->fe) } };
+	const struct mem *mem = vu_session_mem(w->session);
+	uint32_t generation = mem_generation(mem);
+
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(frontend_send(&w->fe, VHOST_USER_SET_MEM_TABLE, VU_FLAG_VERSION,
+					       &table, table_size(&table), &w->fe.mem_fd, 1),
+				 0);
+	for (uint32_t i = 1; i <= 3; i++) {
+		wire_turn(w);
+		assert_int_equal(mem_generation(mem), generation + i);
+	}
+
+	/* One that is refused costs as much. */
+	for (unsigned i = 0; i < 2; i++) {
+		table.region[0].size = i ? WIRE_MEMORY : WIRE_MEMORY + 1;
+		assert_int_equal(frontend_send(&w->fe, VHOST_USER_SET_MEM_TABLE, VU_FLAG_VERSION,
+					       &table, table_size(&table), &w->fe.mem_fd, 1),
+				 0);
+	}
+	wire_turn(w);
+	assert_int_equal(mem_generation(mem), generation + 3);
+	wire_turn(w);
+	assert_int_equal(mem_generation(mem), generation + 4);
+	wire_expect_alive(w);
+}
+
 static void as_many_regions_as_fit(void **state)
 {
 	struct wire *w = *state;
@@ -298,6 +330,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WIRE_TEST(good, negotiated),
 		WIRE_TEST(acks, negotiated),
+		WIRE_TEST(one_in_a_pass, negotiated),
 		WIRE_TEST(as_many_regions_as_fit, negotiated),
 		WIRE_TEST(no_region_at_all, negotiated),
 		WIRE_TEST(all_or_nothing, negotiated),

@@ -33,7 +33,8 @@ const char *out_style(FILE *stream, enum out_style style)
 	return out_has_colour(stream) ? style_escape[style] : "";
 }
 
-static void say(enum out_style style, const char *kind, const char *format, va_list ap)
+static G_GNUC_PRINTF(3, 0) void say(enum out_style style, const char *kind, const char *format,
+				    va_list ap)
 {
 	g_autofree char *text = g_strdup_vprintf(format, ap);
 

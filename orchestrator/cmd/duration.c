@@ -3,12 +3,12 @@
 
 #include <string.h>
 
-#define DURATION_MAX_MS (7 * 24 * 3600 * G_GINT64_CONSTANT(1000))
+#define DURATION_MAX_MS (G_GINT64_CONSTANT(7) * 24 * 3600 * 1000)
 
 static const struct {
 	const char *unit;
 	gint64 ms;
-} units[] = { { "ms", 1 }, { "s", 1000 }, { "m", 60 * 1000 }, { "h", 3600 * 1000 } };
+} units[] = { { "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 } };
 
 /* Milliseconds of the unit at *p, moving behind it; 0: there is none. */
 static gint64 take_unit(const char **p)

@@ -193,7 +193,7 @@ static gboolean parse_words(const struct cmd *cmd, int argc, char **argv, gboole
 	return TRUE;
 }
 
-static gboolean check_count(const struct cmd *cmd, const GStrv args, GError **error)
+static gboolean check_count(const struct cmd *cmd, char **args, GError **error)
 {
 	unsigned n = g_strv_length(args);
 

@@ -49,8 +49,10 @@ static struct json_object *get_report(const char *name, struct client **c, GErro
 {
 	struct json_object *report = NULL;
 
-	if (*c && (*c)->lost)
-		g_clear_pointer(c, client_free);
+	if (*c && (*c)->lost) {
+		client_free(*c);
+		*c = NULL;
+	}
 	if (!*c) {
 		g_autoptr(GError) problem = NULL;
 

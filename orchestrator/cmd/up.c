@@ -80,19 +80,63 @@ static bool plan_has(const struct plan *plan, enum step_kind kind, const char *s
 	return false;
 }
 
+/* One image on its way, in a thread of its own so that Ctrl-C is heard meanwhile. */
+struct making {
+	const struct lab_image *from;
+	const char *cache_dir;
+	bool done;
+};
+
+static void make_in_thread(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
+{
+	const struct making *m = data;
+	struct image *image = NULL;
+	GError *error = NULL;
+
+	if (launch_make_image(m->from, m->cache_dir, image_progress, cancellable, &image, &error))
+		g_task_return_boolean(task, TRUE);
+	else
+		g_task_return_error(task, error);
+	image_free(image);
+}
+
+static void made(GObject *source, GAsyncResult *result, gpointer data)
+{
+	((struct making *)data)->done = true;
+}
+
+static gboolean cancel(gpointer p)
+{
+	g_cancellable_cancel(p);
+	return G_SOURCE_CONTINUE;
+}
+
+static gboolean prepare_image(const struct up *up, const struct lab_image *from, GError **error)
+{
+	struct making m = { .from = from, .cache_dir = up->dirs->cache };
+	g_autoptr(GCancellable) cancellable = g_cancellable_new();
+	g_autoptr(GTask) task = g_task_new(NULL, cancellable, made, &m);
+	guint interrupt = g_unix_signal_add(SIGINT, cancel, cancellable);
+	guint terminate = g_unix_signal_add(SIGTERM, cancel, cancellable);
+
+	/* An error of the work itself says more than "it was cancelled". */
+	g_task_set_check_cancellable(task, FALSE);
+	g_task_set_task_data(task, &m, NULL);
+	g_task_run_in_thread(task, make_in_thread);
+	while (!m.done)
+		g_main_context_iteration(NULL, TRUE);
+	g_source_remove(interrupt);
+	g_source_remove(terminate);
+	return g_task_propagate_boolean(task, error);
+}
+
 /* The images that the plan wants, made here, where a person can see it and stop it. */
 static gboolean prepare_images(const struct up *up, const struct plan *plan, GError **error)
 {
 	for (guint i = 0; i < up->lab->images->len; i++) {
 		const struct lab_image *image = up->lab->images->pdata[i];
-		struct image *made = NULL;
-		gboolean good;
 
-		if (!plan_has(plan, STEP_IMAGE, image->name))
-			continue;
-		good = launch_make_image(image, up->dirs->cache, image_progress, &made, error);
-		image_free(made);
-		if (!good)
+		if (plan_has(plan, STEP_IMAGE, image->name) && !prepare_image(up, image, error))
 			return FALSE;
 	}
 	return TRUE;
@@ -321,6 +365,12 @@ static int start_and_wait(struct up *up, gint64 timeout_ms, GError **error)
 		return report_timeout(up);
 	if (up->error) {
 		g_propagate_error(error, g_steal_pointer(&up->error));
+		if (up->client->lost)
+			g_prefix_error(
+				error,
+				"the supervisor has ended, what it started goes on (see %s; `orchestrator up` "
+				"takes it over): ",
+				up->paths->supervisor_log);
 		return -1;
 	}
 	return report_result(up);

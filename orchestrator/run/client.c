@@ -22,7 +22,7 @@
 
 /* A supervisor that has just been started by another `up` listens within that time. */
 #define RACE_MS      5000
-#define RACE_STEP_MS 10
+#define RACE_STEP_US 10000
 #define HELLO_MS     10000
 #define GONE_MS      10000
 
@@ -173,7 +173,7 @@ static struct client *spawn_supervisor(const char *lab_name, const struct lab_pa
 static struct client *connect_or_spawn(const char *lab_name, const struct lab_dirs *dirs,
 				       const struct lab_paths *paths, GError **error)
 {
-	gint64 deadline = g_get_monotonic_time() + RACE_MS * 1000;
+	gint64 deadline = g_get_monotonic_time() + RACE_MS * G_GINT64_CONSTANT(1000);
 
 	for (;;) {
 		g_autoptr(GError) problem = NULL;
@@ -188,7 +188,7 @@ static struct client *connect_or_spawn(const char *lab_name, const struct lab_di
 			g_propagate_error(error, g_steal_pointer(&problem));
 			return NULL;
 		}
-		g_usleep(RACE_STEP_MS * 1000);
+		g_usleep(RACE_STEP_US);
 	}
 }
 

@@ -2,7 +2,6 @@
 #include "run/dirs.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -70,7 +69,7 @@ static bool ours_in_state(const char *name)
 
 static void clear_state(const char *directory, bool everything)
 {
-	GDir *dir = g_dir_open(directory, 0, NULL);
+	g_autoptr(GDir) dir = g_dir_open(directory, 0, NULL);
 	const char *name;
 
 	while (dir && (name = g_dir_read_name(dir))) {
@@ -84,15 +83,28 @@ static void clear_state(const char *directory, bool everything)
 		else if (ours_in_state(name) && (everything || !keeps(name)))
 			(void)unlink(path);
 	}
-	g_clear_pointer(&dir, g_dir_close);
 	(void)rmdir(directory); /* fails while a log or a stranger's file is in it */
+}
+
+/* The path of one line of /proc/net/unix, if somebody listens on it: "Num RefCount Protocol Flags Type St Inode Path". */
+static const char *listening_path(const char *line)
+{
+	static const guint64 accepting = 0x10000; /* __SO_ACCEPTCON of <linux/net.h> */
+	guint64 flags = 0;
+
+	for (unsigned field = 0; field < 7; field++) {
+		if (field == 3)
+			flags = g_ascii_strtoull(line, NULL, 16);
+		line += strcspn(line, " ");
+		line += strspn(line, " ");
+	}
+	return (flags & accepting) && *line == '/' ? line : NULL;
 }
 
 /* The Unix sockets that somebody listens on, by path, as the kernel lists them.  Asking each one by connecting to it would
  * fill the backlog of a stranger who is slow to accept. */
 static GHashTable *listening_sockets(void)
 {
-	static const unsigned long accepting = 0x10000; /* __SO_ACCEPTCON of <linux/net.h> */
 	GHashTable *paths = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	g_autofree char *text = NULL;
 	g_auto(GStrv) lines = NULL;
@@ -101,13 +113,10 @@ static GHashTable *listening_sockets(void)
 		return paths;
 	lines = g_strsplit(text, "\n", -1);
 	for (char **line = lines; *line; line++) {
-		unsigned long flags;
-		int path_at = 0;
+		const char *path = listening_path(*line);
 
-		/* Num: RefCount Protocol Flags Type St Inode Path */
-		if (sscanf(*line, "%*x: %*x %*x %lx %*x %*x %*u %n", &flags, &path_at) == 1 &&
-		    path_at && (flags & accepting) && (*line)[path_at] == '/')
-			g_hash_table_add(paths, g_strdup(*line + path_at));
+		if (path)
+			g_hash_table_add(paths, g_strdup(path));
 	}
 	return paths;
 }
@@ -116,7 +125,7 @@ static GHashTable *listening_sockets(void)
 static void clear_sockets(const char *directory)
 {
 	g_autoptr(GHashTable) listening = listening_sockets();
-	GDir *dir = g_dir_open(directory, 0, NULL);
+	g_autoptr(GDir) dir = g_dir_open(directory, 0, NULL);
 	const char *name;
 
 	while (dir && (name = g_dir_read_name(dir))) {
@@ -127,7 +136,6 @@ static void clear_sockets(const char *directory)
 		    !g_hash_table_contains(listening, path))
 			(void)unlink(path);
 	}
-	g_clear_pointer(&dir, g_dir_close);
 	(void)rmdir(directory);
 }
 
@@ -150,7 +158,7 @@ static gint by_name(gconstpointer a, gconstpointer b)
 bool dirs_in_use(const struct lab_paths *paths)
 {
 	g_autoptr(GHashTable) listening = listening_sockets();
-	GDir *dir = g_dir_open(paths->run_dir, 0, NULL);
+	g_autoptr(GDir) dir = g_dir_open(paths->run_dir, 0, NULL);
 	const char *name;
 	bool used = false;
 
@@ -159,19 +167,17 @@ bool dirs_in_use(const struct lab_paths *paths)
 
 		used = g_hash_table_contains(listening, path);
 	}
-	g_clear_pointer(&dir, g_dir_close);
 	return used;
 }
 
 static void add_labs(GHashTable *names, const char *directory)
 {
-	GDir *dir = g_dir_open(directory, 0, NULL);
+	g_autoptr(GDir) dir = g_dir_open(directory, 0, NULL);
 	const char *name;
 
 	while (dir && (name = g_dir_read_name(dir)))
 		if (names_valid(name))
 			g_hash_table_add(names, g_strdup(name));
-	g_clear_pointer(&dir, g_dir_close);
 }
 
 GPtrArray *dirs_labs(const struct lab_dirs *dirs)

@@ -8,7 +8,7 @@
 #include "plan/plan.h"
 #include "run/supervisor.h"
 
-enum step_state { TODO, BEGUN, DONE, FAILED };
+enum step_state { AHEAD, BEGUN, DONE, FAILED };
 
 struct executor {
 	struct supervisor *sup;
@@ -272,7 +272,7 @@ static unsigned booting(const struct executor *e)
 	return n;
 }
 
-/* TODO: not yet.  BEGUN: its turn.  FAILED: never. */
+/* AHEAD: not yet.  BEGUN: its turn.  FAILED: never. */
 static enum step_state after_turn(struct executor *e, const struct step *step)
 {
 	const struct vm *vm = lab_find_vm(e->sup->lab, step->subject);
@@ -286,21 +286,21 @@ static enum step_state after_turn(struct executor *e, const struct step *step)
 			continue;
 		if (!failed_already(e, first->name) &&
 		    (!m || (m->stage != STAGE_FAILED && m->stage != STAGE_STOPPED)))
-			return TODO;
+			return AHEAD;
 		/* A plan that starts it again has its step before this one: a failure of an earlier run is
 		 * over once that step has begun. */
 		for (guint j = 0; j < step->index; j++) {
 			const struct step *other = plan_step(e->plan, j);
 
 			if (other->kind == STEP_VM_START &&
-			    strcmp(other->subject, first->name) == 0 && e->states[j] == TODO)
-				return TODO;
+			    strcmp(other->subject, first->name) == 0 && e->states[j] == AHEAD)
+				return AHEAD;
 		}
 		text = g_strdup_printf("not started: %s, which it comes after, is not ready",
 				       first->name);
 		return fail(e, step->subject, ORCH_ERROR_FAILED, text);
 	}
-	return e->jobs && booting(e) >= e->jobs ? TODO : BEGUN;
+	return e->jobs && booting(e) >= e->jobs ? AHEAD : BEGUN;
 }
 
 static enum step_state turn(struct executor *e, const struct step *step)
@@ -313,7 +313,7 @@ static enum step_state turn(struct executor *e, const struct step *step)
 		if (dep == FAILED)
 			worst = FAILED;
 		else if (dep != DONE && worst != FAILED)
-			worst = TODO;
+			worst = AHEAD;
 	}
 	if (step->kind != STEP_VM_START)
 		return worst;
@@ -338,7 +338,7 @@ static bool advance(struct executor *e, unsigned i)
 		e->states[i] = DONE;
 		return true;
 	}
-	if (was == TODO) {
+	if (was == AHEAD) {
 		e->states[i] = turn(e, step);
 		if (e->states[i] == BEGUN)
 			begin(e, step);
@@ -390,7 +390,7 @@ bool executor_settled(struct executor *e)
 	gpointer value;
 
 	for (guint i = 0; e->plan && i < e->plan->steps->len; i++)
-		if (e->states[i] == TODO || e->states[i] == BEGUN)
+		if (e->states[i] == AHEAD || e->states[i] == BEGUN)
 			return false;
 	g_hash_table_iter_init(&iter, e->sup->machines);
 	while (g_hash_table_iter_next(&iter, NULL, &value)) {

@@ -55,12 +55,13 @@ GHashTable *launch_images_new(void)
 }
 
 gboolean launch_make_image(const struct lab_image *from, const char *cache_dir,
-			   image_progress_fn *progress, struct image **ret_image, GError **error)
+			   image_progress_fn *progress, GCancellable *cancellable,
+			   struct image **ret_image, GError **error)
 {
 	g_autoptr(GError) problem = NULL;
 
 	if (!from->kernel)
-		return tiny_ensure(cache_dir, progress, NULL, NULL, ret_image, error);
+		return tiny_ensure(cache_dir, progress, NULL, cancellable, ret_image, error);
 	if (image_from_files(from->kernel, from->initrd, from->append, ret_image, &problem))
 		return TRUE;
 	g_set_error(error, ORCH_ERROR, ORCH_ERROR_HOST_UNFIT, "image %s: %s", from->name,
@@ -74,7 +75,7 @@ static void make_image(GTask *task, gpointer source, gpointer data, GCancellable
 	struct image *image = NULL;
 	GError *problem = NULL;
 
-	(void)launch_make_image(&slot->from, slot->cache_dir, NULL, &image, &problem);
+	(void)launch_make_image(&slot->from, slot->cache_dir, NULL, NULL, &image, &problem);
 	slot->image = image;
 	slot->problem = problem;
 	g_task_return_boolean(task, image != NULL);

@@ -43,10 +43,14 @@ static void detach(struct machine *m)
 	if (m->stop_timer)
 		g_source_remove(m->stop_timer);
 	m->stop_timer = 0;
-	g_clear_pointer(&m->dial, dial_free);
-	g_clear_pointer(&m->qmp, qmp_free);
-	g_clear_pointer(&m->ready_watch, watch_free);
-	g_clear_pointer(&m->proc, proc_free);
+	dial_free(m->dial);
+	m->dial = NULL;
+	qmp_free(m->qmp);
+	m->qmp = NULL;
+	watch_free(m->ready_watch);
+	m->ready_watch = NULL;
+	proc_free(m->proc);
+	m->proc = NULL;
 }
 
 void machine_free(struct machine *m)
@@ -182,7 +186,8 @@ static void qmp_closed(struct qmp *q, const char *why, void *data)
 {
 	struct machine *m = data;
 
-	g_clear_pointer(&m->qmp, qmp_free);
+	qmp_free(m->qmp);
+	m->qmp = NULL;
 	if (m->proc && m->stage != STAGE_STOPPING)
 		redial(m);
 }
@@ -197,7 +202,8 @@ static void qmp_dialled(int fd, const GError *error, void *data)
 {
 	struct machine *m = data;
 
-	g_clear_pointer(&m->dial, dial_free);
+	dial_free(m->dial);
+	m->dial = NULL;
 	if (fd < 0)
 		g_message("%s: %s", m->name, error->message);
 	else

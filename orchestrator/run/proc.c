@@ -16,6 +16,9 @@
 
 #include "err.h"
 
+/* The number of the field "starttime" in /proc/PID/stat, proc(5). */
+#define STAT_START 22
+
 struct proc {
 	struct proc_id id;
 	int pidfd;
@@ -29,24 +32,21 @@ bool proc_id_read(pid_t pid, struct proc_id *ret_id)
 {
 	g_autofree char *path = g_strdup_printf("/proc/%d/stat", (int)pid);
 	g_autofree char *text = NULL;
-	unsigned long long start;
+	g_auto(GStrv) fields = NULL;
 	const char *rest;
-	char state;
 
 	if (pid <= 0 || !g_file_get_contents(path, &text, NULL, NULL))
 		return false;
 	/* The second field is the name in parentheses, in which anything may stand. */
 	rest = strrchr(text, ')');
-	if (!rest ||
-	    sscanf(rest + 1,
-		   " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d "
-		   "%*d %llu",
-		   &state, &start) != 2)
+	if (!rest || rest[1] != ' ')
 		return false;
-	if (state == 'Z' || state == 'X')
+	/* From here on the third field is the first. */
+	fields = g_strsplit(rest + 2, " ", -1);
+	if (g_strv_length(fields) < STAT_START || *fields[0] == 'Z' || *fields[0] == 'X')
 		return false;
 	ret_id->pid = pid;
-	ret_id->start = start;
+	ret_id->start = g_ascii_strtoull(fields[STAT_START - 3], NULL, 10);
 	return true;
 }
 

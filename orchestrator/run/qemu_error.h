@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* QEMU's last words, for people: pure. */
+/* QEMU's last words, for people.
+ *
+ * A QEMU that ends by itself says why in one line of its own kind, often without what its user could do about it.  The
+ * ones that users meet are known here, by a part of the line; the line itself is always told, too.  Pure.
+ */
 #ifndef RUN_QEMU_ERROR_H
 #define RUN_QEMU_ERROR_H
 

@@ -16,7 +16,7 @@
 #define RUN_SUPERVISOR_H
 
 #include <stdbool.h>
-#include <glib.h>
+#include <gio/gio.h>
 
 #include "image/image.h"
 #include "model/lab.h"
@@ -92,9 +92,11 @@ enum launch { LAUNCH_WAIT, LAUNCH_READY, LAUNCH_FAILED };
 gboolean launch_check(const struct lab *lab, const struct lab_dirs *dirs,
 		      struct qemu_caps *caps[LAB_ARCH_COUNT], GError **error);
 
-/* Make an image, or find it made; blocks.  progress may be NULL.  A file that is missing is ORCH_ERROR_HOST_UNFIT. */
+/* Make an image, or find it made; blocks.  progress and cancellable may be NULL.  A file that is missing is
+ * ORCH_ERROR_HOST_UNFIT. */
 gboolean launch_make_image(const struct lab_image *from, const char *cache_dir,
-			   image_progress_fn *progress, struct image **ret_image, GError **error);
+			   image_progress_fn *progress, GCancellable *cancellable,
+			   struct image **ret_image, GError **error);
 
 /* The image of that name (lab->images): begun when it is asked for the first time.  On LAUNCH_FAILED *ret_problem (may be
  * NULL) is an error that lives as long as the lab. */

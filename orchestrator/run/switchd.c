@@ -15,7 +15,7 @@
 #include "run/watch.h"
 
 /* One that lived that long has not died of what killed it the last time. */
-#define LIVED_US       (10 * G_USEC_PER_SEC)
+#define LIVED_US       (G_GINT64_CONSTANT(10) * G_USEC_PER_SEC)
 #define RESTART_MS     50
 #define RESTART_MS_MAX 5000
 #define TERM_MS        3000
@@ -76,10 +76,13 @@ static void detach(struct switchd *sw)
 	if (sw->timer)
 		g_source_remove(sw->timer);
 	sw->timer = 0;
-	g_clear_pointer(&sw->dial, dial_free);
-	g_clear_pointer(&sw->rpc, rpc_client_free);
+	dial_free(sw->dial);
+	sw->dial = NULL;
+	rpc_client_free(sw->rpc);
+	sw->rpc = NULL;
 	g_ptr_array_set_size(sw->calls, 0);
-	g_clear_pointer(&sw->proc, proc_free);
+	proc_free(sw->proc);
+	sw->proc = NULL;
 }
 
 void switchd_free(struct switchd *sw)
@@ -289,7 +292,8 @@ static void on_closed(const char *why, void *data)
 {
 	struct switchd *sw = data;
 
-	g_clear_pointer(&sw->rpc, rpc_client_free);
+	rpc_client_free(sw->rpc);
+	sw->rpc = NULL;
 	/* Either it is dying, which its pidfd tells, or it dropped us: come again. */
 	if (sw->proc && (sw->stage == SWITCH_RUNNING || sw->stage == SWITCH_STARTING)) {
 		sw->stage = SWITCH_STARTING;
@@ -301,7 +305,8 @@ static void on_dialled(int fd, const GError *error, void *data)
 {
 	struct switchd *sw = data;
 
-	g_clear_pointer(&sw->dial, dial_free);
+	dial_free(sw->dial);
+	sw->dial = NULL;
 	if (fd < 0) {
 		g_message("switch %s: %s", sw->name, error->message);
 		return;

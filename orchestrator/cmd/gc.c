@@ -11,6 +11,7 @@
 #include "model/names.h"
 #include "out.h"
 #include "run/dirs.h"
+#include "run/remains.h"
 #include "run/state.h"
 
 #define DAYS_UNSAID 30
@@ -59,21 +60,16 @@ static bool end_processes(const char *lab, const struct state *state)
 static gboolean reap(const char *name, const struct lab_dirs *dirs, const struct lab_paths *paths,
 		     GError **error)
 {
-	g_autoptr(GError) damaged = NULL;
-	struct state *state = NULL;
-	bool ended;
+	struct remains *remains = remains_read(name, dirs);
+	bool ended = end_processes(name, remains->state);
 
-	if (!state_load(paths->state_json, &state, &damaged))
-		state = state_new(name,
-				  NULL); /* its processes, if any, are found by `up` and `down` */
-	ended = end_processes(name, state);
-	state_free(state);
+	remains_free(remains);
 	if (!ended) {
 		g_set_error(error, ORCH_ERROR, ORCH_ERROR_FAILED,
 			    "lab %s: a process cannot be ended", name);
 		return FALSE;
 	}
-	if (dirs_in_use(paths)) {
+	if (!opt_dry_run && dirs_in_use(paths)) {
 		g_set_error(error, ORCH_ERROR, ORCH_ERROR_CONFLICT,
 			    "lab %s: something still listens in %s: try `orchestrator down %s`",
 			    name, paths->run_dir, name);
@@ -128,14 +124,11 @@ static GPtrArray *kernels_in_use(const GPtrArray *labs, const struct lab_dirs *d
 	GPtrArray *keep = g_ptr_array_new_with_free_func(g_free);
 
 	for (guint i = 0; i < labs->len; i++) {
-		struct lab_paths *paths = lab_paths_new_named(labs->pdata[i], dirs);
-		struct state *state = NULL;
+		struct remains *remains = remains_read(labs->pdata[i], dirs);
 
-		if (state_load(paths->state_json, &state, NULL))
-			for (guint j = 0; j < state->vms->len; j++)
-				keep_kernel(keep, &((struct state_vm *)state->vms->pdata[j])->id);
-		state_free(state);
-		lab_paths_free(paths);
+		for (guint j = 0; j < remains->state->vms->len; j++)
+			keep_kernel(keep, &((struct state_vm *)remains->state->vms->pdata[j])->id);
+		remains_free(remains);
 	}
 	g_ptr_array_add(keep, NULL);
 	return keep;

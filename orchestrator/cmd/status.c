@@ -30,20 +30,6 @@ static const GOptionEntry options[] = {
 
 /* --- getting it ------------------------------------------------------------------------------------------- */
 
-/* A lab that has no state directory, but a file: it has never been up. */
-static struct json_object *report_of_nothing(const char *name)
-{
-	struct json_object *o = json_object_new_object(), *supervisor = json_object_new_object();
-
-	json_put_str(o, "name", name);
-	json_put_str(o, "state", "down");
-	json_put_str(supervisor, "state", "gone");
-	json_object_object_add(o, "supervisor", supervisor);
-	json_object_object_add(o, "networks", json_object_new_array());
-	json_object_object_add(o, "vms", json_object_new_array());
-	return o;
-}
-
 /* From the supervisor, or without one from what it left. */
 static struct json_object *get_report(const char *name, struct client **c, GError **error)
 {
@@ -66,9 +52,7 @@ static struct json_object *get_report(const char *name, struct client **c, GErro
 		return report;
 	if (*c)
 		return NULL;
-	if (report_from_files(name, &report, NULL))
-		return report;
-	return report_of_nothing(name);
+	return report_from_files(name);
 }
 
 /* --- showing it ------------------------------------------------------------------------------------------- */
@@ -180,6 +164,8 @@ static void print_text(struct json_object *report)
 
 	printf("lab %s%s%s is %s%s%s\n", out_style(stdout, OUT_BOLD), json_str(report, "name"),
 	       out_style(stdout, OUT_PLAIN), state, path ? ", from " : "", path ? path : "");
+	if (json_str(report, "damage"))
+		out_warning("%s: what runs is told by its sockets", json_str(report, "damage"));
 	if (strcmp(state, "down") != 0 && gone)
 		printf("its supervisor is gone, what it started goes on; run `orchestrator up` to take it over\n");
 	if (json_object_array_length(vms) > 0) {

@@ -17,6 +17,7 @@
 #include "run/json.h"
 #include "run/logfile.h"
 #include "run/proc.h"
+#include "run/remains.h"
 #include "run/state.h"
 #include "run/watch.h"
 
@@ -238,19 +239,15 @@ static struct observed *observe_state(const struct state *state)
 	return o;
 }
 
-static gboolean observe_files(const char *lab_name, struct observed **ret_observed, GError **error)
+static struct observed *observe_remains(const char *lab_name)
 {
 	struct lab_dirs *dirs = lab_dirs_new();
-	struct lab_paths *paths = lab_paths_new_named(lab_name, dirs);
-	struct state *state = NULL;
-	gboolean good = state_load(paths->state_json, &state, error);
+	struct remains *remains = remains_read(lab_name, dirs);
+	struct observed *observed = observe_state(remains->state);
 
-	if (good)
-		*ret_observed = observe_state(state);
-	state_free(state);
-	lab_paths_free(paths);
+	remains_free(remains);
 	lab_dirs_free(dirs);
-	return good;
+	return observed;
 }
 
 gboolean client_observe(const char *lab_name, struct observed **ret_observed, GError **error)
@@ -264,8 +261,10 @@ gboolean client_observe(const char *lab_name, struct observed **ret_observed, GE
 		g_propagate_error(error, g_steal_pointer(&problem));
 		return FALSE;
 	}
-	if (!c)
-		return observe_files(lab_name, ret_observed, error);
+	if (!c) {
+		*ret_observed = observe_remains(lab_name);
+		return TRUE;
+	}
 	good = client_call(c, "observe", NULL, HELLO_MS, &result, error) &&
 	       observed_from_json(result, ret_observed, error);
 	client_free(c);

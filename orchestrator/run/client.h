@@ -39,8 +39,8 @@ gboolean client_call(struct client *c, const char *method, struct json_object *p
 /* After `down`: wait for the process to be gone. */
 void client_wait_gone(struct client *c);
 
-/* What runs of a lab, for the planner: from its supervisor; without one, from its state.  Nothing runs of a lab that nobody
- * knows.  Caller frees. */
+/* What runs of a lab, for the planner: from its supervisor; without one, from what is left of it.  Nothing runs of a lab
+ * that nobody knows.  Caller frees. */
 gboolean client_observe(const char *lab_name, struct observed **ret_observed, GError **error);
 
 #endif

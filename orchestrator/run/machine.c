@@ -90,6 +90,19 @@ static void set_stage(struct machine *m, enum stage stage)
 	m->ops->changed(m, m->data);
 }
 
+/* When the mark was written, as far as one can tell afterwards: by the file's time. */
+static gint64 marked_us(const struct machine *m)
+{
+	gint64 now = proc_boottime_us();
+	struct stat st;
+	gint64 ago;
+
+	if (!m->adopted || stat(m->paths->ready, &st) < 0)
+		return now;
+	ago = g_get_real_time() - (st.st_mtim.tv_sec * G_USEC_PER_SEC + st.st_mtim.tv_nsec / 1000);
+	return now - CLAMP(ago, 0, now - m->started_us);
+}
+
 /* A probe has come true: climb.  Never down again, and not while it is being stopped. */
 static void climb(struct machine *m)
 {
@@ -98,22 +111,28 @@ static void climb(struct machine *m)
 	if (!stage_on_its_way(m->stage) || stage <= m->stage)
 		return;
 	if (stage == STAGE_READY)
-		m->ready_us = proc_boottime_us() - m->started_us;
+		m->ready_us = marked_us(m) - m->started_us;
 	set_stage(m, stage);
+}
+
+bool machine_ready_mark(const char *ready_path)
+{
+	int fd = open(ready_path, O_RDONLY | O_CLOEXEC);
+	char text[READY_MAX];
+	ssize_t n;
+
+	if (fd < 0)
+		return false;
+	n = read(fd, text, sizeof(text));
+	close(fd);
+	return n > 0 && ladder_ready_mark(text, (unsigned long)n);
 }
 
 static void look_at_ready(void *data)
 {
 	struct machine *m = data;
-	int fd = open(m->paths->ready, O_RDONLY | O_CLOEXEC);
-	char text[READY_MAX];
-	ssize_t n;
 
-	if (fd < 0)
-		return;
-	n = read(fd, text, sizeof(text));
-	close(fd);
-	if (n <= 0 || !ladder_ready_mark(text, (unsigned long)n))
+	if (!machine_ready_mark(m->paths->ready))
 		return;
 	m->ladder.ready = true;
 	climb(m);
@@ -314,6 +333,8 @@ bool machine_adopt(struct machine *m, const struct state_vm *was)
 	m->started_us = proc_id_start_us(&was->id);
 	m->log_from = logfile_size(m->paths->qemu_log);
 	m->stage = was->stage == STAGE_READY ? STAGE_READY : STAGE_STARTING;
+	if (m->stage == STAGE_READY && m->ready_us == 0)
+		m->ready_us = marked_us(m) - m->started_us;
 	attach(m);
 	climb(m);
 	return true;

@@ -77,6 +77,9 @@ gboolean machine_start(struct machine *m, const char *const *argv, const char *s
  * the machine then is what 'was' says, or failed. */
 bool machine_adopt(struct machine *m, const struct state_vm *was);
 
+/* Whether the guest has written its mark to this `ready` file. */
+bool machine_ready_mark(const char *ready_path);
+
 /* The switch's view of one of its ports: negotiated or not. */
 void machine_port_changed(struct machine *m, const char *port, bool negotiated);
 

@@ -3,12 +3,11 @@
 
 #include <arpa/inet.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "err.h"
 #include "model/lab.h"
 #include "plan/plan.h"
 #include "run/json.h"
+#include "run/remains.h"
 #include "run/state.h"
 
 static const struct state_net *find_net(const struct state *s, const char *name)
@@ -222,42 +221,14 @@ struct json_object *report_make(const struct lab *lab, const struct lab_paths *p
 	return o;
 }
 
-gboolean report_from_files(const char *lab_name, struct json_object **ret_report, GError **error)
+struct json_object *report_from_files(const char *lab_name)
 {
 	struct lab_dirs *dirs = lab_dirs_new();
-	struct lab_paths *paths = lab_paths_new_named(lab_name, dirs);
-	g_autofree char *text = NULL;
-	struct state *state = NULL;
-	struct lab *lab = NULL;
-	gboolean good = FALSE;
-	gsize len;
+	struct remains *remains = remains_read(lab_name, dirs);
+	struct json_object *report = report_make(remains->lab, remains->paths, remains->state);
 
-	if (access(paths->state_dir, F_OK) < 0) {
-		g_set_error(error, ORCH_ERROR, ORCH_ERROR_FAILED, "there is no lab \"%s\"",
-			    lab_name);
-		goto out;
-	}
-	if (!state_load(paths->state_json, &state, error))
-		goto out;
-	if (!state->lab)
-		state->lab = g_strdup(lab_name);
-	if (g_file_get_contents(paths->lab_json, &text, &len, NULL)) {
-		struct lab_errors *errors = NULL;
-
-		if (lab_parse(text, len, state->path ? state->path : paths->lab_json, dirs, &lab,
-			      &errors)) {
-			lab_paths_free(paths);
-			paths = lab_paths_new(lab, dirs);
-		} else {
-			lab_errors_free(errors);
-		}
-	}
-	*ret_report = report_make(lab, paths, state);
-	good = TRUE;
-out:
-	state_free(state);
-	lab_free(lab);
-	lab_paths_free(paths);
+	json_put_str(report, "damage", remains->damage);
+	remains_free(remains);
 	lab_dirs_free(dirs);
-	return good;
+	return report;
 }

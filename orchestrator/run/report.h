@@ -18,8 +18,8 @@ struct state;
 struct json_object *report_make(const struct lab *lab, const struct lab_paths *paths,
 				const struct state *state);
 
-/* From the state directory of a lab that has no supervisor.  A lab that is down, or was never up, is one without
- * processes: "state": "down".  FALSE: it has no state directory, or its state is damaged. */
-gboolean report_from_files(const char *lab_name, struct json_object **ret_report, GError **error);
+/* Of a lab that has no supervisor, from what is left of it.  A lab that is down, or was never up, is one without processes:
+ * "state": "down".  "damage" says what could not be read.  Caller owns. */
+struct json_object *report_from_files(const char *lab_name);
 
 #endif

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <glib-unix.h>
@@ -19,9 +18,9 @@
 #include "run/executor.h"
 #include "run/json.h"
 #include "run/logfile.h"
+#include "run/remains.h"
 #include "run/service.h"
 #include "run/state.h"
-#include "run/watch.h"
 
 #define BOUND_LOGS_S 3
 
@@ -273,69 +272,6 @@ void sup_leave(struct supervisor *sup)
 
 /* --- taking over ------------------------------------------------------------------------------------------ */
 
-/* Whoever listens on a socket in our private directory is ours, whatever became of the state file. */
-static bool listener_of(const char *path, struct proc_id *ret_id)
-{
-	struct ucred cred;
-	socklen_t len = sizeof(cred);
-	int fd = dial_now(path);
-	bool found;
-
-	if (fd < 0)
-		return false;
-	found = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 &&
-		cred.uid == geteuid() && proc_id_read(cred.pid, ret_id);
-	close(fd);
-	return found;
-}
-
-/* The lab as it was applied, from its copy; relative paths in it count from where it came from. */
-static void load_lab(struct supervisor *sup, const struct state *state)
-{
-	g_autofree char *text = NULL;
-	struct lab_errors *errors = NULL;
-	struct lab *lab = NULL;
-	gsize len;
-
-	if (!g_file_get_contents(sup->paths->lab_json, &text, &len, NULL))
-		return;
-	if (lab_parse(text, len, state->path ? state->path : sup->paths->lab_json, sup->dirs, &lab,
-		      &errors)) {
-		sup_set_lab(sup, lab);
-	} else {
-		g_warning("the copy of the lab file is damaged");
-		lab_errors_free(errors);
-	}
-}
-
-/* A damaged state file says nothing of what runs: the lab's own sockets do. */
-static void complete_from_sockets(struct supervisor *sup, struct state *state)
-{
-	for (guint i = 0; sup->lab && i < sup->lab->networks->len; i++) {
-		const struct net_paths *paths = lab_paths_net(sup->paths, i);
-		struct proc_id id;
-
-		if (listener_of(paths->ctl, &id))
-			state_add_net(state, lab_network(sup->lab, i)->name)->id = id;
-	}
-	for (guint i = 0; sup->lab && i < sup->lab->vms->len; i++) {
-		const struct vm *vm = lab_vm(sup->lab, i);
-		const struct vm_paths *paths = lab_paths_vm(sup->paths, i);
-		struct state_vm *v;
-		struct proc_id id;
-
-		if (!listener_of(paths->qmp, &id))
-			continue;
-		v = state_add_vm(state, vm->name);
-		v->id = id;
-		v->stage = STAGE_STARTING;
-		v->settings = plan_vm_settings(sup->lab, vm);
-		for (guint j = 0; j < vm->nics->len; j++)
-			state_add_port(v, vm_nic(vm, j)->port, vm_nic(vm, j)->network->name,
-				       vm_paths_port(paths, j));
-	}
-}
-
 static void adopt_switch(struct supervisor *sup, const struct state_net *was,
 			 const struct state *state)
 {
@@ -364,18 +300,16 @@ static void adopt_switch(struct supervisor *sup, const struct state_net *was,
 
 static void adopt(struct supervisor *sup)
 {
-	g_autoptr(GError) error = NULL;
-	struct state *state = NULL;
+	struct remains *remains = remains_read(sup->name, sup->dirs);
+	const struct state *state = remains->state;
 
-	if (!state_load(sup->paths->state_json, &state, &error)) {
-		g_warning("%s", error->message);
-		state = state_new(sup->name, NULL);
-	}
+	if (remains->damage)
+		g_warning("%s", remains->damage);
+	if (remains->lab)
+		sup_set_lab(sup, g_steal_pointer(&remains->lab));
+	/* A damaged state does not say where the lab came from: then it is from nowhere, not from its copy. */
 	g_free(sup->lab_path);
 	sup->lab_path = g_strdup(state->path);
-	load_lab(sup, state);
-	if (error)
-		complete_from_sockets(sup, state);
 	for (guint i = 0; i < state->vms->len; i++) {
 		const struct state_vm *was = state->vms->pdata[i];
 		struct machine *m = sup_machine(sup, was->name);
@@ -387,7 +321,7 @@ static void adopt(struct supervisor *sup)
 		for (guint i = 0; i < state->nets->len; i++)
 			adopt_switch(sup, state->nets->pdata[i], state);
 	sup->state_dirty = true;
-	state_free(state);
+	remains_free(remains);
 }
 
 /* --- life ------------------------------------------------------------------------------------------------- */

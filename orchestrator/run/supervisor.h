@@ -6,8 +6,7 @@
  * belongs, and sup_poke() asks for one round of looking at it all: the executor takes the next steps, calls that wait are
  * answered, the state is written.  No step waits for anything by itself, so no order of events can get lost.
  *
- * It can be killed at any moment: what it started goes on, and the next supervisor takes over from the state file (and,
- * where that is damaged, from the sockets in the run directory: whoever listens there is ours).
+ * It can be killed at any moment: what it started goes on, and the next supervisor takes it over (remains.h).
  *
  * The files of this: supervisor.c (life and adoption), executor.c (plan -> deeds), launch.c (what a VM needs before its
  * QEMU starts), service.c (the methods of its socket), report.c (what it says about itself).

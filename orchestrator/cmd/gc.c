@@ -13,9 +13,12 @@
 #include "run/dirs.h"
 #include "run/remains.h"
 #include "run/state.h"
+#include "run/watch.h"
 
-#define DAYS_UNSAID 30
-#define GRACE_MS    3000
+#define DAYS_UNSAID   30
+#define GRACE_MS      3000
+#define LOCK_TRIES    300
+#define LOCK_PAUSE_US 10000
 
 static gboolean opt_dry_run;
 static int opt_days = DAYS_UNSAID;
@@ -82,12 +85,35 @@ static gboolean reap(const char *name, const struct lab_dirs *dirs, const struct
 	return TRUE;
 }
 
+/* The lab's lock.  A supervisor that has just been killed may hold it for a moment longer than it answers. */
+static int take_lock(const struct lab_paths *paths, GError **error)
+{
+	for (unsigned tries = 0;; tries++) {
+		g_autoptr(GError) held = NULL;
+		int lock_fd = state_lock(paths->lock, &held);
+		int answer = -1;
+
+		if (g_error_matches(held, ORCH_ERROR, ORCH_ERROR_CONFLICT))
+			answer = dial_now(paths->sup_sock);
+		if (answer >= 0)
+			close(answer);
+		if (lock_fd < 0 && held->code == ORCH_ERROR_CONFLICT && answer < 0 &&
+		    tries < LOCK_TRIES) {
+			g_usleep(LOCK_PAUSE_US);
+			continue;
+		}
+		if (held)
+			g_propagate_error(error, g_steal_pointer(&held));
+		return lock_fd;
+	}
+}
+
 static gboolean look_at_lab(const char *name, const struct lab_dirs *dirs, GError **error)
 {
 	struct lab_paths *paths = lab_paths_new_named(name, dirs);
 	g_autoptr(GError) held = NULL;
 	bool had_lock = access(paths->lock, F_OK) == 0;
-	int lock_fd = access(paths->state_dir, F_OK) == 0 ? state_lock(paths->lock, &held) : -1;
+	int lock_fd = access(paths->state_dir, F_OK) == 0 ? take_lock(paths, &held) : -1;
 	gboolean good = TRUE;
 
 	if (held && !g_error_matches(held, ORCH_ERROR, ORCH_ERROR_CONFLICT)) {

@@ -28,6 +28,24 @@ struct proc {
 	void *data;
 };
 
+static bool gone_within(int pidfd, int ms)
+{
+	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+
+	return poll(&p, 1, ms) > 0;
+}
+
+/* Whether all of a process whose first thread is a zombie has ended: another thread may still hold its sockets and locks. */
+static bool all_threads_gone(pid_t pid)
+{
+	int pidfd = pidfd_open(pid, 0);
+	bool gone = pidfd < 0 || gone_within(pidfd, 0);
+
+	if (pidfd >= 0)
+		close(pidfd);
+	return gone;
+}
+
 bool proc_id_read(pid_t pid, struct proc_id *ret_id)
 {
 	g_autofree char *path = g_strdup_printf("/proc/%d/stat", (int)pid);
@@ -43,7 +61,9 @@ bool proc_id_read(pid_t pid, struct proc_id *ret_id)
 		return false;
 	/* From here on the third field is the first. */
 	fields = g_strsplit(rest + 2, " ", -1);
-	if (g_strv_length(fields) < STAT_START || *fields[0] == 'Z' || *fields[0] == 'X')
+	if (g_strv_length(fields) < STAT_START)
+		return false;
+	if ((*fields[0] == 'Z' || *fields[0] == 'X') && all_threads_gone(pid))
 		return false;
 	ret_id->pid = pid;
 	ret_id->start = g_ascii_strtoull(fields[STAT_START - 3], NULL, 10);
@@ -216,13 +236,6 @@ void proc_signal(struct proc *p, int sig)
 {
 	/* The one error that can come is that it has ended, which its watch tells. */
 	(void)pidfd_send_signal(p->pidfd, sig, NULL, 0);
-}
-
-static bool gone_within(int pidfd, int ms)
-{
-	struct pollfd p = { .fd = pidfd, .events = POLLIN };
-
-	return poll(&p, 1, ms) > 0;
 }
 
 bool proc_id_end(const struct proc_id *id, int grace_ms)

@@ -305,7 +305,7 @@ def main():
         if error:
             failed += 1
             for line in error.strip().splitlines():
-                print(f"# {line}")
+                print("# " + "".join(c if c.isprintable() else "?" for c in line))
             print(f"not ok {number} - {title}", flush=True)
         elif reason:
             print(f"ok {number} - {title} # SKIP {reason}", flush=True)

@@ -9,6 +9,7 @@ Each section is headed by the commit and the machine it was obtained on.
 import datetime
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,10 @@ def machine():
             model = re.sub(r"\s+", " ", line.partition(":")[2]).strip()
             break
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{len(os.sched_getaffinity(0))} × {model}, {memory:.0f} GiB, Linux {os.uname().release}"
+    virtual = subprocess.run(["systemd-detect-virt"], capture_output=True, text=True, check=False).stdout.strip() \
+        if shutil.which("systemd-detect-virt") else ""
+    return (f"{len(os.sched_getaffinity(0))} × {model}, {memory:.0f} GiB, Linux {os.uname().release}"
+            + (f", {virtual}" if virtual else ""))
 
 
 def commit():

@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: MIT
 """What the areas of tests/bench/run share: the build under test, pairs of runs, results."""
 import dataclasses
-import datetime
 import json
-import os
 import pathlib
-import platform
-import re
 import statistics
 import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-RESULTS = ROOT / "tests" / "RESULTS.md"
+sys.path.insert(0, str(ROOT / "tests"))
+
+import results  # noqa: E402
 
 
 class Failed(Exception):
@@ -97,44 +95,13 @@ class Bench:
         return a, b
 
 
-def _command(*argv):
-    try:
-        return subprocess.run(argv, capture_output=True, text=True, check=True, cwd=ROOT).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
-def machine():
-    model = re.search(r"model name\s*:\s*(.*)", pathlib.Path("/proc/cpuinfo").read_text())
-    return (f"{model.group(1) if model else platform.machine()}, {os.cpu_count()} CPUs, "
-            f"Linux {platform.release()}, {_command('systemd-detect-virt') or 'virtualisation unknown'}")
-
-
-def commit():
-    dirty = " with local changes" if _command("git", "status", "--porcelain", "--untracked-files=no") else ""
-    return (_command("git", "rev-parse", "--short=12", "HEAD") or "unknown") + dirty
-
-
-def write_results(area, results):
+def write_results(area, figures):
     """Replace the section of this area in tests/RESULTS.md."""
-    lines = [f"## {area}", "",
-             f"`tests/bench/run {area}` at {commit()}, "
-             f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M} UTC; {machine()}.", "",
+    lines = [f"`tests/bench/run {area}`; ratios above 1 mean that ours is better. Medians; the ratio is the median of the "
+             "ratios of neighbouring runs.", "",
              "| case | ours | peer | unit | ratio | want | runs |", "|---|---|---|---|---|---|---|"]
-    for r in results:
+    for r in figures:
         lines.append(f"| {r.case} | {r.ours:.3f} | {r.peer:.3f} ({r.peer_name}) | {r.unit} "
                      f"| {r.ratio:.2f} | {r.want:.2f} | {r.runs} |")
-    notes = [f"- {r.case}: {r.note}" for r in results if r.note]
-    if notes:
-        lines += ["", *notes]
-    section = "\n".join(lines) + "\n"
-
-    head = ("# Measured\n\nWritten by `tests/bench/run`, one section an area; ratios above 1 mean that ours is better.\n"
-            "Medians; the ratio is the median of the ratios of neighbouring runs.\n\n")
-    text = RESULTS.read_text() if RESULTS.exists() else head
-    pattern = re.compile(rf"^## {re.escape(area)}\n.*?(?=^## |\Z)", re.M | re.S)
-    if pattern.search(text):
-        text = pattern.sub(lambda _: section + "\n", text)
-    else:
-        text = text.rstrip("\n") + "\n\n" + section
-    RESULTS.write_text(text.rstrip("\n") + "\n")
+    notes = [f"- {r.case}: {r.note}" for r in figures if r.note]
+    results.record(f"bench: {area}", "\n".join(lines + ([""] + notes if notes else [])))

@@ -35,7 +35,12 @@ static const char zsh[] =
 	"\t(( $#valued )) && compadd -S '' -- $valued\n"
 	"\t(( $#found )) || _files\n"
 	"}\n"
-	"compdef _orchestrator orchestrator\n";
+	"# As a file of $fpath this is the function's first call itself, sourced it is not.\n"
+	"if [[ ${funcstack[1]} == _orchestrator ]]; then\n"
+	"\t_orchestrator \"$@\"\n"
+	"else\n"
+	"\tcompdef _orchestrator orchestrator\n"
+	"fi\n";
 
 static const char fish[] =
 	"# fish completion of orchestrator: `orchestrator completion fish | source`\n"

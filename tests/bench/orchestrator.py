@@ -16,6 +16,7 @@ from bench import Result
 
 LIMIT_MS = 200
 SIZES = (10, 100, 1000)
+PLAN_CASES = [f"plan-render-{n}" for n in SIZES] + ["plan-render-linear"]
 LINEAR_WANT = 0.8  # a square would give 0.1
 TRIES = 5  # the best of them is told: the rest is the machine's other business
 
@@ -42,11 +43,10 @@ def plan_render(b):
 
 
 def run(b):
-    yield from plan_render(b)
+    if any(map(b.wants, PLAN_CASES)):
+        yield from plan_render(b)
     if not (b.wants("up-1-tiny") or b.wants("up-3-tiny")):
         return
     b.program("vhost-user/net/vhost-user-net")
     build = Path(b.program("orchestrator/orchestrator")).parent.parent
-    for case in up.cases(build):
-        yield Result(case["case"], case["ours"], case["peer"], case["peer_name"], case["unit"], case["want"],
-                     case["runs"], more_is_better=False, ratios=[case["ratio"]])
+    yield from up.run(b, build)

@@ -104,8 +104,10 @@ def watch(place):
 def logs(place):
     lab = place.lab({"version": 1, "vms": {"a": {}}})
     place.run("up", lab)
-    assert "Linux version" in place.run("logs", "-l", lab, "a").out or place.run("logs", "-l", lab, "a").out
-    assert place.run("logs", "-l", lab).out
+    assert place.run("logs", "-l", lab, "a").out
+    told = place.run("logs", "-l", lab).out
+    assert told and place.run("logs", "-l", lab, "supervisor").out.startswith(told)
+    place.run("logs", "-l", lab, "lan")
     follow = place.start("logs", "-f", "-l", lab, "a")
     console = place.console("a", lab)
     console.sh("echo followed-by-someone")

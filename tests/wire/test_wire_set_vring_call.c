@@ -107,7 +107,6 @@ static void made_blocking(void **state)
 	auto_fd int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	struct guest guest;
 	struct driver d;
-	uint64_t begin;
 
 	assert_int_equal(loop_guard(&w->loop), 0);
 	guest_init(&guest, 2, 1 << 20);
@@ -122,9 +121,9 @@ static void made_blocking(void **state)
 
 	assert_int_equal(fcntl(fd, F_SETFL, 0), 0);
 	assert_int_equal(write(fd, &(uint64_t){ UINT64_MAX - 1 }, 8), 8);
-	begin = loop_now_ns();
+	alarm(20); /* ends the program if the write hangs */
 	use_one(w, &d);
-	assert_in_range(loop_now_ns() - begin, 0, 5ull * LOOP_GUARD_MS * 1000 * 1000);
+	alarm(0);
 	wire_expect_ended(w, -EPROTO);
 	w->on_kick = NULL;
 	wire_restart(w);

@@ -276,6 +276,7 @@ static unsigned booting(const struct executor *e)
 static enum step_state after_turn(struct executor *e, const struct step *step)
 {
 	const struct vm *vm = lab_find_vm(e->sup->lab, step->subject);
+	const struct machine *self;
 
 	for (guint i = 0; i < vm->after->len; i++) {
 		const struct vm *first = vm->after->pdata[i];
@@ -300,6 +301,10 @@ static enum step_state after_turn(struct executor *e, const struct step *step)
 				       first->name);
 		return fail(e, step->subject, ORCH_ERROR_FAILED, text);
 	}
+	/* One that `stop` is ending has to have ended first. */
+	self = sup_find_machine(e->sup, step->subject);
+	if (self && self->stage == STAGE_STOPPING)
+		return AHEAD;
 	return e->jobs && booting(e) >= e->jobs ? AHEAD : BEGUN;
 }
 

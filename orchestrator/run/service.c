@@ -157,6 +157,15 @@ static void begin_plan(struct service *s, struct lab *lab, unsigned jobs, unsign
 	sup_poke(sup);
 }
 
+static bool goes_down(const struct service *s)
+{
+	bool down = s->ruins != NULL;
+
+	for (guint i = 0; i < s->waiting->len; i++)
+		down |= ((const struct waiting *)s->waiting->pdata[i])->want == WANT_DOWN;
+	return down;
+}
+
 static gboolean apply(struct service *s, const char *path, unsigned jobs, bool *ret_changed,
 		      GError **error)
 {
@@ -164,7 +173,7 @@ static gboolean apply(struct service *s, const char *path, unsigned jobs, bool *
 	bool runs = sup_anything_runs(sup);
 	struct lab *lab;
 
-	if (s->ruins) {
+	if (goes_down(s)) {
 		g_set_error_literal(error, ORCH_ERROR, ORCH_ERROR_CONFLICT,
 				    "the lab is being taken down");
 		return FALSE;
@@ -346,6 +355,8 @@ static const struct vm *vm_of_call(struct service *s, struct rpc_call *call,
 
 	if (!name)
 		rpc_fail_text(call, ORCH_ERROR_USAGE, "\"vm\" is missing");
+	else if (!vm && goes_down(s))
+		rpc_fail_text(call, ORCH_ERROR_CONFLICT, "the lab is being taken down");
 	else if (!vm)
 		rpc_fail_text(call, ORCH_ERROR_FAILED, "lab %s has no VM \"%s\"", s->sup->name,
 			      name);
@@ -366,7 +377,11 @@ static void begin_vm_call(struct service *s, struct rpc_call *call, struct json_
 	w = wait_for(s, WANT_VM, call);
 	w->vm = g_strdup(vm->name);
 	w->start = start;
-	w->phase = stop ? VM_STOPS : machine_alive(m) ? VM_BOOTS : VM_LAUNCHES;
+	/* One that is about to end has to have ended before it can be started again. */
+	if (stop || m->stage == STAGE_STOPPING)
+		w->phase = VM_STOPS;
+	else
+		w->phase = machine_alive(m) ? VM_BOOTS : VM_LAUNCHES;
 	if (stop)
 		machine_stop(m, (unsigned)CLAMP(grace, 0, G_MAXINT));
 }
@@ -438,7 +453,8 @@ static bool vm_round(struct service *s, struct waiting *w)
 {
 	struct machine *m = sup_machine(s->sup, w->vm);
 
-	if (w->phase == VM_STOPS && !machine_alive(m)) {
+	/* Ended; it may run again already, when `up` waited for the same. */
+	if (w->phase == VM_STOPS && m->stage != STAGE_STOPPING) {
 		if (!w->start) {
 			rpc_reply(w->call, NULL);
 			return true;

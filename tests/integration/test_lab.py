@@ -112,6 +112,26 @@ def one_vm(place):
     assert console.sh("cat /tmp/x")[0] != 0
 
 
+@case("start and up wait for a VM that is being stopped, and are refused while the lab is")
+def crossing(place):
+    lab = place.lab({"version": 1, "vms": {"a": {}}})
+    place.run("up", lab)
+    for verb in (("start", "-l", lab, "a"), ("up", lab)):
+        stop = place.start("stop", "-l", lab, "a")
+        harness.wait_for("a is stopping", 10, lambda: place.vms(lab)["a"]["stage"] == "stopping")
+        place.run(*verb)
+        assert place.vms(lab)["a"]["stage"] == "ready"
+        stop.communicate(timeout=30)
+        assert stop.returncode == 0
+    down = place.start("down", lab)
+    harness.wait_for("a is stopping", 10, lambda: place.vms(lab)["a"]["stage"] == "stopping")
+    place.run("up", lab, code=7)
+    place.run("start", "-l", lab, "a", code=7)
+    down.communicate(timeout=30)
+    assert down.returncode == 0
+    assert not place.qemus()
+
+
 @case("a guest that powers itself off is seen as stopped, and reboots are survived")
 def guest_power(place):
     lab = place.lab({"version": 1, "vms": {"a": {}, "b": {}}})

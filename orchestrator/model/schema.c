@@ -192,7 +192,7 @@ static void put_object(struct json_object *schema, const struct field_object *ob
 		json_object_array_add(required, json_object_new_string(f->key));
 	}
 	put(schema, "properties", properties);
-	put(free_keys, "^x-", json_object_new_object());
+	put(free_keys, "^x-", json_object_new_boolean(true)); /* anything */
 	put(schema, "patternProperties", free_keys);
 	if (required)
 		put(schema, "required", required);

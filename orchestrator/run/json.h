@@ -18,6 +18,21 @@ static inline void json_drop(struct json_object **o)
 
 #define auto_json __attribute__((cleanup(json_drop))) struct json_object *
 
+/* How to read JSON: strictly, in UTF-8.  json-c 0.18 refuses everything that is not ASCII when it is strict; there the
+ * syntax is taken less strictly and UTF-8 is still checked. */
+static inline int json_read_flags(void)
+{
+	struct json_tokener *tok = json_tokener_new();
+	int flags = JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8;
+
+	json_tokener_set_flags(tok, flags);
+	json_object_put(json_tokener_parse_ex(tok, "\"\xc3\xa4\"", 5));
+	if (json_tokener_get_error(tok) != json_tokener_success)
+		flags = JSON_TOKENER_VALIDATE_UTF8;
+	json_tokener_free(tok);
+	return flags;
+}
+
 /* The member, if it has that type; else NULL. */
 static inline struct json_object *json_member(struct json_object *o, const char *key,
 					      enum json_type type)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "run/jsonline.h"
+#include "run/json.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -200,8 +201,7 @@ struct jsonline *jsonline_new(int fd, size_t max_line, size_t max_queue,
 	s->in = g_byte_array_new();
 	s->out = g_byte_array_new();
 	s->tokener = json_tokener_new_ex(JSONLINE_DEPTH);
-	json_tokener_set_flags(s->tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8 |
-						   JSON_TOKENER_ALLOW_TRAILING_CHARS);
+	json_tokener_set_flags(s->tokener, json_read_flags() | JSON_TOKENER_ALLOW_TRAILING_CHARS);
 	s->in_source = g_unix_fd_add(fd, G_IO_IN | G_IO_HUP | G_IO_ERR, readable, s);
 	return s;
 }

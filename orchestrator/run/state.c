@@ -205,7 +205,7 @@ static struct json_object *parse(const char *text, size_t len)
 	struct json_tokener *t = json_tokener_new();
 	struct json_object *o;
 
-	json_tokener_set_flags(t, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+	json_tokener_set_flags(t, json_read_flags());
 	o = json_tokener_parse_ex(t, text, (int)len);
 	if (json_tokener_get_error(t) != json_tokener_success) {
 		json_object_put(o);

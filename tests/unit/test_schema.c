@@ -69,8 +69,7 @@ static bool valid_property(struct json_object *schema, const char *key, struct j
 	}
 	if (!json_object_object_get_ex(schema, "additionalProperties", &rest))
 		return true;
-	return json_object_is_type(rest, json_type_boolean) ? json_object_get_boolean(rest) :
-							      valid(rest, value);
+	return valid(rest, value);
 }
 
 static bool valid_object(struct json_object *schema, struct json_object *value)
@@ -161,6 +160,8 @@ static bool valid_keyword(const char *key, struct json_object *wanted, struct js
 
 static bool valid(struct json_object *schema, struct json_object *value)
 {
+	if (json_object_is_type(schema, json_type_boolean))
+		return json_object_get_boolean(schema);
 	json_object_object_foreach(schema, key, wanted)
 	{
 		if (!valid_keyword(key, wanted, value))

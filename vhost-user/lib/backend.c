@@ -346,8 +346,7 @@ static int read_config(struct backend *b, const char *path)
 	tok = json_tokener_new();
 	if (!tok)
 		return -ENOMEM;
-	json_tokener_set_flags(tok, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8 |
-					    JSON_TOKENER_ALLOW_TRAILING_CHARS);
+	json_tokener_set_flags(tok, control_json_flags() | JSON_TOKENER_ALLOW_TRAILING_CHARS);
 	b->config = json_tokener_parse_ex(tok, text, (int)len);
 	error = json_tokener_get_error(tok);
 	at = json_tokener_get_parse_end(tok);

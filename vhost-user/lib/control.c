@@ -667,8 +667,7 @@ int control_new(struct loop *loop, int listen_fd, const struct control_method *m
 		.tokener = json_tokener_new_ex(CONTROL_DEPTH_MAX),
 	};
 	if (control->tokener)
-		json_tokener_set_flags(control->tokener,
-				       JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+		json_tokener_set_flags(control->tokener, control_json_flags());
 	else
 		r = -ENOMEM;
 	if (r == 0 && listen_fd >= 0)
@@ -725,4 +724,19 @@ void control_notify(struct control *control, const char *event, struct json_obje
 		}
 	}
 	json_object_put(o);
+}
+
+int control_json_flags(void)
+{
+	struct json_tokener *tok = json_tokener_new();
+	int flags = JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8;
+
+	if (!tok)
+		return flags;
+	json_tokener_set_flags(tok, flags);
+	json_object_put(json_tokener_parse_ex(tok, "\"\xc3\xa4\"", 5));
+	if (json_tokener_get_error(tok) != json_tokener_success)
+		flags = JSON_TOKENER_VALIDATE_UTF8;
+	json_tokener_free(tok);
+	return flags;
 }

@@ -109,4 +109,8 @@ int control_bool(struct control_call *call, struct json_object *params, const ch
  * reference, or NULL if none is due (notification, empty line). */
 struct json_object *control_line(struct control *control, const char *line, size_t len);
 
+/* How to read JSON: strictly, in UTF-8.  json-c 0.18 refuses everything that is not ASCII when it is strict; there the
+ * syntax is taken less strictly (comments, single quotes, trailing commas) and UTF-8 is still checked. */
+int control_json_flags(void);
+
 #endif

@@ -207,7 +207,9 @@ static struct json_object *parse(const char *text, size_t len)
 
 	json_tokener_set_flags(t, json_read_flags());
 	o = json_tokener_parse_ex(t, text, (int)len);
-	if (json_tokener_get_error(t) != json_tokener_success) {
+	if (json_tokener_get_error(t) != json_tokener_success ||
+	    text[json_tokener_get_parse_end(t) +
+		 strspn(text + json_tokener_get_parse_end(t), " \t\r\n")]) {
 		json_object_put(o);
 		o = NULL;
 	}

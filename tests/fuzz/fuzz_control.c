@@ -76,7 +76,7 @@ static size_t check_answers(size_t len)
 	struct json_tokener *tok = json_tokener_new_ex(CONTROL_DEPTH_MAX + 4);
 	char *line = answers, *end;
 
-	json_tokener_set_flags(tok, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+	json_tokener_set_flags(tok, control_json_flags());
 	while ((end = memchr(line, '\n', len - (size_t)(line - answers)))) {
 		check_line(tok, line, (size_t)(end - line));
 		line = end + 1;

@@ -160,7 +160,7 @@ static int show_log(const char *path, GError **error)
 static char *path_of(const char *lab_name, const struct lab_paths *paths, const char *subject,
 		     GError **error)
 {
-	struct net_paths *net;
+	struct daemon_paths *net;
 	struct vm_paths *vm;
 	char *path;
 
@@ -174,7 +174,7 @@ static char *path_of(const char *lab_name, const struct lab_paths *paths, const 
 		path = g_strdup(net->log);
 	else
 		path = cmd_check_vm(lab_name, subject, error) ? g_strdup(vm->console_log) : NULL;
-	net_paths_free(net);
+	daemon_paths_free(net);
 	vm_paths_free(vm);
 	return path;
 }

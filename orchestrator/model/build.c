@@ -285,15 +285,11 @@ static void check_machine(struct builder *b, const struct vm *vm, const struct j
 
 static void build_vm(struct builder *b, struct jt_node *node)
 {
-	struct vm *vm = g_new0(struct vm, 1);
+	struct vm *vm = vm_new(node->key, b->lab->vms->len);
 
-	vm->name = g_strdup(node->key);
 	vm->role = good_string(node, "role");
 	vm->description = good_string(node, "description");
 	vm->append = good_string(node, "append");
-	vm->nics = g_ptr_array_new();
-	vm->after = g_ptr_array_new();
-	vm->index = b->lab->vms->len;
 	if (strcmp(vm->name, "localhost") == 0)
 		lab_error_at_key(b->errors, node,
 				 "\"localhost\" is every guest's name for itself: choose another");

@@ -23,6 +23,13 @@ const char *lab_accel_name(enum lab_accel accel)
 	return names[accel];
 }
 
+const char *lab_sockets_name(enum lab_sockets sockets)
+{
+	static const char *const names[LAB_SOCKETS_COUNT] = { "vsock", "none", "hvsock" };
+
+	return names[sockets];
+}
+
 /* --- memory --------------------------------------------------------------------------------------------------------- */
 
 static void network_free(void *data)
@@ -53,6 +60,46 @@ static void nic_free(void *data)
 	g_free(nic);
 }
 
+static void probe_free(void *data)
+{
+	struct probe *probe = data;
+
+	g_free(probe->name);
+	g_free(probe->text);
+	g_free(probe->hint);
+	g_free(probe);
+}
+
+static void distro_free(void *data)
+{
+	struct distro *distro = data;
+
+	g_free(distro->name);
+	g_free(distro->image);
+	g_free(distro);
+}
+
+static void forward_free(void *data)
+{
+	struct forward *forward = data;
+
+	g_free(forward->host);
+	g_free(forward->id);
+	g_free(forward);
+}
+
+static void test_free(void *data)
+{
+	struct lab_test *test = data;
+
+	g_free(test->name);
+	g_strfreev(test->command);
+	g_free(test->user);
+	g_free(test->stdout_regex);
+	g_free(test->hint);
+	g_free(test);
+}
+
 static void vm_free(void *data)
 {
 	struct vm *vm = data;
@@ -64,7 +111,26 @@ static void vm_free(void *data)
 	g_ptr_array_set_free_func(vm->nics, nic_free);
 	g_ptr_array_unref(vm->nics);
 	g_ptr_array_unref(vm->after);
+	if (vm->peers)
+		g_ptr_array_unref(vm->peers);
+	g_ptr_array_unref(vm->probes);
+	g_ptr_array_unref(vm->distros);
+	g_ptr_array_unref(vm->forwards);
 	g_free(vm);
+}
+
+struct vm *vm_new(const char *name, unsigned index)
+{
+	struct vm *vm = g_new0(struct vm, 1);
+
+	vm->name = g_strdup(name);
+	vm->index = index;
+	vm->nics = g_ptr_array_new();
+	vm->after = g_ptr_array_new();
+	vm->probes = g_ptr_array_new_with_free_func(probe_free);
+	vm->distros = g_ptr_array_new_with_free_func(distro_free);
+	vm->forwards = g_ptr_array_new_with_free_func(forward_free);
+	return vm;
 }
 
 static struct lab *lab_new(const char *text, size_t len, const char *path)
@@ -76,6 +142,8 @@ static struct lab *lab_new(const char *text, size_t len, const char *path)
 	memcpy(lab->text, text, len);
 	lab->text[len] = '\0';
 	lab->text_len = len;
+	lab->port_base = LAB_PORT_BASE;
+	lab->tests = g_ptr_array_new_with_free_func(test_free);
 	lab->networks = g_ptr_array_new_with_free_func(network_free);
 	lab->images = g_ptr_array_new_with_free_func(image_ref_free);
 	lab->vms = g_ptr_array_new_with_free_func(vm_free);
@@ -88,6 +156,7 @@ void lab_free(struct lab *lab)
 	if (!lab)
 		return;
 	g_hash_table_unref(lab->vms_by_name);
+	g_ptr_array_unref(lab->tests);
 	g_ptr_array_unref(lab->vms);
 	g_ptr_array_unref(lab->images);
 	g_ptr_array_unref(lab->networks);
@@ -185,6 +254,25 @@ struct network *lab_find_network(const struct lab *lab, const char *name)
 	for (unsigned i = 0; i < lab->networks->len; i++)
 		if (strcmp(lab_network(lab, i)->name, name) == 0)
 			return lab_network(lab, i);
+	return NULL;
+}
+
+bool lab_has_sockets(const struct lab *lab)
+{
+	for (unsigned i = 0; i < lab->vms->len; i++)
+		if (lab_vm(lab, i)->sockets != LAB_SOCKETS_NONE)
+			return true;
+	return false;
+}
+
+const struct distro *vm_find_distro(const struct vm *vm, const char *name)
+{
+	for (unsigned i = 0; i < vm->distros->len; i++) {
+		const struct distro *distro = vm->distros->pdata[i];
+
+		if (strcmp(distro->name, name) == 0)
+			return distro;
+	}
 	return NULL;
 }
 

@@ -3,8 +3,8 @@
  *
  * This is the only currency between the verbs, the planner, the renderers and the supervisor.  A struct lab that
  * lab_load() handed out is complete and consistent: every name is a DNS label, every reference is a pointer to the
- * thing itself, every NIC has an address and a MAC that are unique, `after` has no cycle, and every socket path fits in
- * a sockaddr_un.  Nobody after this module checks any of that again.
+ * thing itself, every NIC has an address and a MAC that are unique, every VM a CID that is, `after` has no cycle, and
+ * every socket path fits in a sockaddr_un.  Nobody after this module checks any of that again.
  *
  * Trust:     the file is the operator's and may be wrong in any way, but it must never crash us or make us start
  *            something else than what it says.
@@ -27,26 +27,39 @@
 #define LAB_MEMORY_DEFAULT  "256MiB"
 #define LAB_MTU_DEFAULT     1500
 #define LAB_NETWORK_DEFAULT "lan"
+#define LAB_PORT_BASE       50000 /* sockets: the first of six ports that are ours, 50000 to 50005 */
+#define LAB_PROBE_TIMEOUT   "5s"
+#define LAB_PROBE_INTERVAL  "500ms"
+#define LAB_TEST_TIMEOUT    "60s"
 
 /* Limits of a lab, each with the reason in lab.5. */
-#define LAB_FILE_MAX     (16u << 20)   /* bytes of lab.json */
-#define LAB_VERSION      1             /* the one format there is */
-#define LAB_VMS_MAX      4096          /* in one lab */
-#define LAB_NETWORKS_MAX 64            /* one switch process each */
-#define LAB_NICS_MAX     16            /* per VM: slots of QEMU's root bus */
-#define LAB_QUEUES_MAX   8             /* queue pairs of a NIC */
-#define LAB_VCPUS_MAX    255           /* APIC ids without an IOMMU */
-#define LAB_MEMORY_MIN   (32ull << 20) /* bytes; a kernel needs that much to boot */
-#define LAB_MEMORY_MAX   (4ull << 40)
-#define LAB_MTU_MIN      576
-#define LAB_MTU_MAX      65521 /* a frame with its header fits in 65535 bytes */
+#define LAB_FILE_MAX        (16u << 20)   /* bytes of lab.json */
+#define LAB_VERSION         1             /* the one format there is */
+#define LAB_VMS_MAX         4096          /* in one lab */
+#define LAB_NETWORKS_MAX    64            /* one switch process each */
+#define LAB_NICS_MAX        16            /* per VM: slots of QEMU's root bus */
+#define LAB_QUEUES_MAX      8             /* queue pairs of a NIC */
+#define LAB_VCPUS_MAX       255           /* APIC ids without an IOMMU */
+#define LAB_MEMORY_MIN      (32ull << 20) /* bytes; a kernel needs that much to boot */
+#define LAB_MEMORY_MAX      (4ull << 40)
+#define LAB_PROBES_MAX      16   /* of a VM */
+#define LAB_DISTROS_MAX     16   /* of a VM: disks on QEMU's root bus */
+#define LAB_DISTRO_NAME_MAX 20   /* the serial number of a virtio disk */
+#define LAB_FORWARDS_MAX    64   /* of a VM */
+#define LAB_TESTS_MAX       1024 /* of a lab */
+#define LAB_ARGV_MAX        256  /* words of a command */
+#define LAB_MTU_MIN         576
+#define LAB_MTU_MAX         65521 /* a frame with its header fits in 65535 bytes */
 
 enum lab_arch { LAB_ARCH_X86_64, LAB_ARCH_AARCH64, LAB_ARCH_COUNT };
 enum lab_accel { LAB_ACCEL_AUTO, LAB_ACCEL_KVM, LAB_ACCEL_TCG, LAB_ACCEL_COUNT };
+/* hvsock (VMBus) is known by name and refused: no stock QEMU has it. */
+enum lab_sockets { LAB_SOCKETS_VSOCK, LAB_SOCKETS_NONE, LAB_SOCKETS_HVSOCK, LAB_SOCKETS_COUNT };
 
-/* The words of the lab file: "x86_64", "aarch64"; "auto", "kvm", "tcg". */
+/* The words of the lab file: "x86_64", "aarch64"; "auto", "kvm", "tcg"; "vsock", "none". */
 const char *lab_arch_name(enum lab_arch arch);
 const char *lab_accel_name(enum lab_accel accel);
+const char *lab_sockets_name(enum lab_sockets sockets);
 
 /* An L2 segment: one switch process. */
 struct network {
@@ -75,6 +88,50 @@ struct nic {
 	char *port;        /* its port's name in the switch: "n1.0" */
 };
 
+/* What has to hold before a VM counts as ready, beyond its agent: asked through the agent, again and again. */
+enum probe_kind { PROBE_PORT, PROBE_FILE, PROBE_COMMAND };
+
+struct probe {
+	char *name;
+	enum probe_kind kind;
+	unsigned port; /* PROBE_PORT: a TCP port of the guest */
+	char *text;    /* PROBE_FILE: an absolute path; PROBE_COMMAND: a line for sh; else NULL */
+	unsigned timeout_ms;  /* of one attempt */
+	unsigned interval_ms; /* between attempts */
+	char *hint;           /* for people, while it fails; NULL: none */
+};
+
+enum distro_format { DISTRO_RAW, DISTRO_QCOW2, DISTRO_SQUASHFS };
+
+/* A distribution inside a VM: a disk image that the agent mounts and runs commands in ("n1/debian"). */
+struct distro {
+	char *name;  /* also the disk's serial number, by which the guest finds it */
+	char *image; /* absolute path */
+	enum distro_format format;
+	bool readonly; /* the guest writes to an overlay in its memory; a squashfs always is */
+	unsigned index;
+};
+
+/* A way between a socket of the host and a port of the guest. */
+struct forward {
+	bool to_guest; /* the host's socket listens; false: the guest connects to port of CID 2 */
+	char *host;    /* "tcp:127.0.0.1:2222" or "unix:/path" */
+	uint32_t port; /* the guest's */
+	char *id;      /* its name in the daemon: "n1.tcp:127.0.0.1:2222:22", as in the file */
+};
+
+/* One of the lab's own checks, for `orchestrator test`: a command in a VM, and what is expected of it. */
+struct lab_test {
+	char *name;
+	struct vm *vm;
+	GStrv command;
+	char *user;      /* NULL: root */
+	unsigned status; /* expected exit status */
+	char *stdout_regex; /* a PCRE (GRegex) that its output has to match somewhere; NULL: any output will do */
+	unsigned timeout_ms;
+	char *hint; /* NULL: none */
+};
+
 struct vm {
 	char *name;        /* also the guest's host name */
 	char *role;        /* NULL: none.  A word for the guest and for people */
@@ -87,7 +144,14 @@ struct vm {
 	char *append;     /* added to the image's kernel command line; NULL: none */
 	GPtrArray *nics;  /* of struct nic; may be empty */
 	GPtrArray *after; /* of struct vm, borrowed: these are ready before this one starts */
-	unsigned index;   /* in lab->vms, the order of the file */
+	enum lab_sockets sockets; /* with LAB_SOCKETS_NONE all of the following is empty */
+	uint32_t cid;             /* unique in the lab, also without sockets */
+	GPtrArray *
+		peers; /* of struct vm, borrowed: whom it exchanges sockets with; NULL: every VM of the lab */
+	GPtrArray *probes;   /* of struct probe */
+	GPtrArray *distros;  /* of struct distro */
+	GPtrArray *forwards; /* of struct forward */
+	unsigned index;      /* in lab->vms, the order of the file */
 };
 
 struct lab {
@@ -96,6 +160,8 @@ struct lab {
 	char *path;        /* absolute path of the lab file */
 	char *text;        /* the file as read, for the copy in the state directory */
 	size_t text_len;
+	unsigned port_base; /* the agent's port in guests and on the host, the first of six (50000 to 50005) */
+	GPtrArray *tests;        /* of struct lab_test, in the order of the file */
 	GPtrArray *networks;     /* of struct network, in the order of the file */
 	GPtrArray *images;       /* of struct lab_image; "tiny" is always the first */
 	GPtrArray *vms;          /* of struct vm, in the order of the file; at least one */
@@ -135,6 +201,11 @@ static inline struct nic *vm_nic(const struct vm *vm, unsigned i)
 {
 	return vm->nics->pdata[i];
 }
+
+/* Whether any VM of the lab has sockets, so that it needs the daemon. */
+bool lab_has_sockets(const struct lab *lab);
+/* NULL: no such. */
+const struct distro *vm_find_distro(const struct vm *vm, const char *name);
 
 /* Of all NICs of the lab that are on this network, in VM order: struct nic, borrowed.  Free with g_ptr_array_unref(). */
 GPtrArray *lab_network_nics(const struct lab *lab, const struct network *network);

@@ -67,18 +67,32 @@ static char *under(const char *dir, const char *name, const char *suffix)
 	return g_strconcat(dir, "/", name, suffix, NULL);
 }
 
-struct net_paths *net_paths_new(const struct lab_paths *paths, const char *network_name)
+/* Takes over ctl, dir and journal. */
+static struct daemon_paths *daemon_paths_new(char *ctl, char *dir, char *journal)
 {
-	struct net_paths *n = g_new0(struct net_paths, 1);
+	struct daemon_paths *d = g_new0(struct daemon_paths, 1);
 
-	n->ctl = under(paths->run_dir, network_name, ".ctl");
-	n->dir = under(paths->nets_dir, network_name, "");
-	n->config = under(n->dir, "config.json", "");
-	n->log = under(n->dir, "log", "");
-	return n;
+	d->ctl = ctl;
+	d->dir = dir;
+	d->config = under(d->dir, "config.json", "");
+	d->log = under(d->dir, "log", "");
+	d->journal = journal;
+	return d;
 }
 
-void net_paths_free(struct net_paths *paths)
+struct daemon_paths *net_paths_new(const struct lab_paths *paths, const char *network_name)
+{
+	return daemon_paths_new(under(paths->run_dir, network_name, ".ctl"),
+				under(paths->nets_dir, network_name, ""), NULL);
+}
+
+struct daemon_paths *daemon_paths_copy(const struct daemon_paths *paths)
+{
+	return daemon_paths_new(g_strdup(paths->ctl), g_strdup(paths->dir),
+				g_strdup(paths->journal));
+}
+
+void daemon_paths_free(struct daemon_paths *paths)
 {
 	if (!paths)
 		return;
@@ -86,6 +100,7 @@ void net_paths_free(struct net_paths *paths)
 	g_free(paths->dir);
 	g_free(paths->config);
 	g_free(paths->log);
+	g_free(paths->journal);
 	g_free(paths);
 }
 
@@ -99,6 +114,8 @@ struct vm_paths *vm_paths_new(const struct lab_paths *paths, const char *vm_name
 	for (unsigned i = 0; i < n_nics; i++)
 		g_ptr_array_add(v->ports,
 				g_strdup_printf("%s/%s-%u.vu", paths->run_dir, vm_name, i));
+	v->vsock = under(paths->run_dir, vm_name, "-s.vu");
+	v->vs = under(paths->run_dir, vm_name, ".vs");
 	v->dir = under(paths->vms_dir, vm_name, "");
 	v->qemu_log = under(v->dir, "qemu.log", "");
 	v->console_log = under(v->dir, "console.log", "");
@@ -115,6 +132,8 @@ void vm_paths_free(struct vm_paths *paths)
 	g_free(paths->qmp);
 	g_free(paths->con);
 	g_ptr_array_unref(paths->ports);
+	g_free(paths->vsock);
+	g_free(paths->vs);
 	g_free(paths->dir);
 	g_free(paths->qemu_log);
 	g_free(paths->console_log);
@@ -122,6 +141,11 @@ void vm_paths_free(struct vm_paths *paths)
 	g_free(paths->guest_conf);
 	g_free(paths->script);
 	g_free(paths);
+}
+
+char *vm_paths_vs_port(const struct vm_paths *paths, uint32_t port)
+{
+	return g_strdup_printf("%s_%" G_GUINT32_FORMAT, paths->vs, port);
 }
 
 struct lab_paths *lab_paths_new_named(const char *lab_name, const struct lab_dirs *dirs)
@@ -136,9 +160,13 @@ struct lab_paths *lab_paths_new_named(const char *lab_name, const struct lab_dir
 	p->lab_json = under(p->state_dir, "lab.json", "");
 	p->state_json = under(p->state_dir, "state.json", "");
 	p->supervisor_log = under(p->state_dir, "supervisor.log", "");
+	p->ssh_config = under(p->state_dir, "ssh_config", "");
+	p->hvsock = daemon_paths_new(under(p->run_dir, "hvsock.sock", ""),
+				     under(p->state_dir, "hvsock", ""),
+				     under(p->run_dir, "hvsock.journal", ""));
 	p->nets_dir = under(p->state_dir, "nets", "");
 	p->vms_dir = under(p->state_dir, "vms", "");
-	p->nets = g_ptr_array_new_with_free_func((GDestroyNotify)net_paths_free);
+	p->nets = g_ptr_array_new_with_free_func((GDestroyNotify)daemon_paths_free);
 	p->vms = g_ptr_array_new_with_free_func((GDestroyNotify)vm_paths_free);
 	return p;
 }
@@ -167,6 +195,8 @@ void lab_paths_free(struct lab_paths *paths)
 	g_free(paths->lab_json);
 	g_free(paths->state_json);
 	g_free(paths->supervisor_log);
+	g_free(paths->ssh_config);
+	daemon_paths_free(paths->hvsock);
 	g_free(paths->nets_dir);
 	g_free(paths->vms_dir);
 	g_ptr_array_unref(paths->nets);
@@ -232,6 +262,14 @@ static uint64_t hash_string(uint64_t h, const char *s)
 	return h;
 }
 
+/* The low bits of FNV alone mix little. */
+static uint64_t mixed(uint64_t h)
+{
+	return (h ^ h >> 32) * 0x9e3779b97f4a7c15ull;
+}
+
+#define HASH_START 0xcbf29ce484222325ull
+
 void names_mac(const char *lab_name, const char *vm_name, unsigned nic_index, unsigned attempt,
 	       uint8_t ret_mac[6])
 {
@@ -239,9 +277,7 @@ void names_mac(const char *lab_name, const char *vm_name, unsigned nic_index, un
 	uint64_t h;
 
 	snprintf(tail, sizeof(tail), "%u.%u", nic_index, attempt);
-	h = hash_string(hash_string(hash_string(0xcbf29ce484222325ull, lab_name), vm_name), tail);
-	h ^= h >> 32; /* the low bits of FNV alone mix little */
-	h *= 0x9e3779b97f4a7c15ull;
+	h = mixed(hash_string(hash_string(hash_string(HASH_START, lab_name), vm_name), tail));
 	ret_mac[0] = 0x52;
 	ret_mac[1] = 0x54;
 	ret_mac[2] = 0x00;
@@ -254,6 +290,16 @@ void names_mac_format(const uint8_t mac[6], char ret_text[NAMES_MAC_LEN + 1])
 {
 	snprintf(ret_text, NAMES_MAC_LEN + 1, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1],
 		 mac[2], mac[3], mac[4], mac[5]);
+}
+
+uint32_t names_cid(const char *lab_name, const char *vm_name, unsigned attempt)
+{
+	char tail[24];
+	uint64_t h;
+
+	snprintf(tail, sizeof(tail), "cid.%u", attempt);
+	h = mixed(hash_string(hash_string(hash_string(HASH_START, lab_name), vm_name), tail));
+	return 1u << 30 | (uint32_t)(h >> 34);
 }
 
 uint32_t names_ip_count(unsigned prefix)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Every name that is derived rather than written in the lab file: MACs, addresses, ports, directories, sockets.
+/* Every name that is derived rather than written in the lab file: MACs, addresses, CIDs, ports, directories, sockets.
  *
  * One place, so that the daemon's configuration, QEMU's command line, the guest's configuration and the verbs that look
  * for a socket agree by construction.  All of it is a pure function of the lab and of four environment variables.
  *
- * MACs and addresses do not depend on the host or on time: the same file gives the same lab everywhere.
+ * MACs, addresses and CIDs do not depend on the host or on time: the same file gives the same lab everywhere.
  *
  * Directories (LAB is the lab's name):
  *   state    $XDG_STATE_HOME/vhost-lab/labs/LAB       survives a reboot: logs, the lab as applied, what runs
@@ -52,23 +52,30 @@ struct lab_paths {
 	char *lab_json;       /* state_dir/lab.json: the file as applied */
 	char *state_json;     /* state_dir/state.json: what the supervisor started */
 	char *supervisor_log; /* state_dir/supervisor.log */
-	char *nets_dir;       /* state_dir/nets */
-	char *vms_dir;        /* state_dir/vms */
-	GPtrArray *nets; /* of struct net_paths, by network->index; empty for lab_paths_new_named() */
+	char *ssh_config; /* state_dir/ssh_config: `ssh -F` it to reach VMs by name over their sockets */
+	char *nets_dir;              /* state_dir/nets */
+	char *vms_dir;               /* state_dir/vms */
+	struct daemon_paths *hvsock; /* of the lab's one vhost-user-hvsock */
+	GPtrArray *
+		nets; /* of struct daemon_paths, by network->index; empty for lab_paths_new_named() */
 	GPtrArray *vms; /* of struct vm_paths, by vm->index; empty for lab_paths_new_named() */
 };
 
-struct net_paths {
-	char *ctl;    /* run_dir/NET.ctl: the switch's control socket */
-	char *dir;    /* state_dir/nets/NET */
+/* A daemon of the lab: the switch of a network, or the one vhost-user-hvsock. */
+struct daemon_paths {
+	char *ctl;    /* run_dir/NET.ctl, run_dir/hvsock.sock: its control socket */
+	char *dir;    /* state_dir/nets/NET, state_dir/hvsock */
 	char *config; /* dir/config.json */
 	char *log;    /* dir/log */
+	char *journal; /* run_dir/hvsock.journal: the connections it has open; NULL: a switch keeps none */
 };
 
 struct vm_paths {
-	char *qmp;         /* run_dir/VM.qmp */
-	char *con;         /* run_dir/VM.con: the serial console */
-	GPtrArray *ports;  /* of char *, by nic->index: run_dir/VM-I.vu */
+	char *qmp;        /* run_dir/VM.qmp */
+	char *con;        /* run_dir/VM.con: the serial console */
+	GPtrArray *ports; /* of char *, by nic->index: run_dir/VM-I.vu */
+	char *vsock;      /* run_dir/VM-s.vu: the vhost-user socket of its vsock device */
+	char *vs; /* run_dir/VM.vs: say "CONNECT PORT\n" there to reach a port of the guest; vm_paths_vs_port() */
 	char *dir;         /* state_dir/vms/VM */
 	char *qemu_log;    /* dir/qemu.log: QEMU's own words */
 	char *console_log; /* dir/console.log: the guest's */
@@ -82,7 +89,8 @@ struct lab_paths *lab_paths_new(const struct lab *lab, const struct lab_dirs *di
 struct lab_paths *lab_paths_new_named(const char *lab_name, const struct lab_dirs *dirs);
 void lab_paths_free(struct lab_paths *paths);
 
-static inline const struct net_paths *lab_paths_net(const struct lab_paths *paths, unsigned index)
+static inline const struct daemon_paths *lab_paths_net(const struct lab_paths *paths,
+						       unsigned index)
 {
 	return paths->nets->pdata[index];
 }
@@ -97,11 +105,16 @@ static inline const char *vm_paths_port(const struct vm_paths *paths, unsigned n
 	return paths->ports->pdata[nic_index];
 }
 
+/* run_dir/VM.vs_PORT: whoever listens there is reached by the guest on that port of CID 2.  g_free(). */
+char *vm_paths_vs_port(const struct vm_paths *paths, uint32_t port);
+
 /* Paths of a VM or network by name alone (one that is in the state, but no longer in the lab file). */
 struct vm_paths *vm_paths_new(const struct lab_paths *paths, const char *vm_name, unsigned n_nics);
 void vm_paths_free(struct vm_paths *paths);
-struct net_paths *net_paths_new(const struct lab_paths *paths, const char *network_name);
-void net_paths_free(struct net_paths *paths);
+struct daemon_paths *net_paths_new(const struct lab_paths *paths, const char *network_name);
+/* A copy, to keep beyond the struct lab_paths. */
+struct daemon_paths *daemon_paths_copy(const struct daemon_paths *paths);
+void daemon_paths_free(struct daemon_paths *paths);
 
 /* A name is one lower-case DNS label: a-z, 0-9 and '-', not at the ends, at most 63 bytes. */
 bool names_valid(const char *name);
@@ -120,6 +133,12 @@ void names_mac(const char *lab_name, const char *vm_name, unsigned nic_index, un
 /* "52:54:00:aa:bb:cc" */
 #define NAMES_MAC_LEN 17
 void names_mac_format(const uint8_t mac[6], char ret_text[NAMES_MAC_LEN + 1]);
+
+/* A CID out of 2^30 from 2^30 upward, by a hash over lab, VM and attempt (0, then up while the CID is taken): adding a VM
+ * does not move those of the others, and small numbers stay free for what the lab file names itself. */
+#define NAMES_CID_MIN 3u /* 0 to 2: hypervisor, loopback, host */
+#define NAMES_CID_MAX 0xfffffffeu
+uint32_t names_cid(const char *lab_name, const char *vm_name, unsigned attempt);
 
 /* The n-th (from 0) address that is dealt out in a subnet, host byte order: from the tenth host upward, then, after the
  * last one, from the first (so that the low addresses, where gateways live, are used last).  n < number of hosts. */

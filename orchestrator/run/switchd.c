@@ -57,7 +57,7 @@ static void port_call_free(void *p)
 	g_free(call);
 }
 
-struct switchd *switchd_new(const char *name, struct net_paths *paths,
+struct switchd *switchd_new(const char *name, struct daemon_paths *paths,
 			    const struct switchd_ops *ops, void *data)
 {
 	struct switchd *sw = g_new0(struct switchd, 1);
@@ -90,7 +90,7 @@ void switchd_free(struct switchd *sw)
 	if (!sw)
 		return;
 	detach(sw);
-	net_paths_free(sw->paths);
+	daemon_paths_free(sw->paths);
 	g_ptr_array_unref(sw->ports);
 	g_ptr_array_unref(sw->calls);
 	g_free(sw->reason);

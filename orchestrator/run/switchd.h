@@ -20,7 +20,7 @@
 
 struct dial;
 struct json_object;
-struct net_paths;
+struct daemon_paths;
 struct rpc_client;
 struct switchd;
 
@@ -45,7 +45,7 @@ struct switchd_ops {
 
 struct switchd {
 	char *name;
-	struct net_paths *paths;
+	struct daemon_paths *paths;
 	enum switch_stage stage;
 	char *reason; /* why it failed or is being started again */
 	int reason_code;
@@ -67,7 +67,7 @@ struct switchd {
 };
 
 /* Takes over paths. */
-struct switchd *switchd_new(const char *name, struct net_paths *paths,
+struct switchd *switchd_new(const char *name, struct daemon_paths *paths,
 			    const struct switchd_ops *ops, void *data);
 void switchd_free(struct switchd *sw);
 

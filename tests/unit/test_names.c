@@ -47,8 +47,9 @@ static void test_paths(void **state)
 {
 	struct lab_dirs dirs = { .state = "/s", .runtime = "/r", .cache = "/c" };
 	struct lab_paths *p = lab_paths_new_named("l", &dirs);
-	struct net_paths *n = net_paths_new(p, "lan");
+	struct daemon_paths *n = net_paths_new(p, "lan");
 	struct vm_paths *v = vm_paths_new(p, "n1", 2);
+	g_autofree char *agent = vm_paths_vs_port(v, 50000);
 
 	assert_string_equal(p->cache_dir, "/c");
 	assert_string_equal(p->state_dir, "/s/labs/l");
@@ -58,42 +59,56 @@ static void test_paths(void **state)
 	assert_string_equal(p->lab_json, "/s/labs/l/lab.json");
 	assert_string_equal(p->state_json, "/s/labs/l/state.json");
 	assert_string_equal(p->supervisor_log, "/s/labs/l/supervisor.log");
+	assert_string_equal(p->ssh_config, "/s/labs/l/ssh_config");
+	assert_string_equal(p->hvsock->ctl, "/r/l/hvsock.sock");
+	assert_string_equal(p->hvsock->journal, "/r/l/hvsock.journal");
+	assert_string_equal(p->hvsock->config, "/s/labs/l/hvsock/config.json");
+	assert_null(n->journal);
 	assert_string_equal(n->ctl, "/r/l/lan.ctl");
 	assert_string_equal(n->config, "/s/labs/l/nets/lan/config.json");
 	assert_string_equal(n->log, "/s/labs/l/nets/lan/log");
 	assert_string_equal(v->qmp, "/r/l/n1.qmp");
 	assert_string_equal(v->con, "/r/l/n1.con");
 	assert_string_equal(vm_paths_port(v, 1), "/r/l/n1-1.vu");
+	assert_string_equal(v->vsock, "/r/l/n1-s.vu");
+	assert_string_equal(v->vs, "/r/l/n1.vs");
+	assert_string_equal(agent, "/r/l/n1.vs_50000");
 	assert_string_equal(v->qemu_log, "/s/labs/l/vms/n1/qemu.log");
 	assert_string_equal(v->console_log, "/s/labs/l/vms/n1/console.log");
 	assert_string_equal(v->ready, "/s/labs/l/vms/n1/ready");
 	assert_string_equal(v->guest_conf, "/s/labs/l/vms/n1/guest.conf");
 	assert_string_equal(v->script, "/s/labs/l/vms/n1/qemu.sh");
 	vm_paths_free(v);
-	net_paths_free(n);
+	daemon_paths_free(n);
 	lab_paths_free(p);
 }
 
 /* No two things of a lab share a socket, whatever they are called. */
 static void test_socket_names_do_not_meet(void **state)
 {
-	static const char *const names[] = { "a", "a-0", "a-0-0", "sup", "lan", "0", "a-1" };
+	static const char *const names[] = { "a", "a-0", "a-0-0", "sup",    "lan",
+					     "0", "a-1", "a-s",   "hvsock", "s" };
 	struct lab_dirs dirs = { .state = "/s", .runtime = "/r", .cache = "/c" };
 	g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	struct lab_paths *p = lab_paths_new_named("l", &dirs);
 
 	g_hash_table_add(seen, g_strdup(p->sup_sock));
+	g_hash_table_add(seen, g_strdup(p->hvsock->ctl));
+	g_hash_table_add(seen, g_strdup(p->hvsock->journal));
 	for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
 		struct vm_paths *v = vm_paths_new(p, names[i], 16);
-		struct net_paths *n = net_paths_new(p, names[i]);
+		struct daemon_paths *n = net_paths_new(p, names[i]);
 
 		assert_true(g_hash_table_add(seen, g_strdup(v->qmp)));
 		assert_true(g_hash_table_add(seen, g_strdup(v->con)));
+		assert_true(g_hash_table_add(seen, g_strdup(v->vsock)));
+		assert_true(g_hash_table_add(seen, g_strdup(v->vs)));
+		assert_true(g_hash_table_add(seen, vm_paths_vs_port(v, 50000)));
 		assert_true(g_hash_table_add(seen, g_strdup(n->ctl)));
 		for (unsigned j = 0; j < 16; j++)
 			assert_true(g_hash_table_add(seen, g_strdup(vm_paths_port(v, j))));
 		vm_paths_free(v);
-		net_paths_free(n);
+		daemon_paths_free(n);
 	}
 	lab_paths_free(p);
 }
@@ -157,6 +172,21 @@ static void test_mac(void **state)
 	assert_memory_not_equal(mac, other, 6);
 }
 
+/* Steady, told apart by each of its inputs, and never one of the numbers that mean something else. */
+static void test_cid(void **state)
+{
+	uint32_t cid = names_cid("three-nodes", "n1", 0);
+
+	assert_true(cid == names_cid("three-nodes", "n1", 0));
+	assert_true(cid != names_cid("three-nodes", "n1", 1));
+	assert_true(cid != names_cid("three-nodes", "n2", 0));
+	assert_true(cid != names_cid("three-nodesn", "1", 0));
+	for (unsigned i = 0; i < 1000; i++) {
+		cid = names_cid("lab", "n1", i);
+		assert_in_range(cid, 1u << 30, NAMES_CID_MAX);
+	}
+}
+
 /* Every host once, the tenth first, the ones below it last; the network and the broadcast address never. */
 static void test_ip(void **state)
 {
@@ -191,6 +221,7 @@ int main(void)
 		cmocka_unit_test(test_valid),
 		cmocka_unit_test(test_lab_default),
 		cmocka_unit_test(test_mac),
+		cmocka_unit_test(test_cid),
 		cmocka_unit_test(test_ip),
 	};
 

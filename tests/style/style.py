@@ -30,7 +30,7 @@ IO_HEADERS = re.compile(r"<(sys/socket|sys/epoll|sys/mman|fcntl|unistd|dirent|gi
 # vq_impl.h is shared by the ring formats only; glib never enters a daemon.
 ONLY = {
     "vq_impl.h": re.compile(r"vhost-user/lib/vq(_split|_packed)?\.c"),
-    "json-c/": re.compile(r"vhost-user/lib/(control|backend)\.[ch]|vhost-user/net/(ctl|main|stats|config)\.[ch]|orchestrator/|tests/"),
+    "json-c/": re.compile(r"vhost-user/lib/(control|backend)\.[ch]|vhost-user/(net|hvsock)/(ctl|main|stats|config)\.[ch]|orchestrator/|tests/"),
     "glib": re.compile(r"orchestrator/|tests/"),
     "libvirt": re.compile(r"orchestrator/run/engine_libvirt\.c|tests/"),
 }

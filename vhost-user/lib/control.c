@@ -565,17 +565,6 @@ static void client_event(struct loop_source *src, uint32_t events)
 		client_watch(c);
 }
 
-/* 0, or -EPERM. */
-static int check_peer(int fd)
-{
-	struct ucred peer;
-	socklen_t len = sizeof(peer);
-
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
-		return -errno;
-	return peer.uid == geteuid() || peer.uid == 0 ? 0 : -EPERM;
-}
-
 static int client_new(struct control *control, int fd)
 {
 	struct client *c = malloc(sizeof(*c));
@@ -620,7 +609,7 @@ static void refuse_client(int fd)
 
 int control_attach(struct control *control, int fd)
 {
-	int r = check_peer(fd);
+	int r = listen_check_peer(fd);
 
 	if (r == 0 && control->n_clients >= CONTROL_CLIENTS_MAX) {
 		refuse_client(fd);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -95,6 +96,11 @@ static int bind_fresh(int fd, const struct sockaddr_un *addr)
 
 int listen_unix(const char *path, mode_t mode, int *ret_fd)
 {
+	return listen_unix_type(path, mode, SOCK_STREAM, BACKLOG, ret_fd);
+}
+
+int listen_unix_type(const char *path, mode_t mode, int type, int backlog, int *ret_fd)
+{
 	struct sockaddr_un addr;
 	auto_fd int dir = -1, fd = -1;
 	int r = set_path(&addr, path);
@@ -104,18 +110,36 @@ int listen_unix(const char *path, mode_t mode, int *ret_fd)
 	dir = lock_directory(path);
 	if (dir < 0)
 		return dir;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	/* The socket's own mode is the one its file is made with: no moment in which it is wider. */
 	if (fd < 0 || fchmod(fd, mode) < 0)
 		return -errno;
 	r = bind_fresh(fd, &addr);
 	if (r < 0)
 		return r;
-	if (listen(fd, BACKLOG) < 0) {
+	if (listen(fd, backlog) < 0) {
 		r = -errno;
 		(void)unlink(path);
 		return r;
 	}
+	*ret_fd = fd_take(&fd);
+	return 0;
+}
+
+int listen_tcp(const struct sockaddr *addr, socklen_t len, int backlog, int *ret_fd)
+{
+	auto_fd int fd = socket(addr->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	const int one = 1;
+
+	if (fd < 0)
+		return -errno;
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0)
+		return -errno;
+	if (addr->sa_family == AF_INET6 &&
+	    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)) < 0)
+		return -errno;
+	if (bind(fd, addr, len) < 0 || listen(fd, backlog) < 0)
+		return -errno;
 	*ret_fd = fd_take(&fd);
 	return 0;
 }
@@ -181,6 +205,16 @@ int listen_accept(int listen_fd, int *ret_fd)
 	}
 	/* Gone between the kernel's word and ours. */
 	return errno == ECONNABORTED || errno == EINTR ? -EAGAIN : -errno;
+}
+
+int listen_check_peer(int fd)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+		return -errno;
+	return peer.uid == geteuid() || peer.uid == 0 ? 0 : -EPERM;
 }
 
 /* A decimal number and nothing else. */

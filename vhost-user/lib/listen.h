@@ -16,6 +16,7 @@
 #ifndef VU_LISTEN_H
 #define VU_LISTEN_H
 
+#include <sys/socket.h>
 #include <sys/types.h>
 
 #define LISTEN_INHERITED_MAX \
@@ -27,6 +28,12 @@
  * socket has that name; -ENAMETOOLONG: beyond the 107 bytes of sockaddr_un; -ENOENT, -EACCES,
  * ...: the directory.  May block on a lock held for a moment. */
 int listen_unix(const char *path, mode_t mode, int *ret_fd);
+/* The same for SOCK_STREAM or SOCK_SEQPACKET, with room for `backlog` connections that wait to be accepted
+ * (listen_unix() has few: one frontend, a handful of control clients). */
+int listen_unix_type(const char *path, mode_t mode, int type, int backlog, int *ret_fd);
+/* A listening TCP socket at an IPv4 or IPv6 address (IPv6 alone: "::" is not 0.0.0.0 as well).  A port that a daemon
+ * which was killed has left in TIME_WAIT is taken over.  -EADDRINUSE, -EADDRNOTAVAIL, -EAFNOSUPPORT, -EACCES. */
+int listen_tcp(const struct sockaddr *addr, socklen_t len, int backlog, int *ret_fd);
 /* Remove the socket file of a listener that has been closed.  If somebody else listens at path
  * by now, or it is not a socket, it stays.  Failure is of no consequence: the file is stale,
  * and the next listen_unix() clears it. */
@@ -42,6 +49,9 @@ int listen_adopt(int fd, enum listen_kind *ret_kind);
  * no descriptor left for it; it has been accepted on a reserve and closed at once, so that a
  * level-triggered loop does not spin on it. */
 int listen_accept(int listen_fd, int *ret_fd);
+/* Whether the process at the other end of a Unix socket may be served: it has our uid, or is root (SO_PEERCRED: as
+ * it was when it connected, or listened).  0, or -EPERM. */
+int listen_check_peer(int fd);
 
 struct listen_inherited {
 	int fd;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "protocol.h"
+#include "agent/protocol.h"
 
 #include <errno.h>
 #include <string.h>

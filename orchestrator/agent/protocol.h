@@ -90,10 +90,14 @@ enum agent_body {
 	X(UMOUNT, 37, CONTROL, HOST, JSON, 2)                                                      \
 	X(UNLISTEN, 38, CONTROL, HOST, JSON, 2)                                                    \
 	X(ATTACH, 64, DATA, HOST, BINARY, 0) /* token[16], u32 stream */                           \
-	X(ENTRY, 65, DATA, BOTH, JSON, 0)    /* COPY: file, directory or symlink begins */         \
-	X(EXTENT, 66, DATA, BOTH, BINARY, 0) /* COPY: u64 offset, bytes */                         \
-	X(HASH, 67, DATA, BOTH, BINARY, 0)   /* COPY: u64 XXH3-64 of all EXTENT bodies */          \
-	X(END, 68, DATA, BOTH, NONE, 0)      /* COPY: nothing more */
+	X(ENTRY, 65, DATA, BOTH, BINARY,                                                           \
+	  0) /* COPY: file, directory or symlink begins: copy_wire.h */                            \
+	X(EXTENT, 66, DATA, BOTH, BINARY, 0) /* COPY: u64 offset, bytes of the file */             \
+	X(HASH, 67, DATA, BOTH, BINARY, 0) /* COPY: u64 size, u64 XXH64 of all bytes: file ends */ \
+	X(LEAVE, 68, DATA, BOTH, NONE, 0)  /* COPY: the directory ends */                          \
+	X(END, 69, DATA, BOTH, NONE, 0)    /* COPY: nothing more */                                \
+	X(RESULT, 70, DATA, BOTH, BINARY,                                                          \
+	  0) /* COPY: u32 errno, text: the receiver's verdict, or the sender gives up */
 
 enum agent_type {
 #define X(name, number, place, sender, body, step) AGENT_##name = number,

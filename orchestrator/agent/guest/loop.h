@@ -29,7 +29,8 @@ struct loop_timer {
 struct loop {
 	int epoll_fd;
 	bool quit;
-	struct list timers; /* the earliest first */
+	void (*turned)(struct loop *loop); /* called at the end of each round, if not NULL */
+	struct list timers;                /* the earliest first */
 	struct epoll_event batch[LOOP_BATCH];
 	int n_batch; /* of these, how many are valid */
 };

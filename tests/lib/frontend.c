@@ -215,10 +215,12 @@ int frontend_get_u64(struct frontend *fe, uint32_t request, uint64_t *ret_value)
 int frontend_ask(struct frontend *fe, uint32_t request, const void *payload, size_t size,
 		 const int *fds, unsigned n_fds)
 {
-	uint64_t failed = 0;
-	int r = frontend_send(fe, request, VU_FLAG_VERSION | VU_FLAG_NEED_REPLY, payload, size, fds,
-			      n_fds);
+	uint32_t flags = VU_FLAG_VERSION | (fe->no_reply_ack ? 0 : VU_FLAG_NEED_REPLY);
+	uint64_t failed = 0, offered;
+	int r = frontend_send(fe, request, flags, payload, size, fds, n_fds);
 
+	if (r == 0 && fe->no_reply_ack)
+		return frontend_get_u64(fe, VHOST_USER_GET_FEATURES, &offered);
 	if (r == 0)
 		r = recv_u64(fe, request, &failed);
 	return r < 0 ? r : failed != 0;
@@ -256,6 +258,7 @@ int frontend_negotiate(struct frontend *fe, uint64_t features, uint64_t protocol
 	fe->features = offered & (features | BIT_ULL(VHOST_USER_F_PROTOCOL_FEATURES));
 	fe->protocol_features = protocol_offered &
 				(protocol_features | BIT_ULL(VHOST_USER_PROTOCOL_F_REPLY_ACK));
+	fe->no_reply_ack = !(fe->protocol_features & BIT_ULL(VHOST_USER_PROTOCOL_F_REPLY_ACK));
 	r = frontend_send(fe, VHOST_USER_SET_PROTOCOL_FEATURES, VU_FLAG_VERSION,
 			  &fe->protocol_features, sizeof(uint64_t), NULL, 0);
 	if (r == 0)

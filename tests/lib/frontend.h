@@ -37,6 +37,7 @@ struct frontend {
 	void (*pump)(void *ctx);
 	void *ctx;
 	uint64_t features, protocol_features; /* as negotiated */
+	bool no_reply_ack;                    /* the backend has none: see frontend_ask() */
 	int mem_fd;                           /* memfd of guest memory, or -1 */
 	uint8_t *mem;
 	size_t mem_size;
@@ -81,7 +82,9 @@ void frontend_pump(struct frontend *fe);
 int frontend_get_u64(struct frontend *fe, uint32_t request, uint64_t *ret_value);
 
 /* A request without an answer, sent with NEED_REPLY (needs REPLY_ACK).  Returns 0
- * when it was obeyed, 1 when it was refused. */
+ * when it was obeyed, 1 when it was refused.  With a backend of which
+ * frontend_negotiate() has found that it has no REPLY_ACK: sent as it is, and 0 once
+ * the backend answers another request behind it. */
 int frontend_ask(struct frontend *fe, uint32_t request, const void *payload, size_t size,
 		 const int *fds, unsigned n_fds);
 
@@ -92,7 +95,7 @@ int frontend_ask_fd(struct frontend *fe, uint32_t request, uint32_t index, int f
 
 /* In QEMU's order: features, protocol features, owner, features again.  Of the
  * features asked for, those not offered are dropped, as QEMU does; REPLY_ACK and
- * VHOST_USER_F_PROTOCOL_FEATURES are always among them. */
+ * VHOST_USER_F_PROTOCOL_FEATURES are always among them, if offered. */
 int frontend_negotiate(struct frontend *fe, uint64_t features, uint64_t protocol_features);
 
 /* Make `size` bytes of guest memory and announce them with SET_MEM_TABLE, as one

@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+#include "model/build_impl.h"
 #include "model/errors.h"
 #include "model/fields.h"
 #include "model/jsontree.h"
@@ -13,48 +14,31 @@
 /* Names of a cycle that are shown; a long one is cut. */
 #define CYCLE_SHOWN 12
 
-struct builder {
-	struct lab *lab;
-	const struct lab_dirs *dirs;
-	struct lab_errors *errors;
-	struct jt_node *root;
-	struct jt_node *defaults; /* NULL: none */
-	GPtrArray *
-		network_nodes; /* of struct jt_node, by network->index; NULL for the network nobody wrote */
-	GPtrArray *vm_nodes; /* of struct jt_node, by vm->index */
-	GHashTable *by_ip;   /* host byte order -> struct nic */
-	GHashTable *by_mac;  /* 48 bits -> struct nic */
-	bool networks_known; /* false: "networks" itself is wrong, so no reference to one can be judged */
-	bool images_known;
-};
-
 /* --- reading the tree ----------------------------------------------------------------------------------------------- */
 
-/* The member if it is there and right. */
-static struct jt_node *good(const struct jt_node *object, const char *key)
+struct jt_node *build_good(const struct jt_node *object, const char *key)
 {
 	struct jt_node *n = jt_get(object, key);
 
 	return n && n->ok ? n : NULL;
 }
 
-static char *good_string(const struct jt_node *object, const char *key)
+char *build_good_string(const struct jt_node *object, const char *key)
 {
-	struct jt_node *n = good(object, key);
+	struct jt_node *n = build_good(object, key);
 
 	return n ? g_strdup(n->string) : NULL;
 }
 
-static uint64_t good_number(const struct jt_node *object, const char *key, uint64_t otherwise)
+uint64_t build_good_number(const struct jt_node *object, const char *key, uint64_t otherwise)
 {
-	struct jt_node *n = good(object, key);
+	struct jt_node *n = build_good(object, key);
 
 	return n ? n->decoded : otherwise;
 }
 
-/* Said by the VM, else by the defaults, else NULL. */
-static struct jt_node *machine_setting(const struct builder *b, const struct jt_node *vm_node,
-				       const char *key)
+struct jt_node *build_machine_setting(const struct builder *b, const struct jt_node *vm_node,
+				      const char *key)
 {
 	struct jt_node *n = jt_get(vm_node, key);
 
@@ -63,8 +47,7 @@ static struct jt_node *machine_setting(const struct builder *b, const struct jt_
 	return n && n->ok ? n : NULL;
 }
 
-/* Whether to walk into a map's member: duplicates and what is no object have been reported. */
-static bool usable(const struct jt_node *member)
+bool build_usable(const struct jt_node *member)
 {
 	return member->ok && !member->duplicate && !member->broken;
 }
@@ -91,8 +74,8 @@ static char *suggestion(struct builder *b, const char *wanted, const GPtrArray *
 	return g_strdup_printf("there %s: %s", items->len == 1 ? "is" : "are", list);
 }
 
-static void no_such(struct builder *b, const struct jt_node *node, const char *kind,
-		    const GPtrArray *items)
+void build_no_such(struct builder *b, const struct jt_node *node, const char *kind,
+		   const GPtrArray *items)
 {
 	g_autofree char *hint = suggestion(b, node->string, items);
 
@@ -131,11 +114,11 @@ static const struct network *overlapping(const struct builder *b, uint32_t subne
 static void add_network(struct builder *b, struct jt_node *node, const char *name)
 {
 	struct network *n = g_new0(struct network, 1);
-	uint64_t subnet = good_number(node, "subnet", 0);
+	uint64_t subnet = build_good_number(node, "subnet", 0);
 
 	n->name = g_strdup(name);
-	n->description = good_string(node, "description");
-	n->mtu = (unsigned)good_number(node, "mtu", LAB_MTU_DEFAULT);
+	n->description = build_good_string(node, "description");
+	n->mtu = (unsigned)build_good_number(node, "mtu", LAB_MTU_DEFAULT);
 	n->index = b->lab->networks->len;
 	if (subnet) {
 		uint32_t address = (uint32_t)(subnet >> 8);
@@ -180,7 +163,7 @@ static void build_networks(struct builder *b)
 		add_network(b, NULL, LAB_NETWORK_DEFAULT);
 	b->networks_known = !networks || networks->ok;
 	for (struct jt_node *n = networks && networks->ok ? networks->child : NULL; n; n = n->next)
-		if (usable(n))
+		if (build_usable(n))
 			add_network(b, n, n->key);
 	for (unsigned i = 0; i < b->lab->networks->len; i++) {
 		struct network *n = lab_network(b->lab, i);
@@ -192,7 +175,7 @@ static void build_networks(struct builder *b)
 
 /* --- images --------------------------------------------------------------------------------------------------------- */
 
-static char *lab_relative(const struct lab *lab, char *path)
+char *build_lab_relative(const struct lab *lab, char *path)
 {
 	g_autofree char *dir = g_path_get_dirname(lab->path);
 	g_autofree char *given = path;
@@ -205,9 +188,9 @@ static void add_image(struct builder *b, struct jt_node *node, const char *name)
 	struct lab_image *image = g_new0(struct lab_image, 1);
 
 	image->name = g_strdup(name);
-	image->kernel = lab_relative(b->lab, good_string(node, "kernel"));
-	image->initrd = lab_relative(b->lab, good_string(node, "initrd"));
-	image->append = good_string(node, "append");
+	image->kernel = build_lab_relative(b->lab, build_good_string(node, "kernel"));
+	image->initrd = build_lab_relative(b->lab, build_good_string(node, "initrd"));
+	image->append = build_good_string(node, "append");
 	g_ptr_array_add(b->lab->images, image);
 }
 
@@ -218,7 +201,7 @@ static void build_images(struct builder *b)
 	b->images_known = !images || images->ok;
 	add_image(b, NULL, LAB_IMAGE_DEFAULT);
 	for (struct jt_node *n = images && images->ok ? images->child : NULL; n; n = n->next) {
-		if (!usable(n))
+		if (!build_usable(n))
 			continue;
 		if (strcmp(n->key, LAB_IMAGE_DEFAULT) == 0)
 			lab_error_at_key(b->errors, n, "\"%s\" is built in: choose another name",
@@ -244,28 +227,28 @@ static struct lab_image *find_image(struct builder *b, const struct jt_node *nod
 /* Each name once, where it is written: a wrong one in "defaults" is one mistake, however many VMs take it. */
 static void check_image_name(struct builder *b, const struct jt_node *object)
 {
-	struct jt_node *node = good(object, "image");
+	struct jt_node *node = build_good(object, "image");
 
 	if (node && b->images_known && strcmp(find_image(b, node)->name, node->string) != 0)
-		no_such(b, node, "image", b->lab->images);
+		build_no_such(b, node, "image", b->lab->images);
 }
 
 /* --- vms ------------------------------------------------------------------------------------------------------------ */
 
 static void build_machine(struct builder *b, struct vm *vm, const struct jt_node *node)
 {
-	struct jt_node *n = machine_setting(b, node, "memory");
+	struct jt_node *n = build_machine_setting(b, node, "memory");
 
 	g_assert(field_parse_size(LAB_MEMORY_DEFAULT, &vm->memory) == NULL);
 	if (n)
 		vm->memory = n->decoded;
-	n = machine_setting(b, node, "vcpus");
+	n = build_machine_setting(b, node, "vcpus");
 	vm->vcpus = n ? (unsigned)n->decoded : 1;
-	n = machine_setting(b, node, "arch");
+	n = build_machine_setting(b, node, "arch");
 	vm->arch = n ? (enum lab_arch)n->decoded : LAB_ARCH_X86_64;
-	n = machine_setting(b, node, "accel");
+	n = build_machine_setting(b, node, "accel");
 	vm->accel = n ? (enum lab_accel)n->decoded : LAB_ACCEL_AUTO;
-	vm->image = find_image(b, machine_setting(b, node, "image"));
+	vm->image = find_image(b, build_machine_setting(b, node, "image"));
 	check_image_name(b, node);
 }
 
@@ -287,9 +270,9 @@ static void build_vm(struct builder *b, struct jt_node *node)
 {
 	struct vm *vm = vm_new(node->key, b->lab->vms->len);
 
-	vm->role = good_string(node, "role");
-	vm->description = good_string(node, "description");
-	vm->append = good_string(node, "append");
+	vm->role = build_good_string(node, "role");
+	vm->description = build_good_string(node, "description");
+	vm->append = build_good_string(node, "append");
 	if (strcmp(vm->name, "localhost") == 0)
 		lab_error_at_key(b->errors, node,
 				 "\"localhost\" is every guest's name for itself: choose another");
@@ -314,7 +297,7 @@ static struct network *find_nic_network(struct builder *b, const struct jt_node 
 	if (name) {
 		found = lab_find_network(b->lab, name->string);
 		if (!found)
-			no_such(b, name, "network", networks);
+			build_no_such(b, name, "network", networks);
 		return found;
 	}
 	if (networks->len == 1)
@@ -336,7 +319,7 @@ static void add_nic(struct builder *b, struct vm *vm, const struct jt_node *vm_n
 	struct nic *nic = g_new0(struct nic, 1);
 
 	nic->index = vm->nics->len;
-	nic->queues = (unsigned)good_number(node, "queues", 1);
+	nic->queues = (unsigned)build_good_number(node, "queues", 1);
 	nic->port = names_port(vm->name, nic->index);
 	nic->network = find_nic_network(b, node ? node : vm_node, jt_get(node, "network"));
 	g_ptr_array_add(vm->nics, nic);
@@ -390,7 +373,7 @@ static const char *ip_fault(const struct network *n, uint32_t ip)
 
 static void take_given_ip(struct builder *b, struct vm *vm, struct nic *nic)
 {
-	struct jt_node *node = good(nic_node(b, vm, nic), "ip");
+	struct jt_node *node = build_good(nic_node(b, vm, nic), "ip");
 	struct network *n = nic->network;
 	char subnet[INET_ADDRSTRLEN];
 	const char *fault;
@@ -492,7 +475,7 @@ static bool take_mac(struct builder *b, struct nic *nic, uint64_t mac, struct ni
 
 static void take_given_mac(struct builder *b, struct vm *vm, struct nic *nic)
 {
-	struct jt_node *node = good(nic_node(b, vm, nic), "mac");
+	struct jt_node *node = build_good(nic_node(b, vm, nic), "mac");
 	struct nic *owner;
 
 	if (node && !take_mac(b, nic, node->decoded, &owner))
@@ -518,13 +501,13 @@ static void derive_mac(struct builder *b, struct vm *vm, struct nic *nic)
 /* Resolve "after".  An element that is right keeps the VM's index in its decoded; the others are no longer ok. */
 static void build_after(struct builder *b, struct vm *vm)
 {
-	struct jt_node *list = good(b->vm_nodes->pdata[vm->index], "after");
+	struct jt_node *list = build_good(b->vm_nodes->pdata[vm->index], "after");
 
 	for (struct jt_node *n = list ? list->child : NULL; n; n = n->next) {
 		struct vm *other = n->ok ? lab_find_vm(b->lab, n->string) : NULL;
 
 		if (n->ok && !other)
-			no_such(b, n, "VM", b->lab->vms);
+			build_no_such(b, n, "VM", b->lab->vms);
 		else if (other == vm)
 			lab_error_at(b->errors, n, "a VM cannot come after itself");
 		n->ok = other && other != vm;
@@ -563,7 +546,7 @@ static void find_cycles(struct builder *b, unsigned from, unsigned *place)
 {
 	g_autoptr(GArray) path = g_array_new(FALSE, FALSE, sizeof(struct step_on_path));
 	struct step_on_path step = { .vm = lab_vm(b->lab, from) };
-	struct jt_node *list = good(b->vm_nodes->pdata[from], "after");
+	struct jt_node *list = build_good(b->vm_nodes->pdata[from], "after");
 
 	step.edge = list ? list->child : NULL;
 	g_array_append_val(path, step);
@@ -587,7 +570,7 @@ static void find_cycles(struct builder *b, unsigned from, unsigned *place)
 			last->edge = edge->next;
 		} else {
 			step.vm = lab_vm(b->lab, (unsigned)edge->decoded);
-			list = good(b->vm_nodes->pdata[step.vm->index], "after");
+			list = build_good(b->vm_nodes->pdata[step.vm->index], "after");
 			step.edge = list ? list->child : NULL;
 			g_array_append_val(path, step);
 			place[step.vm->index] = path->len;
@@ -619,6 +602,14 @@ static void path_too_long(struct builder *b, const struct jt_node *node, const c
 			 path, strlen(path), NAMES_SOCKET_PATH_MAX, remedy);
 }
 
+/* Of a VM with sockets that is where guests reach the host, on the port of the longest number. */
+static char *longest_socket(const struct vm *vm, const struct vm_paths *v)
+{
+	if (vm->sockets != LAB_SOCKETS_NONE)
+		return vm_paths_vs_port(v, UINT32_MAX);
+	return g_strdup(v->ports->len > 0 ? vm_paths_port(v, v->ports->len - 1) : v->qmp);
+}
+
 static void check_socket_paths(struct builder *b)
 {
 	struct lab_paths *paths = lab_paths_new(b->lab, b->dirs);
@@ -636,9 +627,8 @@ static void check_socket_paths(struct builder *b)
 			path_too_long(b, b->network_nodes->pdata[i], lab_paths_net(paths, i)->ctl,
 				      "give the network or the lab a shorter name");
 	for (unsigned i = 0; i < paths->vms->len; i++) {
-		const struct vm_paths *v = lab_paths_vm(paths, i);
-		const char *longest = v->ports->len > 0 ? vm_paths_port(v, v->ports->len - 1) :
-							  v->qmp;
+		g_autofree char *longest =
+			longest_socket(lab_vm(b->lab, i), lab_paths_vm(paths, i));
 
 		if (!fits(longest))
 			path_too_long(b, b->vm_nodes->pdata[i], longest,
@@ -651,11 +641,11 @@ static void check_socket_paths(struct builder *b)
 
 static void build_vms(struct builder *b)
 {
-	struct jt_node *vms = good(b->root, "vms");
+	struct jt_node *vms = build_good(b->root, "vms");
 
 	check_image_name(b, b->defaults);
 	for (struct jt_node *n = vms ? vms->child : NULL; n; n = n->next)
-		if (usable(n))
+		if (build_usable(n))
 			build_vm(b, n);
 	for (unsigned i = 0; i < b->lab->vms->len; i++) {
 		build_nics(b, lab_vm(b->lab, i));
@@ -667,6 +657,7 @@ static void build_vms(struct builder *b)
 	each_nic(b, take_given_mac);
 	each_nic(b, derive_mac);
 	check_order(b);
+	build_sockets(b);
 }
 
 void lab_build(struct lab *lab, struct jt_node *root, const struct lab_dirs *dirs,
@@ -674,15 +665,16 @@ void lab_build(struct lab *lab, struct jt_node *root, const struct lab_dirs *dir
 {
 	struct builder b = { .lab = lab, .dirs = dirs, .errors = errors, .root = root };
 
-	b.defaults = good(root, "defaults");
+	b.defaults = build_good(root, "defaults");
 	b.network_nodes = g_ptr_array_new();
 	b.vm_nodes = g_ptr_array_new();
 	b.by_ip = g_hash_table_new(NULL, NULL);
 	b.by_mac = g_hash_table_new(NULL, NULL);
-	lab->name = good_string(root, "name");
+	b.by_cid = g_hash_table_new(NULL, NULL);
+	lab->name = build_good_string(root, "name");
 	if (!lab->name)
 		lab->name = names_lab_default(lab->path);
-	lab->description = good_string(root, "description");
+	lab->description = build_good_string(root, "description");
 	build_networks(&b);
 	build_images(&b);
 	build_vms(&b);
@@ -691,4 +683,5 @@ void lab_build(struct lab *lab, struct jt_node *root, const struct lab_dirs *dir
 	g_ptr_array_unref(b.vm_nodes);
 	g_hash_table_unref(b.by_ip);
 	g_hash_table_unref(b.by_mac);
+	g_hash_table_unref(b.by_cid);
 }

@@ -12,42 +12,52 @@
 
 #define TEXT_MAX   1024 /* of descriptions and command lines; the kernel reads 2048 on x86 */
 #define PATH_BYTES 4095 /* PATH_MAX without its NUL */
-#define KEYS_MAX   16   /* rows of one table */
+#define KEYS_MAX   24   /* rows of one table */
 
 /* --- the table ------------------------------------------------------------------------------------------------------ */
 
 static const char *const arch_words[] = { "x86_64", "aarch64", NULL };
 static const char *const accel_words[] = { "auto", "kvm", "tcg", NULL };
+static const char *const sockets_words[] = { "vsock", "none", "hvsock", NULL };
 
 static_assert(G_N_ELEMENTS(arch_words) == LAB_ARCH_COUNT + 1, "enum lab_arch and its words");
 static_assert(G_N_ELEMENTS(accel_words) == LAB_ACCEL_COUNT + 1, "enum lab_accel and its words");
+static_assert(G_N_ELEMENTS(sockets_words) == LAB_SOCKETS_COUNT + 1,
+	      "enum lab_sockets and its words");
 
-#define MACHINE_FIELDS                                                                                            \
-	{ .key = "image",                                                                                         \
-	  .kind = FIELD_NAME,                                                                                     \
-	  .unsaid = "tiny",                                                                                       \
-	  .brief = "What the VM boots: `tiny`, the built-in guest, or a name from `images`." },                   \
-		{ .key = "memory",                                                                                \
-		  .kind = FIELD_SIZE,                                                                             \
-		  .min = LAB_MEMORY_MIN,                                                                          \
-		  .max = LAB_MEMORY_MAX,                                                                          \
-		  .unsaid = LAB_MEMORY_DEFAULT,                                                                   \
-		  .brief = "Memory of the VM, in whole MiB: `512MiB`, `4GiB`." },                                 \
-		{ .key = "vcpus",                                                                                 \
-		  .kind = FIELD_COUNT,                                                                            \
-		  .min = 1,                                                                                       \
-		  .max = LAB_VCPUS_MAX,                                                                           \
-		  .unsaid = "1",                                                                                  \
-		  .brief = "Number of virtual CPUs." },                                                           \
-		{ .key = "arch",                                                                                  \
-		  .kind = FIELD_WORD,                                                                             \
-		  .words = arch_words,                                                                            \
-		  .unsaid = "x86_64",                                                                             \
-		  .brief = "Architecture of the VM. The `tiny` image is `x86_64`." },                             \
-	{                                                                                                         \
-		.key = "accel", .kind = FIELD_WORD, .words = accel_words, .unsaid = "auto",                       \
-		.brief =                                                                                          \
-			"How QEMU runs it: `kvm`, `tcg` (emulation), or `auto`, which is KVM where the host can." \
+#define MACHINE_FIELDS                                                                                                  \
+	{ .key = "image",                                                                                               \
+	  .kind = FIELD_NAME,                                                                                           \
+	  .unsaid = "tiny",                                                                                             \
+	  .brief = "What the VM boots: `tiny`, the built-in guest, or a name from `images`." },                         \
+		{ .key = "memory",                                                                                      \
+		  .kind = FIELD_SIZE,                                                                                   \
+		  .min = LAB_MEMORY_MIN,                                                                                \
+		  .max = LAB_MEMORY_MAX,                                                                                \
+		  .unsaid = LAB_MEMORY_DEFAULT,                                                                         \
+		  .brief = "Memory of the VM, in whole MiB: `512MiB`, `4GiB`." },                                       \
+		{ .key = "vcpus",                                                                                       \
+		  .kind = FIELD_COUNT,                                                                                  \
+		  .min = 1,                                                                                             \
+		  .max = LAB_VCPUS_MAX,                                                                                 \
+		  .unsaid = "1",                                                                                        \
+		  .brief = "Number of virtual CPUs." },                                                                 \
+		{ .key = "arch",                                                                                        \
+		  .kind = FIELD_WORD,                                                                                   \
+		  .words = arch_words,                                                                                  \
+		  .unsaid = "x86_64",                                                                                   \
+		  .brief = "Architecture of the VM. The `tiny` image is `x86_64`." },                                   \
+		{ .key = "accel",                                                                                       \
+		  .kind = FIELD_WORD,                                                                                   \
+		  .words = accel_words,                                                                                 \
+		  .unsaid = "auto",                                                                                     \
+		  .brief =                                                                                              \
+			  "How QEMU runs it: `kvm`, `tcg` (emulation), or `auto`, which is KVM where the host can." },  \
+	{                                                                                                               \
+		.key = "sockets", .kind = FIELD_WORD, .words = sockets_words, .unsaid = "vsock",                        \
+		.brief =                                                                                                \
+			"Sockets between host and VM without any network, and with them the agent: `vsock` or `none`. " \
+			"`hvsock` is not to be had yet."                                                                \
 	}
 
 static const struct field defaults_fields[] = { MACHINE_FIELDS, {} };
@@ -136,6 +146,124 @@ static const struct field_object field_nic = {
 	.fields = nic_fields,
 };
 
+#define MS_MAX (24ull * 3600 * 1000)
+
+static const struct field probe_fields[] = {
+	{ .key = "name",
+	  .kind = FIELD_NAME,
+	  .required = true,
+	  .brief = "What it is called where it is waited for." },
+	{ .key = "port",
+	  .kind = FIELD_COUNT,
+	  .min = 1,
+	  .max = 65535,
+	  .brief = "Holds when this TCP port of the guest takes connections." },
+	{ .key = "file",
+	  .kind = FIELD_TEXT,
+	  .min = 1,
+	  .max = PATH_BYTES,
+	  .brief = "Holds when this file exists in the guest." },
+	{ .key = "command",
+	  .kind = FIELD_TEXT,
+	  .min = 1,
+	  .max = TEXT_MAX,
+	  .brief = "Holds when this command, run by `sh -c` in the guest, exits with 0." },
+	{ .key = "timeout",
+	  .kind = FIELD_TIME,
+	  .min = 1,
+	  .max = MS_MAX,
+	  .unsaid = LAB_PROBE_TIMEOUT,
+	  .brief = "How long one attempt may take." },
+	{ .key = "interval",
+	  .kind = FIELD_TIME,
+	  .min = 10,
+	  .max = MS_MAX,
+	  .unsaid = LAB_PROBE_INTERVAL,
+	  .brief = "How long to wait after an attempt that failed." },
+	{ .key = "hint",
+	  .kind = FIELD_TEXT,
+	  .max = TEXT_MAX,
+	  .brief = "What to look at while it does not hold. For people." },
+	{},
+};
+
+static const struct field_object field_probe = {
+	.name = "probe",
+	.brief =
+		"Something that has to hold before the VM counts as ready: one of `port`, `file` and `command`.",
+	.fields = probe_fields,
+};
+
+static const struct field distro_fields[] = {
+	{ .key = "image",
+	  .kind = FIELD_TEXT,
+	  .required = true,
+	  .min = 1,
+	  .max = PATH_BYTES,
+	  .brief =
+		  "Path of a disk image with its root file system: `.qcow2`, `.squashfs`, anything else is "
+		  "raw. A relative one starts at the directory of the lab file." },
+	{ .key = "readonly",
+	  .kind = FIELD_FLAG,
+	  .unsaid = "false, true for a squashfs",
+	  .brief = "Leave the image as it is: what the guest writes stays in its memory." },
+	{},
+};
+
+static const struct field_object field_distro = {
+	.name = "distro",
+	.brief = "A distribution inside the VM: `orchestrator exec VM/DISTRO` runs commands in it.",
+	.fields = distro_fields,
+};
+
+static const struct field test_fields[] = {
+	{ .key = "name",
+	  .kind = FIELD_NAME,
+	  .required = true,
+	  .brief = "What it is called in the report." },
+	{ .key = "vm", .kind = FIELD_NAME, .required = true, .brief = "Name of the VM it runs in." },
+	{ .key = "command",
+	  .kind = FIELD_TEXTS,
+	  .required = true,
+	  .min = 1,
+	  .max = LAB_ARGV_MAX,
+	  .brief = "The command and its arguments; no shell reads them." },
+	{ .key = "user",
+	  .kind = FIELD_TEXT,
+	  .min = 1,
+	  .max = 32,
+	  .unsaid = "root",
+	  .brief = "User of the guest who runs it." },
+	{ .key = "exit",
+	  .kind = FIELD_COUNT,
+	  .max = 255,
+	  .unsaid = "0",
+	  .brief = "The exit status it has to end with." },
+	{ .key = "stdout",
+	  .kind = FIELD_TEXT,
+	  .max = TEXT_MAX,
+	  .unsaid = "any output",
+	  .brief =
+		  "A Perl-compatible regular expression that has to match somewhere in what it prints." },
+	{ .key = "timeout",
+	  .kind = FIELD_TIME,
+	  .min = 1,
+	  .max = MS_MAX,
+	  .unsaid = LAB_TEST_TIMEOUT,
+	  .brief = "How long it may take." },
+	{ .key = "hint",
+	  .kind = FIELD_TEXT,
+	  .max = TEXT_MAX,
+	  .brief = "What to look at when it fails. For people." },
+	{},
+};
+
+static const struct field_object field_test = {
+	.name = "test",
+	.brief = "A check of the lab, run by `orchestrator test`.",
+	.fields = test_fields,
+};
+
 static const struct field vm_fields[] = {
 	MACHINE_FIELDS,
 	{ .key = "role",
@@ -158,6 +286,37 @@ static const struct field vm_fields[] = {
 	  .brief =
 		  "Words added to the kernel command line of the image. No place for secrets: every user of the guest "
 		  "can read them." },
+	{ .key = "cid",
+	  .kind = FIELD_COUNT,
+	  .min = NAMES_CID_MIN,
+	  .max = NAMES_CID_MAX,
+	  .unsaid = "derived from the names of lab and VM",
+	  .brief =
+		  "Its address among sockets (context identifier), by which VMs of the lab reach each other." },
+	{ .key = "peers",
+	  .kind = FIELD_NAMES,
+	  .max = LAB_VMS_MAX,
+	  .unsaid = "every VM of the lab",
+	  .brief =
+		  "Names of the VMs that it may connect to, and that may connect to it, by sockets: the pair has "
+		  "to allow it on both sides. An empty list leaves the host alone." },
+	{ .key = "probes",
+	  .kind = FIELD_LIST,
+	  .max = LAB_PROBES_MAX,
+	  .object = &field_probe,
+	  .brief =
+		  "What has to hold, beside the agent being there, before the VM counts as ready." },
+	{ .key = "distros",
+	  .kind = FIELD_MAP,
+	  .max = LAB_DISTROS_MAX,
+	  .object = &field_distro,
+	  .brief = "Distributions inside the VM, by name." },
+	{ .key = "forwards",
+	  .kind = FIELD_TEXTS,
+	  .max = LAB_FORWARDS_MAX,
+	  .brief =
+		  "Ways between sockets of the host and of the VM, from the listening end to the other: "
+		  "`tcp:127.0.0.1:2222:22`, `unix:/path:22`, `8080:tcp:127.0.0.1:80`, `8080:unix:/path`." },
 	{},
 };
 
@@ -188,6 +347,14 @@ static const struct field lab_fields[] = {
 	  .kind = FIELD_OBJECT,
 	  .object = &field_defaults,
 	  .brief = "What holds for every VM that does not say otherwise." },
+	{ .key = "port-base",
+	  .kind = FIELD_COUNT,
+	  .min = 1024,
+	  .max = 65530,
+	  .unsaid = "50000",
+	  .brief =
+		  "The first of the six socket ports that agents use. Where another program of the guests wants "
+		  "these, `51000` is a usual choice." },
 	{ .key = "networks",
 	  .kind = FIELD_MAP,
 	  .max = LAB_NETWORKS_MAX,
@@ -206,6 +373,11 @@ static const struct field lab_fields[] = {
 	  .max = LAB_VMS_MAX,
 	  .object = &field_vm,
 	  .brief = "The virtual machines by name. The name is also the guest's host name." },
+	{ .key = "tests",
+	  .kind = FIELD_LIST,
+	  .max = LAB_TESTS_MAX,
+	  .object = &field_test,
+	  .brief = "Checks of the lab, in the order in which `orchestrator test` runs them." },
 	{},
 };
 
@@ -217,6 +389,7 @@ const struct field_object field_lab = {
 
 const struct field_object *const field_objects[] = { &field_lab,   &field_defaults, &field_network,
 						     &field_image, &field_vm,       &field_nic,
+						     &field_probe, &field_distro,   &field_test,
 						     NULL };
 
 /* --- sizes ---------------------------------------------------------------------------------------------------------- */
@@ -257,6 +430,42 @@ char *field_format_size(uint64_t bytes)
 			return g_strdup_printf("%" G_GUINT64_FORMAT "%s", bytes >> units[i].shift,
 					       units[i].unit);
 	return g_strdup("0B");
+}
+
+/* --- times ---------------------------------------------------------------------------------------------------------- */
+
+static const struct {
+	const char *unit;
+	uint64_t ms;
+} time_units[] = { { "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 } };
+
+const char *field_parse_time(const char *text, uint64_t *ret_ms)
+{
+	char *unit;
+	guint64 n;
+
+	if (!g_ascii_isdigit(*text) || (text[0] == '0' && g_ascii_isdigit(text[1])))
+		return "is not a time: write it like \"30s\"";
+	n = g_ascii_strtoull(text, &unit, 10);
+	for (unsigned i = 0; i < G_N_ELEMENTS(time_units); i++) {
+		if (strcmp(unit, time_units[i].unit) != 0)
+			continue;
+		if (n > UINT64_MAX / time_units[i].ms)
+			return "is too large";
+		*ret_ms = n * time_units[i].ms;
+		return NULL;
+	}
+	return "is not a time: its unit is ms, s, m or h, as in \"30s\"";
+}
+
+static char *format_time(uint64_t ms)
+{
+	unsigned i = G_N_ELEMENTS(time_units) - 1;
+
+	while (i > 0 && (ms == 0 || ms % time_units[i].ms != 0))
+		i--;
+	return g_strdup_printf("%" G_GUINT64_FORMAT "%s", ms / time_units[i].ms,
+			       time_units[i].unit);
 }
 
 /* --- the checker ---------------------------------------------------------------------------------------------------- */
@@ -397,6 +606,35 @@ static bool check_word(const struct field *f, struct jt_node *node, struct lab_e
 	return false;
 }
 
+static bool check_flag(struct jt_node *node, struct lab_errors *errors)
+{
+	if (!has_type(node, JT_BOOL, "true or false", errors))
+		return false;
+	node->decoded = node->boolean;
+	return true;
+}
+
+static bool check_time(const struct field *f, struct jt_node *node, struct lab_errors *errors)
+{
+	g_autofree char *quoted = NULL, *min = NULL, *max = NULL;
+	const char *fault;
+
+	if (!has_type(node, JT_STRING, "a time like \"30s\"", errors))
+		return false;
+	quoted = jt_quote(node->string);
+	fault = field_parse_time(node->string, &node->decoded);
+	if (fault) {
+		lab_error_at(errors, node, "%s %s", quoted, fault);
+		return false;
+	}
+	if (node->decoded >= f->min && node->decoded <= f->max)
+		return true;
+	min = format_time(f->min);
+	max = format_time(f->max);
+	lab_error_at(errors, node, "%s is out of range: %s to %s", quoted, min, max);
+	return false;
+}
+
 /* An IPv4 address in host byte order; leading zeros and short forms are refused. */
 static bool parse_ip(const char *text, uint32_t *ret)
 {
@@ -533,6 +771,26 @@ static bool check_names(const struct field *f, struct jt_node *node, struct lab_
 	return true;
 }
 
+static bool check_texts(const struct field *f, struct jt_node *node, struct lab_errors *errors)
+{
+	static const struct field item = { .min = 0, .max = FIELD_TEXTS_BYTES };
+
+	if (!has_type(node, JT_ARRAY, "an array of strings", errors))
+		return false;
+	if (node->n_children < f->min) {
+		lab_error_at(errors, node, "must not be empty");
+		return false;
+	}
+	if (node->n_children > f->max) {
+		lab_error_at(errors, node, "has %u elements, at most %u are allowed",
+			     node->n_children, (unsigned)f->max);
+		return false;
+	}
+	for (struct jt_node *n = node->child; n; n = n->next)
+		n->ok = !n->broken && check_text(&item, n, errors);
+	return true;
+}
+
 static bool check_list(const struct field *f, struct jt_node *node, struct lab_errors *errors)
 {
 	if (!has_type(node, JT_ARRAY, "an array", errors))
@@ -586,6 +844,10 @@ static bool check_field(const struct field *f, struct jt_node *node, struct lab_
 		return check_count(f, node, errors);
 	case FIELD_WORD:
 		return check_word(f, node, errors);
+	case FIELD_FLAG:
+		return check_flag(node, errors);
+	case FIELD_TIME:
+		return check_time(f, node, errors);
 	case FIELD_SUBNET:
 		return check_subnet(f, node, errors);
 	case FIELD_IP:
@@ -594,6 +856,8 @@ static bool check_field(const struct field *f, struct jt_node *node, struct lab_
 		return check_mac(node, errors);
 	case FIELD_NAMES:
 		return check_names(f, node, errors);
+	case FIELD_TEXTS:
+		return check_texts(f, node, errors);
 	case FIELD_OBJECT:
 		field_check(f->object, node, errors);
 		return node->ok;

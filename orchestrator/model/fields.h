@@ -25,15 +25,20 @@ enum field_kind {
 	FIELD_SIZE,   /* "512MiB" in whole MiB; min..max bytes [bytes] */
 	FIELD_COUNT,  /* an integer, min..max [it] */
 	FIELD_WORD,   /* one of words[] [index] */
+	FIELD_FLAG,   /* true or false [1 or 0] */
+	FIELD_TIME,   /* "500ms", "30s"; min..max milliseconds [milliseconds] */
 	FIELD_SUBNET, /* "192.168.100.0/24", prefix min..max [address << 8 | prefix] */
 	FIELD_IP,     /* "192.168.100.10" [address, host byte order] */
 	FIELD_MAC,    /* "52:54:00:12:34:56", unicast [48 bits, first byte highest] */
 	FIELD_NAMES,  /* an array of FIELD_NAME, at most max, none twice */
+	FIELD_TEXTS,  /* an array of min..max FIELD_TEXTs, each of at most FIELD_TEXTS_BYTES */
 	FIELD_OBJECT, /* an object of object->fields */
 	FIELD_LIST,   /* an array of such objects, at most max */
 	FIELD_MAP,    /* an object from names (FIELD_NAME) to such objects, min..max */
 	FIELD_KIND_COUNT
 };
+
+#define FIELD_TEXTS_BYTES 1024
 
 struct field_object;
 
@@ -68,6 +73,8 @@ void field_check(const struct field_object *object, struct jt_node *node,
 
 /* "512MiB" to bytes.  NULL, or why it is no size (a sentence without a subject, static). */
 const char *field_parse_size(const char *text, uint64_t *ret_bytes);
+/* "500ms", "30s", "2m", "1h" to milliseconds.  As field_parse_size(). */
+const char *field_parse_time(const char *text, uint64_t *ret_ms);
 /* The shortest text that field_parse_size() reads as bytes; g_free(). */
 char *field_format_size(uint64_t bytes);
 

@@ -27,21 +27,23 @@
 #define LAB_MEMORY_DEFAULT  "256MiB"
 #define LAB_MTU_DEFAULT     1500
 #define LAB_NETWORK_DEFAULT "lan"
-#define LAB_PORT_BASE       50000 /* sockets: the first of six ports that are ours, 50000 to 50005 */
+#define LAB_PORT_BASE       50000 /* sockets: the first of the ports that are the agent's */
 #define LAB_PROBE_TIMEOUT   "5s"
 #define LAB_PROBE_INTERVAL  "500ms"
 #define LAB_TEST_TIMEOUT    "60s"
 
 /* Limits of a lab, each with the reason in lab.5. */
-#define LAB_FILE_MAX        (16u << 20)   /* bytes of lab.json */
-#define LAB_VERSION         1             /* the one format there is */
-#define LAB_VMS_MAX         4096          /* in one lab */
-#define LAB_NETWORKS_MAX    64            /* one switch process each */
-#define LAB_NICS_MAX        16            /* per VM: slots of QEMU's root bus */
-#define LAB_QUEUES_MAX      8             /* queue pairs of a NIC */
-#define LAB_VCPUS_MAX       255           /* APIC ids without an IOMMU */
-#define LAB_MEMORY_MIN      (32ull << 20) /* bytes; a kernel needs that much to boot */
-#define LAB_MEMORY_MAX      (4ull << 40)
+#define LAB_FILE_MAX     (16u << 20)   /* bytes of lab.json */
+#define LAB_VERSION      1             /* the one format there is */
+#define LAB_VMS_MAX      4096          /* in one lab */
+#define LAB_NETWORKS_MAX 64            /* one switch process each */
+#define LAB_NICS_MAX     16            /* per VM: slots of QEMU's root bus */
+#define LAB_QUEUES_MAX   8             /* queue pairs of a NIC */
+#define LAB_VCPUS_MAX    255           /* APIC ids without an IOMMU */
+#define LAB_MEMORY_MIN   (32ull << 20) /* bytes; a kernel needs that much to boot */
+#define LAB_MEMORY_MAX   (4ull << 40)
+#define LAB_PORTS \
+	6 /* how many these are: INIT, PLAN9, PLAN9_DRVFS, DRVFS_ADMIN, VIRTIOFS, CRASH_DUMP */
 #define LAB_PROBES_MAX      16   /* of a VM */
 #define LAB_DISTROS_MAX     16   /* of a VM: disks on QEMU's root bus */
 #define LAB_DISTRO_NAME_MAX 20   /* the serial number of a virtio disk */
@@ -206,6 +208,10 @@ static inline struct nic *vm_nic(const struct vm *vm, unsigned i)
 bool lab_has_sockets(const struct lab *lab);
 /* NULL: no such. */
 const struct distro *vm_find_distro(const struct vm *vm, const char *name);
+
+/* Read "tcp:ADDRESS:PORT:GUESTPORT", "unix:/PATH:GUESTPORT" (to the guest) or "GUESTPORT:tcp:ADDRESS:PORT",
+ * "GUESTPORT:unix:/PATH" (to the host): NULL, and ret has to_guest, host (g_free()) and port; or what is wrong (static). */
+const char *forward_parse(const char *text, struct forward *ret);
 
 /* Of all NICs of the lab that are on this network, in VM order: struct nic, borrowed.  Free with g_ptr_array_unref(). */
 GPtrArray *lab_network_nics(const struct lab *lab, const struct network *network);

@@ -10,6 +10,7 @@
 
 #define NAME_PATTERN "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
 #define SIZE_PATTERN "^(0|[1-9][0-9]*)(B|KiB|MiB|GiB|TiB)$"
+#define TIME_PATTERN "^(0|[1-9][0-9]*)(ms|s|m|h)$"
 #define BYTE_PATTERN "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 #define IPV4_PATTERN BYTE_PATTERN "(\\." BYTE_PATTERN "){3}"
 #define MAC_PATTERN  "^[0-9A-Fa-f][02468ACEace](:[0-9A-Fa-f]{2}){5}$"
@@ -101,6 +102,26 @@ static struct json_object *array_schema(const struct field *f, const char *item)
 	return s;
 }
 
+static struct json_object *texts_schema(const struct field *f)
+{
+	struct json_object *s = json_object_new_object();
+
+	put_string(s, "type", "array");
+	if (f->min > 0)
+		put_number(s, "minItems", f->min);
+	put_number(s, "maxItems", f->max);
+	put(s, "items", string_schema(NULL, 0, FIELD_TEXTS_BYTES));
+	return s;
+}
+
+static struct json_object *flag_schema(void)
+{
+	struct json_object *s = json_object_new_object();
+
+	put_string(s, "type", "boolean");
+	return s;
+}
+
 static struct json_object *map_schema(const struct field *f)
 {
 	struct json_object *s = json_object_new_object();
@@ -137,6 +158,10 @@ static struct json_object *field_schema(const struct field *f)
 		return count_schema(f);
 	case FIELD_WORD:
 		return word_schema(f);
+	case FIELD_FLAG:
+		return flag_schema();
+	case FIELD_TIME:
+		return string_schema(TIME_PATTERN, 0, 0);
 	case FIELD_SUBNET:
 		return string_schema("^" IPV4_PATTERN "/([89]|[12][0-9]|30)$", 0, 0);
 	case FIELD_IP:
@@ -145,6 +170,8 @@ static struct json_object *field_schema(const struct field *f)
 		return string_schema(MAC_PATTERN, 0, 0);
 	case FIELD_NAMES:
 		return array_schema(f, "name");
+	case FIELD_TEXTS:
+		return texts_schema(f);
 	case FIELD_OBJECT:
 		return wrapped_reference(f->object->name);
 	case FIELD_LIST:
@@ -167,7 +194,7 @@ static void put_default(struct json_object *schema, const struct field *f)
 	if (f->kind == FIELD_COUNT &&
 	    g_ascii_string_to_unsigned(f->unsaid, 10, 0, UINT64_MAX, &n, NULL))
 		put_number(schema, "default", n);
-	else if (f->kind == FIELD_WORD || f->kind == FIELD_SIZE ||
+	else if (f->kind == FIELD_WORD || f->kind == FIELD_SIZE || f->kind == FIELD_TIME ||
 		 (f->kind == FIELD_NAME && names_valid(f->unsaid)))
 		put_string(schema, "default", f->unsaid);
 }

@@ -52,6 +52,25 @@ static inline void random_nics(GRand *r, GRand *fate, GString *out, unsigned n_n
 	g_string_append(out, "], ");
 }
 
+/* What has to do with sockets, or nothing. */
+static inline void random_sockets(GRand *r, GString *out)
+{
+	switch (g_rand_int_range(r, 0, 6)) {
+	case 0:
+		g_string_append(out, "\"sockets\": \"none\", ");
+		break;
+	case 1:
+		g_string_append(out, "\"probes\": [{ \"name\": \"web\", \"port\": 80 }], "
+				     "\"distros\": { \"deb\": { \"image\": \"d,eb.qcow2\" } }, ");
+		break;
+	case 2:
+		g_string_append(out, "\"peers\": [], \"forwards\": [\"80:tcp:127.0.0.1:8080\"], ");
+		break;
+	default:
+		break;
+	}
+}
+
 /* Up to max_vms VMs on one to four networks.  keep (0..100): how many in a hundred VMs exist at all, so that two texts of the
  * same seed and different keep are versions of one lab. */
 static inline char *random_lab_text(guint32 seed, unsigned max_vms, unsigned keep)
@@ -77,6 +96,7 @@ static inline char *random_lab_text(guint32 seed, unsigned max_vms, unsigned kee
 
 		random_machine(r, vm);
 		random_nics(r, fate, vm, n_networks, given_ip);
+		random_sockets(fate, vm);
 		if (i > 0 && (unsigned)g_rand_int_range(fate, 0, 100) >= keep)
 			continue;
 		if (g_rand_int_range(fate, 0, 5) == 0)

@@ -71,6 +71,40 @@ static void test_format_size(void **state)
 	}
 }
 
+static void test_times(void **state)
+{
+	static const struct {
+		const char *text;
+		uint64_t ms;
+	} good[] = {
+		{ "0ms", 0 }, { "1ms", 1 }, { "30s", 30000 }, { "2m", 120000 }, { "24h", 86400000 }
+	};
+	static const char *const bad[] = { "",
+					   "30",
+					   "s",
+					   "-1s",
+					   "1.5s",
+					   "30 s",
+					   "030s",
+					   "30S",
+					   "30x",
+					   "1m30s",
+					   "18446744073709551615h" };
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(good); i++) {
+		uint64_t ms = 7;
+
+		assert_null(field_parse_time(good[i].text, &ms));
+		assert_true(ms == good[i].ms);
+	}
+	for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
+		uint64_t ms = 7;
+
+		assert_non_null(field_parse_time(bad[i], &ms));
+		assert_true(ms == 7);
+	}
+}
+
 /* Words that the code uses as numbers. */
 static void test_words(void **state)
 {
@@ -81,6 +115,10 @@ static void test_words(void **state)
 		if (strcmp(f->key, "accel") == 0)
 			for (unsigned i = 0; i < LAB_ACCEL_COUNT; i++)
 				assert_string_equal(f->words[i], lab_accel_name((enum lab_accel)i));
+		if (strcmp(f->key, "sockets") == 0)
+			for (unsigned i = 0; i < LAB_SOCKETS_COUNT; i++)
+				assert_string_equal(f->words[i],
+						    lab_sockets_name((enum lab_sockets)i));
 	}
 }
 
@@ -102,7 +140,8 @@ static void test_unsaid(void **state)
 				   strcmp(f->key, "memory") == 0 ? memory :
 				   strcmp(f->key, "vcpus") == 0  ? vcpus :
 				   strcmp(f->key, "arch") == 0   ? lab_arch_name(vm->arch) :
-								   lab_accel_name(vm->accel);
+				   strcmp(f->key, "accel") == 0  ? lab_accel_name(vm->accel) :
+								   lab_sockets_name(vm->sockets);
 
 		assert_string_equal(f->unsaid, said);
 	}
@@ -133,9 +172,13 @@ static char *section(const char *page, const char *heading)
 /* What a row of the table looks like in the man page: `*key* _kind_` with its default, and its sentence. */
 static char *expected_entry(const struct field *f)
 {
-	static const char *const kinds[FIELD_KIND_COUNT] = { "text",  "name",   "size",    "count",
-							     "word",  "subnet", "address", "MAC",
-							     "names", "object", "list",    "map" };
+	static const char *const kinds[FIELD_KIND_COUNT] = {
+		[FIELD_TEXT] = "text",     [FIELD_NAME] = "name",     [FIELD_SIZE] = "size",
+		[FIELD_COUNT] = "count",   [FIELD_WORD] = "word",     [FIELD_FLAG] = "flag",
+		[FIELD_TIME] = "time",     [FIELD_SUBNET] = "subnet", [FIELD_IP] = "address",
+		[FIELD_MAC] = "MAC",       [FIELD_NAMES] = "names",   [FIELD_TEXTS] = "texts",
+		[FIELD_OBJECT] = "object", [FIELD_LIST] = "list",     [FIELD_MAP] = "map",
+	};
 	g_autofree char *key = g_strdup_printf("*%s* _%s_%s", f->key, kinds[f->kind],
 					       f->required ? ", required" : "");
 
@@ -176,11 +219,9 @@ static void test_man_page_lists_every_key(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sizes),
-		cmocka_unit_test(test_format_size),
-		cmocka_unit_test(test_words),
-		cmocka_unit_test(test_unsaid),
-		cmocka_unit_test(test_man_page_lists_every_key),
+		cmocka_unit_test(test_sizes),  cmocka_unit_test(test_format_size),
+		cmocka_unit_test(test_times),  cmocka_unit_test(test_words),
+		cmocka_unit_test(test_unsaid), cmocka_unit_test(test_man_page_lists_every_key),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

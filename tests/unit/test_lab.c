@@ -352,21 +352,21 @@ static void test_limit_socket_path(void **state)
 	struct lab *lab;
 	static const char text[] = "{\"name\": \"lab\",\n\"vms\": {\"n123\": {}}}";
 
-	/* DIR/lab/n123-0.vu */
-	deep.runtime = g_strnfill(107 - strlen("/lab/n123-0.vu"), 'd');
+	/* DIR/lab/n123.vs_4294967295 */
+	deep.runtime = g_strnfill(107 - strlen("/lab/n123.vs_4294967295"), 'd');
 	deep.runtime[0] = '/';
 	assert_true(lab_parse(text, strlen(text), "t", &deep, &lab, &errors));
 	lab_free(lab);
 	g_free(deep.runtime);
 
-	deep.runtime = g_strnfill(108 - strlen("/lab/n123-0.vu"), 'd');
+	deep.runtime = g_strnfill(108 - strlen("/lab/n123.vs_4294967295"), 'd');
 	deep.runtime[0] = '/';
 	assert_false(lab_parse(text, strlen(text), "t", &deep, &lab, &errors));
 	assert_int_equal(lab_errors_count(errors), 1);
 	assert_int_equal(((struct lab_error *)errors->list->pdata[0])->line, 2);
 	assert_string_equal(((struct lab_error *)errors->list->pdata[0])->pointer, "/vms/n123");
 	assert_non_null(strstr(((struct lab_error *)errors->list->pdata[0])->text,
-			       "n123-0.vu would have a path of 108 bytes"));
+			       "n123.vs_4294967295 would have a path of 108 bytes"));
 	lab_errors_free(errors);
 	g_free(deep.runtime);
 
@@ -467,6 +467,126 @@ static void test_given_mac_wins(void **state)
 	lab_free(lab);
 }
 
+/* --- sockets ------------------------------------------------------------------------------------------------------------ */
+
+static void test_sockets_unsaid(void **state)
+{
+	struct lab *lab = good("{\"vms\": {\"n1\": {}, \"n2\": {\"sockets\": \"none\"}}}");
+	const struct vm *vm = lab_vm(lab, 0);
+
+	assert_int_equal(lab->port_base, 50000);
+	assert_int_equal(lab->tests->len, 0);
+	assert_int_equal(vm->sockets, LAB_SOCKETS_VSOCK);
+	assert_int_equal(vm->cid, names_cid("t", "n1", 0));
+	assert_null(vm->peers);
+	assert_int_equal(vm->probes->len + vm->distros->len + vm->forwards->len, 0);
+	assert_int_equal(lab_vm(lab, 1)->sockets, LAB_SOCKETS_NONE);
+	assert_true(lab_has_sockets(lab));
+	lab_free(lab);
+	lab = good("{\"defaults\": {\"sockets\": \"none\"}, \"vms\": {\"n1\": {}}}");
+	assert_false(lab_has_sockets(lab));
+	lab_free(lab);
+}
+
+static void test_sockets_said(void **state)
+{
+	struct lab *lab = good(
+		"{\"port-base\": 51000, \"vms\": {\"a\": {\"cid\": 3, \"peers\": [\"b\"],"
+		"\"probes\": [{\"name\": \"p\", \"port\": 80, \"timeout\": \"2s\", \"interval\": \"1m\", \"hint\": \"h\"},"
+		"{\"name\": \"f\", \"file\": \"/x\"}, {\"name\": \"c\", \"command\": \"true\"}],"
+		"\"distros\": {\"deb\": {\"image\": \"d.qcow2\", \"readonly\": true}, \"sq\": {\"image\": \"/s.squashfs\"}},"
+		"\"forwards\": [\"tcp:127.0.0.1:2222:22\", \"unix:/a:b:23\", \"8080:tcp:10.0.0.1:80\", \"81:unix:/c:d\"]},"
+		"\"b\": {\"peers\": []}},"
+		"\"tests\": [{\"name\": \"t\", \"vm\": \"a\", \"command\": [\"echo\", \"\"], \"user\": \"u\", \"exit\": 3,"
+		"\"stdout\": \"^x$\", \"timeout\": \"1s\", \"hint\": \"h\"}]}");
+	static const struct forward forwards[] = {
+		{ .to_guest = true, .host = (char *)"tcp:127.0.0.1:2222", .port = 22 },
+		{ .to_guest = true, .host = (char *)"unix:/a:b", .port = 23 },
+		{ .to_guest = false, .host = (char *)"tcp:10.0.0.1:80", .port = 8080 },
+		{ .to_guest = false, .host = (char *)"unix:/c:d", .port = 81 },
+	};
+	const struct vm *a = lab_vm(lab, 0);
+	const struct lab_test *test = lab->tests->pdata[0];
+	const struct probe *probe = a->probes->pdata[0];
+	const struct distro *distro = a->distros->pdata[0];
+	g_autofree char *cwd = g_get_current_dir(),
+			*image = g_build_filename(cwd, "dir", "d.qcow2", NULL);
+
+	assert_int_equal(lab->port_base, 51000);
+	assert_int_equal(a->cid, 3);
+	assert_int_equal(a->peers->len, 1);
+	assert_ptr_equal(a->peers->pdata[0], lab_vm(lab, 1));
+	assert_int_equal(lab_vm(lab, 1)->peers->len, 0);
+	assert_int_equal(probe->kind, PROBE_PORT);
+	assert_int_equal(probe->port, 80);
+	assert_int_equal(probe->timeout_ms, 2000);
+	assert_int_equal(probe->interval_ms, 60000);
+	assert_string_equal(probe->hint, "h");
+	probe = a->probes->pdata[1];
+	assert_int_equal(probe->kind, PROBE_FILE);
+	assert_string_equal(probe->text, "/x");
+	assert_int_equal(probe->timeout_ms, 5000);
+	assert_int_equal(probe->interval_ms, 500);
+	probe = a->probes->pdata[2];
+	assert_int_equal(probe->kind, PROBE_COMMAND);
+	assert_string_equal(probe->text, "true");
+	assert_string_equal(distro->image, image);
+	assert_int_equal(distro->format, DISTRO_QCOW2);
+	assert_true(distro->readonly);
+	distro = vm_find_distro(a, "sq");
+	assert_int_equal(distro->format, DISTRO_SQUASHFS);
+	assert_true(distro->readonly);
+	assert_null(vm_find_distro(a, "de"));
+	for (unsigned i = 0; i < G_N_ELEMENTS(forwards); i++) {
+		const struct forward *f = a->forwards->pdata[i];
+
+		assert_int_equal(f->to_guest, forwards[i].to_guest);
+		assert_string_equal(f->host, forwards[i].host);
+		assert_int_equal(f->port, forwards[i].port);
+	}
+	assert_string_equal(((const struct forward *)a->forwards->pdata[0])->id,
+			    "a.tcp:127.0.0.1:2222:22");
+	assert_ptr_equal(test->vm, a);
+	assert_int_equal(g_strv_length(test->command), 2);
+	assert_string_equal(test->command[1], "");
+	assert_int_equal(test->status, 3);
+	assert_int_equal(test->timeout_ms, 1000);
+	lab_free(lab);
+}
+
+/* A VM more or less does not move the CIDs of the others, and what is written goes before what is derived. */
+static void test_cids_are_steady(void **state)
+{
+	struct lab *one = good("{\"name\": \"l\", \"vms\": {\"a\": {}, \"c\": {}}}");
+	struct lab *two =
+		good("{\"name\": \"l\", \"vms\": {\"0\": {}, \"a\": {}, \"b\": {}, \"c\": {}}}");
+	g_autofree char *text =
+		g_strdup_printf("{\"name\": \"l\", \"vms\": {\"a\": {}, \"b\": {\"cid\": %u}}}",
+				names_cid("l", "a", 0));
+	struct lab *taken = good(text);
+
+	assert_int_equal(lab_find_vm(one, "a")->cid, lab_find_vm(two, "a")->cid);
+	assert_int_equal(lab_find_vm(one, "c")->cid, lab_find_vm(two, "c")->cid);
+	assert_int_equal(lab_find_vm(taken, "b")->cid, names_cid("l", "a", 0));
+	assert_int_equal(lab_find_vm(taken, "a")->cid, names_cid("l", "a", 1));
+	lab_free(one);
+	lab_free(two);
+	lab_free(taken);
+}
+
+/* The socket of a forwarded port is the longest of a VM; one without sockets has a shorter limit. */
+static void test_socket_path_with_port(void **state)
+{
+	g_autofree char *name = g_strnfill(63, 'n'), *lab_name = g_strnfill(28, 'l');
+	g_autofree char *with =
+		g_strdup_printf("{\"name\": \"%s\", \"vms\": {\"%s\": {}}}", lab_name, name);
+	g_autofree char *without = g_strdup_printf(
+		"{\"name\": \"%s\", \"vms\": {\"%s\": {\"sockets\": \"none\"}}}", lab_name, name);
+
+	lab_free(good(without));
+	refused(with, ".vs_4294967295 would have a path of");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -489,6 +609,10 @@ int main(void)
 		cmocka_unit_test(test_load_failures),
 		cmocka_unit_test(test_macs_are_unique),
 		cmocka_unit_test(test_given_mac_wins),
+		cmocka_unit_test(test_sockets_unsaid),
+		cmocka_unit_test(test_sockets_said),
+		cmocka_unit_test(test_cids_are_steady),
+		cmocka_unit_test(test_socket_path_with_port),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of the builder share: build.c (networks, images, machines, NICs, order) and build_sockets.c (sockets,
+ * probes, distros, forwards, tests).  Nobody else includes it. */
+#ifndef MODEL_BUILD_IMPL_H
+#define MODEL_BUILD_IMPL_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct jt_node;
+struct lab;
+struct lab_dirs;
+struct lab_errors;
+struct vm;
+
+struct builder {
+	struct lab *lab;
+	const struct lab_dirs *dirs;
+	struct lab_errors *errors;
+	struct jt_node *root;
+	struct jt_node *defaults; /* NULL: none */
+	GPtrArray *
+		network_nodes; /* of struct jt_node, by network->index; NULL for the network nobody wrote */
+	GPtrArray *vm_nodes; /* of struct jt_node, by vm->index */
+	GHashTable *by_ip;   /* host byte order -> struct nic */
+	GHashTable *by_mac;  /* 48 bits -> struct nic */
+	GHashTable *by_cid;  /* CID -> struct vm */
+	bool networks_known; /* false: "networks" itself is wrong, so no reference to one can be judged */
+	bool images_known;
+};
+
+/* The member if it is there and right, else NULL. */
+struct jt_node *build_good(const struct jt_node *object, const char *key);
+/* Its text, g_free(); NULL without it. */
+char *build_good_string(const struct jt_node *object, const char *key);
+/* What it means. */
+uint64_t build_good_number(const struct jt_node *object, const char *key, uint64_t otherwise);
+/* Said by the VM, else by the defaults, else NULL. */
+struct jt_node *build_machine_setting(const struct builder *b, const struct jt_node *vm_node,
+				      const char *key);
+/* Whether to walk into a map's member: duplicates and what is no object have been reported. */
+bool build_usable(const struct jt_node *member);
+/* Takes path (may be NULL) and returns it absolute, seen from the directory of the lab file. */
+char *build_lab_relative(const struct lab *lab, char *path);
+/* The error for a reference to none of items (structs that begin with their name). */
+void build_no_such(struct builder *b, const struct jt_node *node, const char *kind,
+		   const GPtrArray *items);
+
+/* build_sockets.c: everything about sockets.  The VMs and their names are known; every VM gets a CID. */
+void build_sockets(struct builder *b);
+
+#endif

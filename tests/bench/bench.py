@@ -60,6 +60,17 @@ def progress(text):
     print(text, file=sys.stderr, flush=True)
 
 
+def stop(process):
+    """End a process that we started."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
 class Bench:
     """The options of this run, and the programs under test."""
 

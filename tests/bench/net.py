@@ -33,7 +33,6 @@ nobody to blame, and its window counts.
 import contextlib
 import json
 import os
-import pathlib
 import re
 import select
 import shutil
@@ -43,27 +42,14 @@ import subprocess
 import tempfile
 import time
 
-from bench import Failed, Result, progress
+from bench import Failed, Result, progress, stop
+from calm import PATIENCE, WINDOW_S, core_use, cpu_seconds, was_calm
 
 SWITCH_CORE = 0
 GENERATOR_CORE = 1
 MAC = ["52:54:00:00:00:0a", "52:54:00:00:00:0b"]
 START_TIMEOUT_S = 60
-WINDOW_S = 0.25
 SETTLE_S = 0.05
-CALM = 0.02  # share of a window that either side may wait for its core
-PATIENCE = 8  # times the wanted seconds to find as many calm ones
-
-
-def stop(process):
-    """End a process that we started."""
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 class Testpmd:
@@ -179,22 +165,6 @@ def check_forwarding(ctl):
         progress(f"  ours dropped {lost} of {total['ingress_frames']}, the surplus of new frames included")
 
 
-def core_use(pid):
-    """The busiest thread of a process: seconds that it has had a core so far, and has waited for one; and how
-    often it has gone to sleep."""
-    ran, waited, task = max((*map(int, (task / "schedstat").read_text().split()[:2]), task)
-                            for task in pathlib.Path(f"/proc/{pid}/task").iterdir())
-    slept = re.search(r"^voluntary_ctxt_switches:\s*(\d+)", (task / "status").read_text(), re.M)
-    return ran / 1e9, waited / 1e9, int(slept.group(1))
-
-
-def was_calm(before, after, seconds):
-    """Had a process the core whenever it wanted it?"""
-    ran, waited, slept = (b - a for a, b in zip(before, after))
-    # A wait shows only when it is over; until then it shows as time that was not had.
-    return waited <= CALM * seconds and (slept > 0 or ran >= (1 - 2 * CALM) * seconds)
-
-
 def window(pmd, pids):
     """Seconds, frames received in them, and was it calm?
 
@@ -234,11 +204,6 @@ def throughput(switch, length, seconds):
     if rate == 0:
         raise Failed("no frame came through")
     return rate / 1e6, bool(calm)
-
-
-def cpu_seconds(pid):
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def idle_cpu(switch, seconds):

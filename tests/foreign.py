@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: MIT
+"""Programs of other Debian suites, run here without being installed.
+
+Their packages, and all that they depend on, are unpacked into a directory of the cache; nothing in them is configured
+or run as root.  A small script beside them starts each program with the loader and the libraries that came with it, so
+it needs no chroot and sees this host's files and sockets.  Removing the directory is all it takes to get newer ones.
+"""
+import os
+import pathlib
+import shlex
+import shutil
+import subprocess
+import sys
+
+CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "vhost-lab-tests"
+MIRROR = "http://deb.debian.org/debian"
+
+# name: suite, packages, further suite that is preferred
+SETS = {
+    "vhost-device-vsock": ("sid", ["vhost-device-vsock"], None),
+    "qemu-10.0": ("trixie", ["qemu-system-x86", "seabios"], None),
+    "qemu-11.1": ("trixie", ["qemu-system-x86", "seabios"], "trixie-backports"),
+}
+
+
+def need(command, package=None):
+    """Install a program of this host's suite, as root only."""
+    if not shutil.which(command):
+        subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", package or command], check=True,
+                       stdout=sys.stderr)
+
+
+def _unpack(name, root):
+    suite, packages, preferred = SETS[name]
+    need("mmdebstrap")
+    print(f"unpacking {' '.join(packages)} of {preferred or suite} into {root}", file=sys.stderr)
+    part = root.with_name(root.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.parent.mkdir(parents=True, exist_ok=True)
+    # A mirror of a past day is as good.
+    argv = ["mmdebstrap", "--quiet", "--variant=extract", "--aptopt=Acquire::Check-Valid-Until \"false\"",
+            f"--include={','.join(packages)}"]
+    if preferred:
+        argv.append(f"--aptopt=APT::Default-Release \"{preferred}\"")
+    argv += [suite, str(part), f"deb {MIRROR} {suite} main"]
+    if preferred:
+        argv.append(f"deb {MIRROR} {preferred} main")
+    subprocess.run(argv, check=True, stdin=subprocess.DEVNULL, stdout=sys.stderr)
+    part.rename(root)
+
+
+def program(name, command):
+    """A path that starts COMMAND of the set NAME, unpacking it first where needed."""
+    root = CACHE / "roots" / name
+    if not root.exists():
+        _unpack(name, root)
+    script = CACHE / "bin" / name / command
+    lib = root / "usr/lib/x86_64-linux-gnu"
+    words = [str(root / "usr/lib64/ld-linux-x86-64.so.2"), "--library-path", str(lib), str(root / "usr/bin" / command)]
+    if command.startswith("qemu-system-"):
+        words += ["-L", str(root / "usr/share/qemu"), "-L", str(root / "usr/share/seabios")]
+    script.parent.mkdir(parents=True, exist_ok=True)
+    script.write_text(f"#!/bin/sh\nQEMU_MODULE_DIR={shlex.quote(str(lib / 'qemu'))} "
+                      f"exec {shlex.join(words)} \"$@\"\n", encoding="utf-8")
+    script.chmod(0o755)
+    return str(script)
+
+
+if __name__ == "__main__":
+    print(program(sys.argv[1], sys.argv[2]))

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT */
+#include "agent/client/stream.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <glib-unix.h>
+
+#include "err.h"
+
+struct stream {
+	int fd;
+	guint in, out, again;
+	struct link_answer answer;
+	uint8_t *buffer;
+	size_t from, n; /* n bytes from there on have not been taken */
+	bool ended, deaf;
+	const struct stream_ops *ops;
+	void *data;
+	unsigned busy; /* callbacks under way */
+	bool freed;    /* by one of them */
+};
+
+static void listen_to(struct stream *s);
+
+static void destroy(struct stream *s)
+{
+	g_free(s->buffer);
+	g_free(s);
+}
+
+void stream_free(struct stream *s)
+{
+	if (!s)
+		return;
+	g_clear_handle_id(&s->in, g_source_remove);
+	g_clear_handle_id(&s->out, g_source_remove);
+	g_clear_handle_id(&s->again, g_source_remove);
+	close(s->fd);
+	s->freed = true;
+	if (s->busy == 0)
+		destroy(s);
+}
+
+/* After a callback; false: the stream is gone. */
+static bool leave(struct stream *s)
+{
+	s->busy--;
+	if (!s->freed)
+		return true;
+	if (s->busy == 0)
+		destroy(s);
+	return false;
+}
+
+static void end(struct stream *s, const GError *error)
+{
+	s->ended = true;
+	g_clear_handle_id(&s->in, g_source_remove);
+	s->busy++;
+	s->ops->ended(s, error, s->data);
+	(void)leave(s);
+}
+
+static void broken(struct stream *s, int err)
+{
+	g_autoptr(GError) error = NULL;
+
+	err_set_errno(&error, ORCH_ERROR_FAILED, err, "a data connection to the guest was lost");
+	end(s, error);
+}
+
+/* Hand out what is there; false: the stream is gone, or nobody takes it now. */
+static bool offer(struct stream *s)
+{
+	size_t taken = s->n;
+
+	s->busy++;
+	if (s->n > 0 && s->ops->bytes)
+		taken = s->ops->bytes(s, s->buffer + s->from, s->n, s->data);
+	if (!leave(s))
+		return false;
+	s->from += taken;
+	s->n -= taken;
+	return s->n == 0;
+}
+
+static gboolean on_bytes(gint fd, GIOCondition condition, gpointer data)
+{
+	struct stream *s = data;
+	guint in = s->in;
+	ssize_t n = recv(fd, s->buffer, STREAM_BUFFER, 0);
+	ssize_t answer = 0;
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return G_SOURCE_CONTINUE;
+	if (n > 0 && !s->answer.done)
+		answer = link_answer_take(&s->answer, s->buffer, (size_t)n);
+	if (n <= 0 || answer < 0) {
+		int err = n < 0 ? errno : s->answer.done ? 0 : ECONNREFUSED;
+
+		s->in = 0;
+		if (err || answer < 0)
+			broken(s, answer < 0 ? EPROTO : err);
+		else
+			end(s, NULL);
+		return G_SOURCE_REMOVE;
+	}
+	s->from = (size_t)answer;
+	s->n = (size_t)(n - answer);
+	s->in = 0;
+	if (!offer(s))
+		return G_SOURCE_REMOVE;
+	s->in = in;
+	return G_SOURCE_CONTINUE;
+}
+
+static void listen_to(struct stream *s)
+{
+	if (!s->in && !s->ended)
+		s->in = g_unix_fd_add(s->fd, G_IO_IN | G_IO_HUP | G_IO_ERR, on_bytes, s);
+}
+
+static gboolean on_again(gpointer p)
+{
+	struct stream *s = p;
+
+	s->again = 0;
+	if (offer(s))
+		listen_to(s);
+	return G_SOURCE_REMOVE;
+}
+
+void stream_resume(struct stream *s)
+{
+	if (!s->again && !s->in && !s->ended)
+		s->again = g_idle_add_full(G_PRIORITY_DEFAULT, on_again, s, NULL);
+}
+
+static gboolean on_room(gint fd, GIOCondition condition, gpointer data)
+{
+	struct stream *s = data;
+
+	s->out = 0;
+	s->busy++;
+	if (s->ops->room)
+		s->ops->room(s, s->data);
+	(void)leave(s);
+	return G_SOURCE_REMOVE;
+}
+
+size_t stream_send(struct stream *s, const void *bytes, size_t len)
+{
+	ssize_t n;
+
+	if (s->deaf)
+		return len;
+	n = send(s->fd, bytes, len, MSG_NOSIGNAL);
+	if (n >= 0 && (size_t)n == len)
+		return len;
+	if (n < 0 && errno != EAGAIN && errno != EINTR) {
+		s->deaf = true;
+		return len;
+	}
+	if (!s->out)
+		s->out = g_unix_fd_add(s->fd, G_IO_OUT, on_room, s);
+	return n < 0 ? 0 : (size_t)n;
+}
+
+bool stream_deaf(const struct stream *s)
+{
+	return s->deaf;
+}
+
+void stream_finish(struct stream *s)
+{
+	(void)shutdown(s->fd, SHUT_WR);
+	s->deaf = true;
+}
+
+void stream_refuse(struct stream *s)
+{
+	(void)shutdown(s->fd, SHUT_RD);
+}
+
+bool stream_ended(const struct stream *s)
+{
+	return s->ended;
+}
+
+struct stream *stream_new(const struct link_address *address, const struct agent_attach *attach,
+			  const struct stream_ops *ops, void *data, GError **error)
+{
+	uint8_t first[AGENT_ATTACH_SIZE];
+	struct stream *s;
+	int fd;
+
+	agent_attach_put(first, attach);
+	fd = link_open(address, first, sizeof(first), error);
+	if (fd < 0)
+		return NULL;
+	s = g_new0(struct stream, 1);
+	s->fd = fd;
+	s->ops = ops;
+	s->data = data;
+	s->buffer = g_malloc(STREAM_BUFFER);
+	link_answer_init(&s->answer, address);
+	listen_to(s);
+	return s;
+}

@@ -39,6 +39,8 @@ struct cmd {
 	enum cmd_arg arg; /* what the first positional argument is */
 	bool hidden;      /* not listed: for our own use */
 	bool raw;         /* takes every word as it is: no options, not even --help */
+	/* What follows the first positional argument is for somebody else: no option behind it is ours. */
+	bool ours_first;
 	/* Do it.  'args' are the positional arguments, NULL-terminated, their number already checked.
 	 * Returns the exit code; or -1 with *error set, which the caller prints before it exits with the
 	 * error's code. */
@@ -81,6 +83,9 @@ gboolean cmd_load_source(const char *arg, struct lab **ret, GError **error);
 /* cmd_find_lab(), then only the lab's name: for verbs that speak to a running lab.  A lab file that does not
  * parse is an error as above.  Caller frees. */
 char *cmd_lab_name(const char *arg, GError **error);
+
+/* The lab of that name as applied; NULL if there is none, or its copy is damaged.  Free with lab_free(). */
+struct lab *cmd_applied_lab(const char *lab_name);
 
 /* Whether the lab of that name, as applied, has that VM.  If not: ORCH_ERROR_FAILED, naming the nearest.  A lab that is
  * down, of which nobody knows the VMs, is no error here. */

@@ -89,7 +89,7 @@ static void print_verbs(FILE *stream)
 	      stream);
 	for (unsigned i = 0; verbs[i]; i++)
 		if (!verbs[i]->hidden)
-			fprintf(stream, "  %-12s %s\n", verbs[i]->name, verbs[i]->summary);
+			fprintf(stream, "  %-13s %s\n", verbs[i]->name, verbs[i]->summary);
 	fputs("\nA LAB is a lab file or the name of a lab; unsaid it is ./lab.json, else the only one that runs.\n"
 	      "`orchestrator VERB --help` tells more, orchestrator(1) and lab(5) all of it.\n",
 	      stream);
@@ -178,6 +178,7 @@ static gboolean parse_words(const struct cmd *cmd, int argc, char **argv, gboole
 	g_ptr_array_add(words, NULL);
 	rest = (GStrv)g_ptr_array_steal(words, NULL);
 	g_option_context_set_help_enabled(context, FALSE);
+	g_option_context_set_strict_posix(context, cmd->ours_first);
 	g_option_context_add_main_entries(context, common, NULL);
 	if (cmd->options)
 		g_option_context_add_main_entries(context, cmd->options, NULL);

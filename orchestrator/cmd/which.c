@@ -263,8 +263,7 @@ char *cmd_lab_name(const char *arg, GError **error)
 	return name;
 }
 
-/* The lab as applied, without a word about mistakes in its copy; NULL: there is none. */
-static struct lab *applied_lab(const char *lab_name)
+struct lab *cmd_applied_lab(const char *lab_name)
 {
 	struct lab_dirs *dirs = lab_dirs_new();
 	struct lab_paths *paths = lab_paths_new_named(lab_name, dirs);
@@ -283,7 +282,7 @@ static struct lab *applied_lab(const char *lab_name)
 
 gboolean cmd_check_vm(const char *lab_name, const char *vm, GError **error)
 {
-	struct lab *lab = applied_lab(lab_name);
+	struct lab *lab = cmd_applied_lab(lab_name);
 	g_autoptr(GPtrArray) names = g_ptr_array_new();
 	struct lab_errors *search;
 	const char *near;

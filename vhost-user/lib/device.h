@@ -61,7 +61,7 @@ struct vu_queue {
 	struct vu_session *session;
 	void *device; /* the device's own; the library never looks at it */
 
-	/* For session.c. */
+	/* For session*.c. */
 	uint32_t num; /* 0: not set */
 	uint16_t base;
 	bool has_addr;

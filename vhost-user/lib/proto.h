@@ -7,7 +7,7 @@
  * host, so integers are in host order: nothing here is swapped.
  *
  * PROTO_REQUESTS() is the only list of requests.  It yields the enum, the
- * names, proto_check(), the dispatch table of session.c, the dictionary of the
+ * names, proto_check(), the dispatch table of session_request.c, the dictionary of the
  * fuzzers, and the list that tests/style compares with tests/wire.  Adding a
  * request is one row here, one handler there, one wire test.
  *

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/* What the three files of a session share, and nobody else sees.
+ *
+ *   session.c          the connection: its life, its state, one message after another
+ *   session_request.c  what each request does
+ *   session_ring.c     rings: when they start and stop, how their driver is heard
+ *
+ * A message goes session.c -> session_obey() -> session_ring.c -> the device; what ends a session comes back through
+ * session_end() or vu_session_check().
+ */
+#ifndef VU_SESSION_IMPL_H
+#define VU_SESSION_IMPL_H
+
+#include "msg.h"
+#include "session.h"
+
+struct vu_session {
+	struct loop *loop;
+	const struct vu_device_ops *ops;
+	void *device;
+	char *tag;
+	int fd;
+	struct loop_source source;
+	uint32_t events; /* what source waits for: EPOLLIN, or EPOLLOUT while a reply is stuck */
+	struct loop_work teardown;
+	enum vu_state state;
+	int reason; /* valid when CLOSING */
+	bool has_features;
+	uint64_t features;
+	uint64_t protocol_features;
+	unsigned n_started;
+	bool mapped;  /* a change of memory was served, or refused, in this pass */
+	bool blocked; /* it let a write to one of its descriptors wait */
+	struct mem mem;
+	struct msg_rx rx;
+	struct msg_tx tx;
+	struct log_limit *log; /* the device's */
+	struct vu_queue queue[];
+};
+
+/* ---- session.c --------------------------------------------------------- */
+
+/* End the session for what the frontend did, and say so: a warning, or without a reason an information. */
+void session_end(struct vu_session *s, int reason, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* Derive the state anew after something that may have changed it. */
+void session_update_state(struct vu_session *s);
+
+/* ---- session_request.c ------------------------------------------------- */
+
+/* Obey a message that proto_check() has passed.  q is the ring that it names, else NULL.  Where the request has a reply
+ * of its own, that is left in msg->payload.  Returns 0, or the -errno of a refusal: -EOPNOTSUPP and -EBUSY also when
+ * the request was not offered, or is not for this state. */
+int session_obey(struct vu_session *s, const struct proto_request_info *info, struct vu_queue *q,
+		 struct msg *msg);
+
+/* ---- session_ring.c ---------------------------------------------------- */
+
+void session_ring_init(struct vu_session *s, unsigned i);
+
+/* Close the descriptors.  The ring is stopped. */
+void session_ring_done(struct vu_queue *q);
+
+/* Start a ring if all it needs is known; when something is missing that is no error.  Returns 0, or -errno if its parts
+ * do not fit. */
+int session_ring_start(struct vu_session *s, struct vu_queue *q);
+
+/* Legal on a ring that is stopped, as are the next two. */
+void session_ring_stop(struct vu_session *s, struct vu_queue *q);
+void session_ring_enable(struct vu_session *s, struct vu_queue *q, bool on);
+
+/* Hear the driver no longer. */
+void session_ring_disarm(struct vu_session *s, struct vu_queue *q);
+
+/* Take fd, or -1, in the place of the kick descriptor.  Returns as session_ring_start(). */
+int session_ring_set_kick(struct vu_session *s, struct vu_queue *q, int fd);
+
+void session_ring_stop_all(struct vu_session *s);
+
+/* Start every ring that can be.  One that cannot is told about; its siblings and the message that brought us here are
+ * not to blame for it. */
+void session_ring_start_all(struct vu_session *s);
+
+#endif

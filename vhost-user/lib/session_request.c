@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <linux/virtio_config.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base.h"
+#include "checked.h"
+#include "cleanup.h"
+#include "log.h"
+#include "session_impl.h"
+
+/* One handler per row of PROTO_REQUESTS().  It obeys a message that has been
+ * checked, and returns 0 or the -errno of a refusal.  Where the request has a
+ * reply of its own, the handler leaves it in msg->payload.  q is the ring that
+ * the request names, else NULL. */
+typedef int request_fn(struct vu_session *s, struct vu_queue *q, struct msg *msg);
+
+static int get_features(struct vu_session *s, struct vu_queue *q, struct msg *msg)
+{
+	msg->payload.u64 = vu_offered_features(s->ops);
+	return 0;
+}
+
+static int set_features(struct vu_session *s, struct vu_queue *q, struct msg *msg)
+{
+	uint64_t features = msg->payload.u64;
+	uint64_t old = s->has_features ? s->features : 0;
+
+	if (s->n_started)
+		return features == s->features ? 0 : -EBUSY;
+	s->has_features = false;
+	s->features = 0;
+	if (features & ~vu_offered_features(s->ops))
+		return -EOPNOTSUPP;
+	if (!(features & BIT_ULL(VIRTIO_F_VERSION_1))) {
+		log_limited(s->log, LOG_LEVEL_WARNING, s->tag,
+			    "legacy drivers (without VIRTIO_F_VERSION_1) are not served");
+		return -EOPNOTSUPP;
+	}
+	s->has_features = true;
+	s->features = features;
+	if (features != old && s->ops->negotiated)
+		s->ops->negotiated(s, features);
+	if (!(features & BIT_ULL(VHOST_USER_F_PROTOCOL_FEATURES)))
+		for (unsigned i = 0; i < s->ops->max_queues; i++)
+			session_ring_enable(s, &s->queue[i], true);
+	session_ring_start_all(s);
+	return 0;
+}
+
+static int set_owner(struct vu_session *s, struct vu_queue *q, struct msg *msg)
+{
+	return 0; /* the connection is the ownership */
+}
+
+static int reset_owner(struct vu_session *s, struct vu_queue *q, struct msg *msg)
+{
+	for (unsigned i = 0; i < s->ops->max_queues; i++)
+		session_ring_enable(s, &s->queue[i], false);
+	return 0;
+}
+
+static int get_protocol_features(struct vu_session *s, struct vu_queue *q, struct msg *msg)
+{
+	msg->payload.u64 = vu_offered_protocol_features(s->ops);
+	return 0;
+}
+
+static int set_protocol_features(struct vu_session *s, struct vu_queue *q, struct msg *msg)
+{
+	if (msg->payload.u64 & ~vu_offered_protocol_features(s->ops))
+		return -EOPNOTSUPP;
+	s->protocol_features = msg->payload.u64;
+	return 0;
+}
+
+static int get_queue_num(struct vu_session *s, struct vu_queue *q, struct msg *msg)
+{
+	msg->payload.u64 = s->ops->max_queues / max(s->ops->rings_per_queue, 1u);
+	return 0;
+}
+
+static int get_max_mem_slots(struct vu_session *s, struct vu_queue *q, struct msg *msg)
+{
+	msg->payload.u64 = MEM_MAX_REGIONS;
+	return 0;
+}
+
+static struct mem_region_desc region_desc(const struct proto_region *r)
+{
+	return (struct mem_region_desc){
+		.gpa = GPA(r->gpa),
+		.uva = UVA(r->uva),
+		.size = r->size,
+		.mmap_offset = r->mmap_offset,
+	};
+}
+
+/* Memory changes with no ring running on it: every pointer into it dies. */
+
+static int set_mem_table(struct vu_session *s, struct vu_queue *q, struct msg *msg)
+{
+	const struct proto_mem_table *table = &msg->payload.mem_table;
+	struct mem_region_desc region[VU_MEM_TABLE_MAX];
+	int fds[VU_MEM_TABLE_MAX];
+	int r;
+
+	for (unsigned i = 0; i < table->n_regions; i++) {
+		region[i] = region_desc(&table->region[i]);
+		fds[i] = msg_take_fd(msg, i);
+	}
+	s->mapped = true;
+	session_ring_stop_all(s);
+	r = mem_set_table(&s->mem, region, table->n_regions, fds);
+	session_ring_start_all(s);
+	return r;
+}
+
+/* QEMU 7.2 keeps a list of regions for each pair of queues, and announces and
+ * removes every region once for each.  So a region that is there already is no
+ * fault, nor is one that has gone already, and neither disturbs a ring. */
+static bool has_region(const struct mem *mem, const struct proto_region *r)
+{
+	for (unsigned i = 0; i < mem->n; i++)
+		if (mem->region[i].gpa == r->gpa && mem->region[i].uva == r->uva &&
+		    mem->region[i].size == r->size)
+			return true;
+	return false;
+}
+
+static int add_mem_reg(struct vu_session *s, struct vu_queue *q, struct msg *msg)
+{
+	struct mem_region_desc region = region_desc(&msg->payload.mem_reg.region);
+	int r;
+
+	if (has_region(&s->mem, &msg->payload.mem_reg.region))
+		return 0;
+	s->mapped = true;
+	session_ring_stop_all(s);
+	r = mem_add_region(&s->mem, &region, msg_take_fd(msg, 0));
+	session_ring_start_all(s);
+	return r;
+}
+
+static int rem_mem_reg(struct vu_session *s, struct vu_queue *q, struct msg *msg)
+{
+	struct mem_region_desc region = region_desc(&msg->payload.mem_reg.region);
+	int r;
+
+	if (!has_region(&s->mem, &msg->payload.mem_reg.region))
+		return 0;
+	s->mapped = true;
+	session_ring_stop_all(s);
+	r = mem_del_region(&s->mem, &region);
+	session_ring_start_all(s);
+	return r;
+}
+
+static int set_vring_num(struct vu_session *s, struct vu_queue *q, struct msg *msg)
+{
+	uint32_t num = msg->payload.state.num;
+
+	if (num == 0 || num > VQ_MAX_NUM || (num & (num - 1)))
+		return -EINVAL;
+	q->num = num;
+	return session_ring_start(s, q);
+}
+
+static int set_vring_addr(struct vu_session *s, struct vu_queue *q, struct msg *msg)
+{
+	const struct proto_vring_addr *addr = &msg->payload.addr;
+
+	if (addr->flags) /* logging, which is not offered */
+		return -EOPNOTSUPP;
+	q->desc = UVA(addr->desc_uva);
+	q->avail = UVA(addr->avail_uva);
+	q->used = UVA(addr->used_uva);
+	q->has_addr = true;
+	return session_ring_start(s, q);
+}
+
+static int set_vring_base(struct vu_session *s, struct vu_queue *q, struct msg *msg)
+{
+	if (msg->payload.state.num > UINT16_MAX)
+		return -EINVAL;
+	q->base = (uint16_t)msg->payload.state.num;
+	return 0;
+}
+
+static int get_vring_base(struct vu_session *s, struct vu_queue *q, struct msg *msg)
+{
+	session_ring_stop(s, q);
+	q->broken = false;
+	q->has_kick = false;
+	fd_drop(&q->kick_fd);
+	msg->payload.state.num = q->base;
+	return 0;
+}
+
+/* Asked of /proc, since asking the file could mean waiting for who serves it: the
+ * name of an anonymous inode is the kernel's, and no path looks like it. */
+static bool is_eventfd(int fd)
+{
+	static const char name[] = "anon_inode:[eventfd]";
+	char link[32], text[sizeof(name)];
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	return readlink(link, text, sizeof(text)) == sizeof(name) - 1 &&
+	       memcmp(text, name, sizeof(name) - 1) == 0;
+}
+
+/* Take the message's eventfd in the place of *fd; none is -1.  Returns 0, or
+ * -EINVAL: it is something else, and *fd stays. */
+static int take_eventfd(struct msg *msg, int *fd)
+{
+	int fresh = msg_take_fd(msg, 0);
+
+	if (fresh >= 0 && !is_eventfd(fresh)) {
+		close(fresh);
+		return -EINVAL;
+	}
+	fd_drop(fd);
+	*fd = fresh;
+	return 0;
+}
+
+static int set_vring_kick(struct vu_session *s, struct vu_queue *q, struct msg *msg)
+{
+	int fresh = -1;
+	int r = take_eventfd(msg, &fresh);
+
+	return r < 0 ? r : session_ring_set_kick(s, q, fresh);
+}
+
+static int set_vring_call(struct vu_session *s, struct vu_queue *q, struct msg *msg)
+{
+	int r = take_eventfd(msg, &q->call_fd);
+
+	if (r == 0 && q->started)
+		vq_set_call(&q->vq, q->call_fd);
+	return r;
+}
+
+static int set_vring_err(struct vu_session *s, struct vu_queue *q, struct msg *msg)
+{
+	return take_eventfd(msg, &q->err_fd);
+}
+
+static int set_vring_enable(struct vu_session *s, struct vu_queue *q, struct msg *msg)
+{
+	if (msg->payload.state.num > 1)
+		return -EINVAL;
+	session_ring_enable(s, q, msg->payload.state.num == 1);
+	return 0;
+}
+
+static bool config_range_ok(const struct proto_config *c)
+{
+	return c->size > 0 && range_within(c->offset, c->size, VU_CONFIG_MAX);
+}
+
+static int get_config(struct vu_session *s, struct vu_queue *q, struct msg *msg)
+{
+	struct proto_config *c = &msg->payload.config;
+
+	if (!config_range_ok(c))
+		return -EINVAL;
+	return s->ops->get_config(s, c->data, c->offset, c->size);
+}
+
+static int set_config(struct vu_session *s, struct vu_queue *q, struct msg *msg)
+{
+	const struct proto_config *c = &msg->payload.config;
+
+	if (!config_range_ok(c))
+		return -EINVAL;
+	if (!s->ops->set_config)
+		return -EROFS;
+	return s->ops->set_config(s, c->data, c->offset, c->size, c->flags);
+}
+
+static bool state_allows(const struct vu_session *s, const struct vu_queue *q, unsigned obeyed_in)
+{
+	if (!(obeyed_in & (1u << s->state)))
+		return false;
+	return !q || (obeyed_in & (q->started ? PROTO_IN_RING_STARTED : PROTO_IN_RING_STOPPED));
+}
+
+int session_obey(struct vu_session *s, const struct proto_request_info *info, struct vu_queue *q,
+		 struct msg *msg)
+{
+	static request_fn *const handlers[VU_REQUEST_LIMIT] = {
+#define X(name, number, payload, lo, hi, reply, in, feature, handler) [number] = handler,
+		PROTO_REQUESTS(X)
+#undef X
+	};
+
+	if (info->protocol_feature != VHOST_USER_PROTOCOL_F_NONE &&
+	    !(s->protocol_features & BIT_ULL(info->protocol_feature)))
+		return -EOPNOTSUPP;
+	if (!state_allows(s, q, info->obeyed_in))
+		return -EBUSY;
+	return handlers[msg->hdr.request](s, q, msg);
+}

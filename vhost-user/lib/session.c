@@ -99,7 +99,8 @@ void session_end(struct vu_session *s, int reason, const char *fmt, ...)
 }
 
 /* Stage the answer, if there is to be one.  Returns 0; -EPROTO if the request
- * failed, is waited for, and has no way to say so. */
+ * failed, is waited for, and has no way to say so.  A base that is not known has
+ * one: vu_session_resume(). */
 static int answer(struct vu_session *s, const struct proto_request_info *info, struct msg *msg,
 		  int result)
 {
@@ -121,10 +122,10 @@ static int answer(struct vu_session *s, const struct proto_request_info *info, s
 		size = sizeof(msg->payload.u64);
 		break;
 	case PROTO_REPLY_VRING_STATE:
-		size = sizeof(msg->payload.state);
+		size = result == -ENODATA ? 0 : sizeof(msg->payload.state);
 		break;
 	}
-	if (result < 0)
+	if (result < 0 && size > 0)
 		return -EPROTO;
 	msg_reply(&s->tx, &msg->hdr, &msg->payload, size);
 	return 0;
@@ -289,4 +290,10 @@ int vu_session_new(struct loop *loop, int fd, const struct vu_device_ops *ops, v
 	}
 	*ret_session = s;
 	return 0;
+}
+
+void vu_session_resume(struct vu_session *s, uint64_t protocol_features)
+{
+	s->resumed = true;
+	s->protocol_features = protocol_features & vu_offered_protocol_features(s->ops);
 }

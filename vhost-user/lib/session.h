@@ -31,7 +31,8 @@
  *   - Adding a region that is there, and removing one that is not, succeeds and
  *     changes nothing: QEMU 7.2 does both with more than one pair of queues.
  *   - RESET_OWNER disables all rings and keeps everything else.
- *   - NEED_REPLY is obeyed once REPLY_ACK is negotiated, ignored before.
+ *   - NEED_REPLY is obeyed once REPLY_ACK is negotiated, ignored before; but see
+ *     vu_session_resume().
  *   - The size, base and addresses of a started ring do not change; its kick,
  *     call and error descriptors may.
  *   - Kick, call and error descriptors are eventfds, as the specification has it
@@ -77,6 +78,19 @@ uint64_t vu_offered_protocol_features(const struct vu_device_ops *ops);
  * said.  On failure fd is closed and no op has been called. */
 int vu_session_new(struct loop *loop, int fd, const struct vu_device_ops *ops, void *device,
 		   const char *tag, struct log_limit *log, struct vu_session **ret_session);
+
+/* Also serve a frontend that goes on where it was with a predecessor of this process, which died.  To be called right
+ * after vu_session_new(), for every connection, since nothing tells the two kinds apart before they speak.
+ *
+ * QEMU's vhost-user-vsock (7.2 to 11) is one: its chardev connects again, but it does not negotiate again.  When the
+ * machine is stopped and continued, or the driver starts anew, it sends SET_FEATURES, SET_MEM_TABLE and SET_VRING_* as
+ * if nothing had been, and neither SET_OWNER nor SET_PROTOCOL_FEATURES.  So until one of these two comes:
+ *   - `protocol_features` count as negotiated.  As a frontend uses only what it has negotiated, and asks for replies
+ *     only with REPLY_ACK, vu_offered_protocol_features() is right without a record of what that was.  Bits that are
+ *     not offered are ignored.
+ *   - GET_VRING_BASE for a ring that this session knows nothing of is answered without a payload: QEMU then takes the
+ *     ring's place from the used index in guest memory.  Any number would be a lie that breaks the ring. */
+void vu_session_resume(struct vu_session *s, uint64_t protocol_features);
 
 /* End it.  Legal at any time, from any callback, more than once (the first
  * reason counts).  No op is called from here: the socket is watched no longer,

@@ -24,7 +24,8 @@ struct vu_session {
 	uint32_t events; /* what source waits for: EPOLLIN, or EPOLLOUT while a reply is stuck */
 	struct loop_work teardown;
 	enum vu_state state;
-	int reason; /* valid when CLOSING */
+	int reason;   /* valid when CLOSING */
+	bool resumed; /* vu_session_resume(), and no sign of a new beginning since */
 	bool has_features;
 	uint64_t features;
 	uint64_t protocol_features;

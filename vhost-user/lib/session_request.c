@@ -52,6 +52,7 @@ static int set_features(struct vu_session *s, struct vu_queue *q, struct msg *ms
 
 static int set_owner(struct vu_session *s, struct vu_queue *q, struct msg *msg)
 {
+	s->resumed = false;
 	return 0; /* the connection is the ownership */
 }
 
@@ -73,6 +74,7 @@ static int set_protocol_features(struct vu_session *s, struct vu_queue *q, struc
 	if (msg->payload.u64 & ~vu_offered_protocol_features(s->ops))
 		return -EOPNOTSUPP;
 	s->protocol_features = msg->payload.u64;
+	s->resumed = false;
 	return 0;
 }
 
@@ -191,6 +193,8 @@ static int set_vring_base(struct vu_session *s, struct vu_queue *q, struct msg *
 
 static int get_vring_base(struct vu_session *s, struct vu_queue *q, struct msg *msg)
 {
+	if (s->resumed && !q->has_addr)
+		return -ENODATA;
 	session_ring_stop(s, q);
 	q->broken = false;
 	q->has_kick = false;

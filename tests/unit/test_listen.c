@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -312,6 +313,67 @@ static void set_activation(const char *pid, const char *fds, const char *names)
 		unsetenv("LISTEN_FDNAMES");
 }
 
+/* SOCK_SEQPACKET: the same care for files, and a backlog of the caller's choice. */
+static void test_seqpacket(void **state)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd, other = -1, type, peer[2], conn;
+	socklen_t len = sizeof(type);
+
+	assert_int_equal(listen_unix_type(path, 0600, SOCK_SEQPACKET, 1, &fd), 0);
+	assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len), 0);
+	assert_int_equal(type, SOCK_SEQPACKET);
+	assert_int_equal(listen_unix_type(path, 0600, SOCK_SEQPACKET, 1, &other), -EADDRINUSE);
+	assert_int_equal(listen_unix(path, 0600, &other), -EADDRINUSE);
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
+	for (int i = 0; i < 2; i++) { /* backlog n holds n + 1 */
+		peer[i] = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		assert_int_equal(connect(peer[i], (struct sockaddr *)&addr, sizeof(addr)), 0);
+	}
+	other = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	assert_int_equal(connect(other, (struct sockaddr *)&addr, sizeof(addr)), -1);
+	assert_int_equal(errno, EAGAIN);
+	assert_int_equal(listen_accept(fd, &conn), 0);
+	assert_int_equal(listen_check_peer(conn), 0); /* ourselves */
+	close(conn);
+	close(other);
+	close(peer[0]);
+	close(peer[1]);
+	close(fd);
+	assert_int_equal(listen_unix(path, 0600, &fd), 0); /* stale, whatever it was */
+	close(fd);
+}
+
+static void test_tcp(void **state)
+{
+	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	struct sockaddr_in6 any6 = { .sin6_family = AF_INET6 };
+	int fd, other, peer, conn;
+	socklen_t len = sizeof(addr);
+
+	assert_int_equal(listen_tcp((struct sockaddr *)&addr, len, 4, &fd), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&addr, &len), 0);
+	assert_int_equal(listen_tcp((struct sockaddr *)&addr, len, 4, &other), -EADDRINUSE);
+	peer = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(connect(peer, (struct sockaddr *)&addr, len), 0);
+	assert_int_equal(listen_accept(fd, &conn), 0);
+	assert_true(fcntl(conn, F_GETFL) & O_NONBLOCK);
+
+	/* We end the connection, and leave the port in TIME_WAIT: a successor has it all the same. */
+	close(conn);
+	close(peer);
+	close(fd);
+	assert_int_equal(listen_tcp((struct sockaddr *)&addr, len, 4, &fd), 0);
+
+	/* "::" is IPv6 alone, and does not collide with the port of IPv4. */
+	any6.sin6_port = addr.sin_port;
+	if (listen_tcp((struct sockaddr *)&any6, sizeof(any6), 4, &other) == 0)
+		close(other);
+	else
+		assert_int_equal(errno, EAFNOSUPPORT); /* a container without it */
+	close(fd);
+}
+
 static void test_inherited(void **state)
 {
 	static struct listen_inherited in[LISTEN_INHERITED_MAX];
@@ -382,6 +444,8 @@ int main(void)
 		T(test_race_for_a_stale_path_has_one_winner),
 		T(test_adopt),
 		T(test_no_descriptor_left),
+		T(test_seqpacket),
+		T(test_tcp),
 		T(test_inherited),
 	};
 #undef T

@@ -103,6 +103,13 @@ static bool split_host(const char *text, char host[HOST_MAX], bool *ret_brackets
 	return true;
 }
 
+/* Both families have it in the same place. */
+static void set_port(struct target *t, in_port_t port)
+{
+	for (unsigned i = 0; i < t->n_addrs; i++)
+		t->addr[i].in.sin_port = htons(port);
+}
+
 static int parse_tcp(const char *text, struct target *ret_target, const char **ret_why)
 {
 	struct target t = { .family = AF_INET };
@@ -123,7 +130,7 @@ static int parse_tcp(const char *text, struct target *ret_target, const char **r
 		*ret_why = "a TCP port is a number from 0 to 65535";
 		return -EINVAL;
 	}
-	target_set_port(&t, (in_port_t)port);
+	set_port(&t, (in_port_t)port);
 	*ret_target = t;
 	return 0;
 }
@@ -160,12 +167,14 @@ void target_format(const struct target *target, char ret_text[TARGET_TEXT_MAX])
 
 in_port_t target_port(const struct target *target)
 {
-	/* Both families have it in the same place. */
 	return ntohs(target->addr[0].in.sin_port);
 }
 
-void target_set_port(struct target *target, in_port_t port)
+void target_learn_port(struct target *target, int listen_fd)
 {
-	for (unsigned i = 0; i < target->n_addrs; i++)
-		target->addr[i].in.sin_port = htons(port);
+	union target_addr a = { .in.sin_port = 0 };
+	socklen_t len = sizeof(a);
+
+	(void)getsockname(listen_fd, &a.sa, &len);
+	set_port(target, ntohs(a.in.sin_port));
 }

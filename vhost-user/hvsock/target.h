@@ -7,7 +7,7 @@
  * a connection takes the first that answers, a listener takes both.  Other names are refused: to look them up would have the
  * daemon wait for a name server, and a forward's meaning would change with its answer.
  *
- * Pure: no system calls. */
+ * No system calls but that of target_learn_port(). */
 #ifndef HV_TARGET_H
 #define HV_TARGET_H
 
@@ -42,6 +42,8 @@ void target_format(const struct target *target, char ret_text[TARGET_TEXT_MAX]);
 int target_unix(const char *path, struct target *ret_target);
 
 in_port_t target_port(const struct target *target); /* of TCP, host byte order */
-void target_set_port(struct target *target, in_port_t port);
+
+/* Let all addresses have the port that the kernel has chosen for a listener. */
+void target_learn_port(struct target *target, int listen_fd);
 
 #endif

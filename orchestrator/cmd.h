@@ -24,6 +24,8 @@ enum cmd_arg {
 	CMD_ARG_LAB,
 	CMD_ARG_VM,
 	CMD_ARG_VM_OR_NET,
+	CMD_ARG_PLACE,   /* a file, or VM:PATH */
+	CMD_ARG_FORWARD, /* what to do with one, then a VM */
 	CMD_ARG_SHELL,
 	CMD_ARG_OTHER
 };

@@ -103,6 +103,33 @@ static void offer_members(char **words, const char *prefix, bool networks)
 	lab_free(lab);
 }
 
+/* "n1:": what follows is the guest's. */
+static void offer_places(char **words, const char *prefix)
+{
+	struct lab *lab = load(lab_said(words));
+
+	for (guint i = 0; lab && i < lab->vms->len; i++) {
+		g_autofree char *word = g_strdup_printf("%s:", lab_vm(lab, i)->name);
+
+		offer(prefix, word);
+	}
+	lab_free(lab);
+}
+
+/* add, remove or list; then a VM. */
+static void offer_forward(char **words, const char *prefix)
+{
+	static const char *const verbs[] = { "add", "remove", "list", NULL };
+	bool said = false;
+
+	for (unsigned i = 0; words[i] && words[i + 1]; i++)
+		said |= g_strv_contains(verbs, words[i]);
+	if (said)
+		offer_members(words, prefix, false);
+	for (unsigned i = 0; !said && verbs[i]; i++)
+		offer(prefix, verbs[i]);
+}
+
 static void offer_argument(const struct cmd *cmd, char **words, const char *prefix)
 {
 	switch (cmd->arg) {
@@ -114,6 +141,12 @@ static void offer_argument(const struct cmd *cmd, char **words, const char *pref
 		break;
 	case CMD_ARG_VM_OR_NET:
 		offer_members(words, prefix, true);
+		break;
+	case CMD_ARG_PLACE:
+		offer_places(words, prefix);
+		break;
+	case CMD_ARG_FORWARD:
+		offer_forward(words, prefix);
 		break;
 	case CMD_ARG_SHELL:
 		offer(prefix, "bash");

@@ -9,7 +9,8 @@ import harness
 from harness import case
 
 VERBS = ("validate", "schema", "plan", "up", "down", "status", "console", "logs", "render",
-         "start", "stop", "restart", "doctor", "gc", "completion")
+         "start", "stop", "restart", "shutdown", "wait", "exec", "shell", "cp", "ssh", "vsock-connect", "forward",
+         "test", "doctor", "gc", "completion")
 
 
 @case("--help of each verb: usage first, every flag explained, exit 0, nothing on stderr")

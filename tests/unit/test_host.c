@@ -57,16 +57,15 @@ static void command_never_blocks_the_child(void **state)
 	command_result_clear(&r);
 }
 
-/* A child and its own child are both gone after the timeout: the pipe they share is closed. */
+/* A child and its own child are both gone after the timeout: the pipe they share is closed.  Were one waited for, the suite's
+ * own timeout would end this. */
 static void command_times_out(void **state)
 {
 	struct command_result r;
 	g_autoptr(GError) error = NULL;
-	gint64 start = g_get_monotonic_time();
 
-	assert_false(sh("sleep 50 & sleep 50", NULL, 300, &r, &error));
+	assert_false(sh("sleep 5000 & sleep 5000", NULL, 300, &r, &error));
 	assert_true(g_error_matches(error, G_IO_ERROR, G_IO_ERROR_TIMED_OUT));
-	assert_true(g_get_monotonic_time() - start < 10 * G_USEC_PER_SEC);
 }
 
 static void command_without_program(void **state)

@@ -223,13 +223,15 @@ gboolean qemu_caps_probe(const char *arch, const char *cache_dir, struct qemu_ca
 
 /* --- daemons ---------------------------------------------------------------------------------------------- */
 
-/* "vhost-user-net" lies in the directory net/ of the build tree. */
+/* "vhost-user-net" lies in the directory vhost-user/net of the build tree, the agent in orchestrator/agent. */
 static char *build_tree_dir(const char *name)
 {
 	g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
 	g_autofree char *dir = self ? g_path_get_dirname(self) : NULL;
 	const char *word = strrchr(name, '-');
 
+	if (dir && !strcmp(name, "vhost-lab-agent"))
+		return g_build_filename(dir, "agent", NULL);
 	return dir && word ? g_build_filename(dir, "..", "vhost-user", word + 1, NULL) : NULL;
 }
 

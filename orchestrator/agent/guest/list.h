@@ -12,9 +12,9 @@ struct list {
 
 #define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
-/* Each element of LIST; the current one may be removed, no other. */
-#define list_each(list, it)                                                       \
-	for (struct list *it = (list)->next, *it##_next = it->next; it != (list); \
+/* Each element of the list HEAD; the current one may be removed, no other. */
+#define list_each(head, it)                                                       \
+	for (struct list *it = (head)->next, *it##_next = it->next; it != (head); \
 	     it = it##_next, it##_next = it->next)
 
 static inline void list_init(struct list *list)

@@ -27,6 +27,7 @@ struct relay_end {
 
 struct relay {
 	struct loop *loop;
+	void *owner; /* the caller's */
 	struct relay_end ends[2];
 	/* All is over: 0, or the errno that ended it.  The descriptors are open still: relay_stop() closes them. */
 	void (*ended)(struct relay *relay, int err);

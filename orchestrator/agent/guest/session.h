@@ -79,6 +79,9 @@ void session_dialled(struct agent *agent, int fd, void (*ended)(struct agent *ag
 struct json_writer *event_begin(struct agent *agent, enum agent_event event);
 void event_end(struct agent *agent);
 
+/* Send what was queued in this round of the loop: answers of one round go out together. */
+void sessions_flush(struct agent *agent);
+
 /* End all of them, operations included. */
 void sessions_end(struct agent *agent);
 

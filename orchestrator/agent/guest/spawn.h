@@ -12,21 +12,26 @@
 struct user;
 
 struct spawn {
-	const char *path; /* of the program; no search */
+	/* The program: a path if there is a slash in it, else it is looked up in SEARCH ("/bin:/usr/bin").  NULL: argv[0]. */
+	const char *program;
 	char *const *argv, *const *env;
-	int fds[3];              /* become 0, 1, 2; -1: /dev/null.  Set to blocking, not closed */
+	const char *search;
+	int fds[3];              /* become 0, 1, 2, and blocking ones; -1: /dev/null.  Not closed */
 	bool tty;                /* fds[0] is a terminal: make it the controlling one */
 	const char *cwd;         /* NULL: / */
+	bool cwd_optional;       /* where cwd is none, take / */
 	const struct user *user; /* NULL: as the agent */
 	int pid_ns;              /* descriptor of a PID namespace to be born in; 0: the agent's */
-	/* Called in the child first (namespaces, chroot), before user and cwd are looked at.  It runs in the agent's memory: only system calls,
-	 * nothing allocated.  Returns 0 or a negative errno.  NULL: nothing to do. */
+	/* Called in the child first (namespaces, chroot), before user and cwd are looked at.  It runs in the agent's memory: only
+	 * system calls, nothing allocated.  Returns 0 or a negative errno.  NULL: nothing to do. */
 	int (*enter)(void *data);
 	void *enter_data;
 };
 
-/* Every signal's disposition and mask are the default ones in the program; it leads its own session and process group.
- * Returns the PID, or the negative errno of the step that failed; *ret_step (if not NULL) then names it: "cwd", "user", "exec", … */
-pid_t spawn(const struct spawn *spawn, const char **ret_step);
+enum spawn_step { SPAWN_FORK, SPAWN_ENTER, SPAWN_TTY, SPAWN_USER, SPAWN_CWD, SPAWN_EXEC };
+
+/* In the program every signal has its default disposition, none is blocked, and it leads its own session and process group.
+ * Returns the PID, or the negative errno of the step that failed, *ret_step (if not NULL) telling which. */
+pid_t spawn(const struct spawn *spawn, enum spawn_step *ret_step);
 
 #endif

@@ -610,7 +610,7 @@ static void test_truncated_when_idle(void **state)
 		for (unsigned k = 0; k < a.guest.n_regions; k++)
 			assert_int_equal(ftruncate(a.guest.fd[k], (off_t)a.guest.region_size), 0);
 		go_away(&a);
-		loop_timer_set(&fx->loop, &fx->port[0]->backoff, 1);
+		loop_timer_set(&fx->loop, &fx->port[0]->seat.backoff, 1);
 	}
 	go_away(&b);
 }
@@ -666,8 +666,8 @@ static void test_backs_off(void **state)
 	assert_int_equal(frontend_get_u64(&other.fe, VHOST_USER_GET_FEATURES, &offered), 0);
 
 	/* The one that waited is served, the one behind it gets in its place. */
-	assert_in_range(fx->port[0]->backoff.at_ns - loop_now_ns(), 0, PORT_VU_BACKOFF_NS);
-	loop_timer_set(&fx->loop, &fx->port[0]->backoff, 1);
+	assert_in_range(fx->port[0]->seat.backoff.at_ns - loop_now_ns(), 0, SEAT_BACKOFF_NS);
+	loop_timer_set(&fx->loop, &fx->port[0]->seat.backoff, 1);
 	settle(fx);
 	assert_int_equal(frontend_get_u64(&waiting.fe, VHOST_USER_GET_FEATURES, &offered), 0);
 	frontend_done(&waiting.fe);
@@ -686,7 +686,7 @@ static void test_backs_off(void **state)
 		assert_int_equal(ftruncate(a.guest.fd[k], 0), 0);
 	eventfd_write(a.tx[0].kick_fd, 1);
 	fall_asleep(fx);
-	assert_true(fx->port[0]->backoff.set);
+	assert_true(fx->port[0]->seat.backoff.set);
 	for (unsigned k = 0; k < a.guest.n_regions; k++)
 		assert_int_equal(ftruncate(a.guest.fd[k], (off_t)a.guest.region_size), 0);
 	port_vu_close(fx->port[0]);
@@ -721,7 +721,7 @@ static void test_second_frontend(void **state)
 	frontend_done(&third.fe);
 	connect_to(&third, fx, 0);
 	settle(fx);
-	loop_timer_set(&fx->loop, &fx->port[0]->pending, 1);
+	loop_timer_set(&fx->loop, &fx->port[0]->seat.pending, 1);
 	settle(fx);
 	assert_true(frontend_hung_up(&third.fe));
 	assert_int_equal(fx->port[0]->port.stats.sessions_refused, 2);
@@ -875,7 +875,7 @@ static void test_config_space(void **state)
 	static struct station a;
 
 	bring_up(&a, fx, 0, MRG, 1);
-	s = fx->port[0]->session;
+	s = fx->port[0]->seat.session;
 	assert_int_equal(port_vu_ops.get_config(s, &c, 0, sizeof(c)), 0);
 	assert_int_equal(c.mtu, PORT_VU_MTU_DEFAULT);
 	assert_int_equal(c.max_virtqueue_pairs, PORT_VU_MAX_PAIRS);

@@ -121,9 +121,9 @@ static struct json_object *port_json(struct sw_port *p)
 	add_string(o, "type", p->ops->type);
 	if (pv) {
 		snprintf(features, sizeof(features), "0x%" PRIx64,
-			 pv->session ? vu_session_features(pv->session) : 0);
-		if (pv->path)
-			add_string(o, "socket-path", pv->path);
+			 pv->seat.session ? vu_session_features(pv->seat.session) : 0);
+		if (pv->seat.path)
+			add_string(o, "socket-path", pv->seat.path);
 		add_string(o, "state", port_vu_state(pv));
 		add_number(o, "queues", pv->n_receiveq);
 		add_string(o, "features", features);

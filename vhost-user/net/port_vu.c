@@ -10,7 +10,6 @@
 
 #include "base.h"
 #include "cleanup.h"
-#include "listen.h"
 
 static void on_egress(struct sw_port *sp, struct sw_frame *const *frame, unsigned n)
 {
@@ -38,11 +37,9 @@ const char *port_vu_state(const struct port_vu *p)
 {
 	const char *state;
 
-	if (!p->session)
-		return p->listen_fd >= 0 ? "listening" : "closed";
-	if (p->n_receiveq > 0 && any_transmitq(p))
+	if (p->seat.session && p->n_receiveq > 0 && any_transmitq(p))
 		return "running";
-	state = vu_session_state(p->session);
+	state = seat_state(&p->seat);
 	if (strcmp(state, "running") == 0)
 		return "negotiated";
 	return state;
@@ -138,7 +135,7 @@ static void on_state_changed(struct vu_session *s)
 {
 	struct port_vu *p = vu_session_device(s);
 
-	if (p->session)
+	if (p->seat.session)
 		tell_state(p);
 }
 
@@ -157,29 +154,17 @@ static int on_get_config(struct vu_session *s, void *buf, uint32_t off, uint32_t
 	return 0;
 }
 
-static void port_free(struct port_vu *p)
-{
-	free(p->path);
-	free(p);
-}
-
-static void serve_pending(struct port_vu *p);
-static void back_off(struct port_vu *p);
-
 static void on_closed(struct vu_session *s, int reason)
 {
 	struct port_vu *p = vu_session_device(s);
 
-	p->session = NULL;
 	if (p->closing) {
-		port_free(p);
+		free(p);
 		return;
 	}
+	seat_vacate(&p->seat);
 	collect_receiveqs(p);
-	if (p->listen_fd >= 0 && (reason == -EPROTO || reason == -EFAULT))
-		back_off(p);
-	else
-		serve_pending(p);
+	seat_next(&p->seat, reason);
 }
 
 const struct vu_device_ops port_vu_ops = {
@@ -198,80 +183,12 @@ const struct vu_device_ops port_vu_ops = {
 	.closed = on_closed,
 };
 
-/* ---- frontends come and go ---------------------------------------------------------------------- */
-
-static void serve(struct port_vu *p, int fd)
+static void on_seated(struct seat *seat)
 {
-	int r = vu_session_new(p->group->loop, fd, &port_vu_ops, p, p->port.name, &p->log,
-			       &p->session);
+	struct port_vu *p = container_of(seat, struct port_vu, seat);
 
-	if (r < 0) {
-		log_limited(&p->log, LOG_LEVEL_ERROR, p->port.name, "cannot serve a frontend: %s",
-			    strerror(-r));
-		return;
-	}
-	p->port.stats.sessions++;
 	p->mrg_rxbuf = false;
 	tell_state(p);
-}
-
-static void serve_pending(struct port_vu *p)
-{
-	int fd = fd_take(&p->pending_fd);
-
-	loop_timer_cancel(p->group->loop, &p->pending);
-	if (fd >= 0)
-		serve(p, fd);
-}
-
-/* The last frontend broke the rules.  The next one, also if it waits already, has to wait. */
-static void back_off(struct port_vu *p)
-{
-	(void)loop_mod(&p->listener, 0);
-	loop_timer_cancel(p->group->loop, &p->pending);
-	loop_timer_set(p->group->loop, &p->backoff, loop_now_ns() + PORT_VU_BACKOFF_NS);
-}
-
-static void on_backoff_over(struct loop_timer *timer)
-{
-	struct port_vu *p = container_of(timer, struct port_vu, backoff);
-
-	(void)loop_mod(&p->listener, EPOLLIN);
-	serve_pending(p);
-}
-
-static void refuse(struct port_vu *p, int fd)
-{
-	close(fd);
-	p->port.stats.sessions_refused++;
-	log_limited(&p->log, LOG_LEVEL_WARNING, p->port.name,
-		    "turned a second frontend away: one is connected");
-}
-
-static void on_pending_over(struct loop_timer *timer)
-{
-	struct port_vu *p = container_of(timer, struct port_vu, pending);
-
-	refuse(p, fd_take(&p->pending_fd));
-}
-
-static void on_listener(struct loop_source *src, uint32_t events)
-{
-	struct port_vu *p = container_of(src, struct port_vu, listener);
-	int fd, r = listen_accept(p->listen_fd, &fd);
-
-	if (r == -EAGAIN)
-		return;
-	if (r < 0) {
-		log_limited(&p->log, LOG_LEVEL_ERROR, p->port.name, "accept: %s", strerror(-r));
-	} else if (!p->session) {
-		serve(p, fd);
-	} else if (p->pending_fd < 0) {
-		p->pending_fd = fd;
-		loop_timer_set(p->group->loop, &p->pending, loop_now_ns() + PORT_VU_PENDING_NS);
-	} else {
-		refuse(p, fd);
-	}
 }
 
 /* ---- making and closing ------------------------------------------------------------------------- */
@@ -284,8 +201,7 @@ static bool name_is_good(const char *name)
 	return n > 0 && n < SW_PORT_NAME_MAX && name[n] == '\0';
 }
 
-static int port_new(struct port_vu_group *g, const char *name, const char *path,
-		    struct port_vu **ret_port)
+static int port_new(struct port_vu_group *g, const char *name, struct port_vu **ret_port)
 {
 	struct port_vu *p;
 	int r;
@@ -299,17 +215,15 @@ static int port_new(struct port_vu_group *g, const char *name, const char *path,
 	p->port.ops = &port_ops;
 	memcpy(p->port.name, name, strlen(name) + 1); /* name_is_good() has measured it */
 	p->state = "";
-	p->listen_fd = -1;
-	p->pending_fd = -1;
-	loop_timer_init(&p->pending, on_pending_over);
-	loop_timer_init(&p->backoff, on_backoff_over);
+	seat_init(&p->seat, g->loop, &port_vu_ops, p, p->port.name);
+	p->seat.seated = on_seated;
+	p->seat.n_sessions = &p->port.stats.sessions;
+	p->seat.n_refused = &p->port.stats.sessions_refused;
 	for (unsigned i = 0; i < PORT_VU_MAX_PAIRS; i++)
 		p->transmitq[i].port = p;
-	p->path = path ? strdup(path) : NULL;
-
-	r = path && !p->path ? -ENOMEM : sw_attach(g->sw, &p->port);
+	r = sw_attach(g->sw, &p->port);
 	if (r < 0) {
-		port_free(p);
+		free(p);
 		return r;
 	}
 	*ret_port = p;
@@ -321,17 +235,16 @@ int port_vu_open(struct port_vu_group *g, const char *name, const char *path, in
 {
 	auto_fd int fd = listen_fd;
 	struct port_vu *p;
-	int r = port_new(g, name, path, &p);
+	int r = port_new(g, name, &p);
 
 	if (r < 0)
 		return r;
-	r = loop_add(g->loop, &p->listener, fd, EPOLLIN, on_listener);
+	r = seat_open(&p->seat, path, fd_take(&fd));
 	if (r < 0) {
 		sw_detach(&p->port);
-		port_free(p);
+		free(p);
 		return r;
 	}
-	p->listen_fd = fd_take(&fd);
 	p->state = port_vu_state(p);
 	*ret_port = p;
 	return 0;
@@ -341,11 +254,11 @@ int port_vu_adopt(struct port_vu_group *g, const char *name, int fd, struct port
 {
 	auto_fd int owned = fd;
 	struct port_vu *p;
-	int r = port_new(g, name, NULL, &p);
+	int r = port_new(g, name, &p);
 
 	if (r < 0)
 		return r;
-	serve(p, fd_take(&owned));
+	seat_adopt(&p->seat, fd_take(&owned));
 	p->state = port_vu_state(p);
 	*ret_port = p;
 	return 0;
@@ -361,17 +274,8 @@ void port_vu_close(struct port_vu *p)
 	p->n_receiveq = 0;
 	sw_detach(&p->port);
 
-	loop_del(&p->listener);
-	loop_timer_cancel(p->group->loop, &p->pending);
-	loop_timer_cancel(p->group->loop, &p->backoff);
-	fd_drop(&p->pending_fd);
-	fd_drop(&p->listen_fd);
-	if (p->path)
-		listen_unlink(p->path);
-	if (p->session)
-		vu_session_close(p->session, 0); /* on_closed() frees the port */
-	else
-		port_free(p);
+	if (!seat_close(&p->seat)) /* else on_closed() frees the port */
+		free(p);
 }
 
 struct port_vu *port_vu_of(struct sw_port *p)

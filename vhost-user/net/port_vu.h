@@ -1,12 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A port with a guest behind it: a virtio-net device over vhost-user.
  *
- * A port listens on a socket and serves one frontend at a time.  When that one goes, its stations
- * are forgotten and the port listens on: a QEMU that was restarted, or connects again after we
- * were, finds it.  A second frontend that comes while one is connected waits for a second (its
- * predecessor may just be dying), then it is turned away and a line is logged.  After a frontend
- * that broke the rules nobody is accepted for a second: what each of its attempts costs the other
- * ports, up to LOOP_GUARD_MS, is paid once in that time.
+ * It serves one frontend at a time (seat.h).  When that one goes, its stations are forgotten.
  *
  * The guest's transmitqs are ingress (transmitq.h), its receiveqs are egress (receiveq.h).  Queue pairs
  * beyond the first are used when the driver enables them.
@@ -23,22 +18,15 @@
 #include <stdint.h>
 
 #include "device.h"
-#include "log.h"
 #include "loop.h"
 #include "port.h"
 #include "receiveq.h"
-#include "session.h"
+#include "seat.h"
 #include "switch.h"
 #include "transmitq.h"
 
 /* Queue pairs of one port: as many as vCPUs are common in a lab. */
 #define PORT_VU_MAX_PAIRS 16
-
-/* What a second frontend is given for the first to go away. */
-#define PORT_VU_PENDING_NS 1000000000ull
-
-/* What the next frontend waits after one that was dropped with -EPROTO or -EFAULT. */
-#define PORT_VU_BACKOFF_NS 1000000000ull
 
 #define PORT_VU_MTU_DEFAULT 1500
 
@@ -66,17 +54,10 @@ struct port_vu_group {
 struct port_vu {
 	struct sw_port port;
 	struct port_vu_group *group;
-	char *path;    /* NULL: the socket was inherited */
-	int listen_fd; /* -1: a port that was given a connection, not a listener */
-	struct loop_source listener;
-	int pending_fd; /* a frontend that waits, or -1 */
-	struct loop_timer pending;
-	struct loop_timer backoff;  /* set: frontends wait in the socket's backlog */
-	struct vu_session *session; /* NULL: no frontend */
+	struct seat seat;
 	bool closing;
 	bool mrg_rxbuf;
-	const char *state;    /* last told to state_changed() */
-	struct log_limit log; /* of the port and its frontends, one after the other */
+	const char *state; /* last told to state_changed() */
 	struct transmitq transmitq[PORT_VU_MAX_PAIRS];
 	struct vu_queue *started[PORT_VU_MAX_PAIRS]; /* receiveqs by pair; NULL: not started */
 	struct receiveq receiveq[PORT_VU_MAX_PAIRS]; /* those enabled, too: the n_receiveq in use */

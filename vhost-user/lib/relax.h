@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* A hint to the processor that we are waiting for another one: its sibling gets the units, and leaving
  * the loop costs less. */
-#ifndef NET_RELAX_H
-#define NET_RELAX_H
+#ifndef VU_RELAX_H
+#define VU_RELAX_H
 
 static inline void cpu_relax(void)
 {

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT */
+#include "seat.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base.h"
+#include "cleanup.h"
+#include "listen.h"
+
+static void count(uint64_t *counter)
+{
+	if (counter)
+		++*counter;
+}
+
+static void serve(struct seat *s, int fd)
+{
+	int r = vu_session_new(s->loop, fd, s->ops, s->device, s->tag, &s->log, &s->session);
+
+	if (r < 0) {
+		log_limited(&s->log, LOG_LEVEL_ERROR, s->tag, "cannot serve a frontend: %s",
+			    strerror(-r));
+		return;
+	}
+	count(s->n_sessions);
+	if (s->seated)
+		s->seated(s);
+}
+
+static void serve_pending(struct seat *s)
+{
+	int fd = fd_take(&s->pending_fd);
+
+	loop_timer_cancel(s->loop, &s->pending);
+	if (fd >= 0)
+		serve(s, fd);
+}
+
+/* The last frontend broke the rules.  The next one, also if it waits already, has to wait. */
+static void back_off(struct seat *s)
+{
+	(void)loop_mod(&s->listener, 0);
+	loop_timer_cancel(s->loop, &s->pending);
+	loop_timer_set(s->loop, &s->backoff, loop_now_ns() + SEAT_BACKOFF_NS);
+}
+
+static void on_backoff_over(struct loop_timer *timer)
+{
+	struct seat *s = container_of(timer, struct seat, backoff);
+
+	(void)loop_mod(&s->listener, EPOLLIN);
+	serve_pending(s);
+}
+
+static void refuse(struct seat *s, int fd)
+{
+	close(fd);
+	count(s->n_refused);
+	log_limited(&s->log, LOG_LEVEL_WARNING, s->tag,
+		    "turned a second frontend away: one is connected");
+}
+
+static void on_pending_over(struct loop_timer *timer)
+{
+	struct seat *s = container_of(timer, struct seat, pending);
+
+	refuse(s, fd_take(&s->pending_fd));
+}
+
+static void on_listener(struct loop_source *src, uint32_t events)
+{
+	struct seat *s = container_of(src, struct seat, listener);
+	int fd, r = listen_accept(s->listen_fd, &fd);
+
+	if (r == -EAGAIN)
+		return;
+	if (r < 0) {
+		log_limited(&s->log, LOG_LEVEL_ERROR, s->tag, "accept: %s", strerror(-r));
+	} else if (!s->session) {
+		serve(s, fd);
+	} else if (s->pending_fd < 0) {
+		s->pending_fd = fd;
+		loop_timer_set(s->loop, &s->pending, loop_now_ns() + SEAT_PENDING_NS);
+	} else {
+		refuse(s, fd);
+	}
+}
+
+void seat_init(struct seat *seat, struct loop *loop, const struct vu_device_ops *ops, void *device,
+	       const char *tag)
+{
+	*seat = (struct seat){
+		.loop = loop,
+		.ops = ops,
+		.device = device,
+		.tag = tag,
+		.listen_fd = -1,
+		.pending_fd = -1,
+	};
+	loop_timer_init(&seat->pending, on_pending_over);
+	loop_timer_init(&seat->backoff, on_backoff_over);
+}
+
+int seat_open(struct seat *seat, const char *path, int listen_fd)
+{
+	auto_fd int fd = listen_fd;
+	auto_free char *copy = path ? strdup(path) : NULL;
+	int r;
+
+	if (path && !copy)
+		return -ENOMEM;
+	r = loop_add(seat->loop, &seat->listener, fd, EPOLLIN, on_listener);
+	if (r < 0)
+		return r;
+	seat->listen_fd = fd_take(&fd);
+	seat->path = copy;
+	copy = NULL;
+	return 0;
+}
+
+void seat_adopt(struct seat *seat, int fd)
+{
+	serve(seat, fd);
+}
+
+void seat_vacate(struct seat *seat)
+{
+	seat->session = NULL;
+}
+
+void seat_next(struct seat *seat, int reason)
+{
+	if (seat->listen_fd >= 0 && (reason == -EPROTO || reason == -EFAULT))
+		back_off(seat);
+	else
+		serve_pending(seat);
+}
+
+bool seat_close(struct seat *seat)
+{
+	loop_del(&seat->listener);
+	loop_timer_cancel(seat->loop, &seat->pending);
+	loop_timer_cancel(seat->loop, &seat->backoff);
+	fd_drop(&seat->pending_fd);
+	fd_drop(&seat->listen_fd);
+	if (seat->path)
+		listen_unlink(seat->path);
+	free(seat->path);
+	seat->path = NULL;
+	if (seat->session)
+		vu_session_close(seat->session, 0);
+	return seat->session;
+}
+
+const char *seat_state(const struct seat *seat)
+{
+	if (seat->session)
+		return vu_session_state(seat->session);
+	return seat->listen_fd >= 0 ? "listening" : "closed";
+}

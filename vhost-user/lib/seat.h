@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/* A seat for a frontend: a socket that serves one frontend at a time.
+ *
+ * A device's port listens on a socket.  When its frontend goes, the port listens on: a QEMU that was restarted, or
+ * connects again after we were, finds it.  A second frontend that comes while one is seated waits for a second (its
+ * predecessor may just be dying), then it is turned away and a line is logged.  After a frontend that broke the rules
+ * nobody is seated for a second: what each of its attempts costs the other ports, up to LOOP_GUARD_MS, is paid once in
+ * that time.
+ *
+ *	seat_init(&port->seat, loop, &ops, port, port->name);
+ *	seat_open(&port->seat, path, listen_fd);
+ *	… ops->closed() calls seat_vacate(&port->seat), then seat_next(&port->seat, reason) …
+ *	if (!seat_close(&port->seat)) free the port; else ops->closed() does
+ *
+ * Trust:     who connects is a stranger; session.h tells how it is met.
+ * Ownership: seat_open() and seat_adopt() own their descriptor from the call on, also on failure.
+ * Threads:   the loop's.
+ */
+#ifndef VU_SEAT_H
+#define VU_SEAT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "device.h"
+#include "log.h"
+#include "loop.h"
+#include "session.h"
+
+/* What a second frontend is given for the first to go away. */
+#define SEAT_PENDING_NS 1000000000ull
+
+/* What the next frontend waits after one that was dropped with -EPROTO or -EFAULT. */
+#define SEAT_BACKOFF_NS 1000000000ull
+
+struct seat {
+	/* For the device, reading. */
+	struct vu_session *session; /* NULL: no frontend */
+	char *path;                 /* NULL: the socket was inherited */
+	int listen_fd;              /* -1: a connection was adopted, there is no listener */
+	struct log_limit log;       /* of the frontends, one after the other */
+
+	/* Set by the device after seat_init(), or left NULL. */
+	void (*seated)(struct seat *seat); /* a session has begun; no op has been called */
+	uint64_t *n_sessions, *n_refused;  /* counters of its own */
+
+	struct loop *loop;
+	const struct vu_device_ops *ops;
+	void *device;
+	const char *tag;
+	struct loop_source listener;
+	int pending_fd; /* a frontend that waits, or -1 */
+	struct loop_timer pending;
+	struct loop_timer backoff; /* set: frontends wait in the socket's backlog */
+};
+
+/* An empty seat.  `ops` and `device` are what sessions get; `tag` is borrowed, and names it in log lines. */
+void seat_init(struct seat *seat, struct loop *loop, const struct vu_device_ops *ops, void *device,
+	       const char *tag);
+
+/* Serve on listen_fd.  `path` is where that socket stands in the file system, to be removed by seat_close(), or NULL.
+ * -ENOMEM, or what loop_add() says. */
+int seat_open(struct seat *seat, const char *path, int listen_fd);
+
+/* Serve one frontend that is connected already; when it is gone nobody follows.  If it cannot be served that is
+ * logged, and it is gone. */
+void seat_adopt(struct seat *seat, int fd);
+
+/* For ops->closed(): the session is over ... */
+void seat_vacate(struct seat *seat);
+/* ... and when all that belonged to it is put away, who waits is next. */
+void seat_next(struct seat *seat, int reason);
+
+/* Stop listening, remove the socket, end the session.  True: ops->closed() is still to come, and the last that is
+ * called (and does neither of the two); false: there was no session. */
+bool seat_close(struct seat *seat);
+
+/* "listening" no frontend, "closed" there will be none, else vu_session_state(). */
+const char *seat_state(const struct seat *seat);
+
+#endif

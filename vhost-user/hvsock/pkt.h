@@ -70,8 +70,9 @@ void pkt_encode(const struct pkt *p, uint8_t ret_bytes[PKT_HDR_LEN]);
  * it, and the first piece left is shortened.  False: there are fewer than 44 bytes; all is as it was. */
 bool pkt_take(struct iovec **iov, unsigned *n, struct pkt *ret);
 
-/* Skip the first 44 bytes of a list of pieces, for a header that is written later by pkt_put().  The same returns. */
-bool pkt_skip(struct iovec **iov, unsigned *n);
+/* The room for data in a list of pieces: copies those behind the first 44 bytes, which are left for pkt_put(), to
+ * ret[0..n) at most.  Returns their number; *ret_len is the bytes in them.  0: there are no more than 44 bytes. */
+unsigned pkt_room(const struct iovec *iov, unsigned n, struct iovec *ret, uint32_t *ret_len);
 
 /* Write the header into the first 44 bytes of a list of pieces, which must be there. */
 void pkt_put(const struct pkt *p, const struct iovec *iov, unsigned n);

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+/* The seam between the parts of the virtio-vsock port: sessions and polling (port_vsock.c), packets from the guest
+ * (transmitq, vsock_tx.c), packets to the guest (receiveq, vsock_rx.c).  For these files only.
+ *
+ * A port is active or asleep.  Active, it is looked at in every pass of the loop: one burst from the transmitq, and one
+ * round over the connections that have something for the guest.  When nothing came for VSOCK_SPIN_NS its kicks are
+ * armed, and it is looked at a last time: asleep, it costs nothing, nor do its connections.
+ *
+ * A connection with something for the guest stands in the list of the ready.  One whose guest gives no credit, or
+ * whose far end has nothing more, leaves it; a receiveq without buffers leaves all in it as they are. */
+#ifndef HVSOCK_PORT_VSOCK_IMPL_H
+#define HVSOCK_PORT_VSOCK_IMPL_H
+
+#include "conn.h"
+#include "conntab.h"
+#include "port_vsock.h"
+#include "seat.h"
+#include "transport.h"
+
+/* How long a port is polled without finding anything: longer than a guest takes to answer. */
+#define VSOCK_SPIN_NS 50000
+
+/* Resets for packets that belong to no connection, waiting for the guest's buffers.  While there is no room for
+ * another burst's worth, the transmitq is not read: Linux's vhost-vsock does the same. */
+#define VSOCK_RESETS (4 * VQ_BURST)
+
+enum { VSOCK_RX, VSOCK_TX, VSOCK_EVENT, VSOCK_QUEUES };
+
+struct vsock_conn {
+	struct hv_conn hv; /* first */
+	struct conn m;
+	struct conntab_node node;
+	bool ready;
+	uint8_t want; /* buffers worth fetching for its next read */
+	struct vsock_conn *next_ready, *prev_ready;
+	/* Its data packets of the burst at hand. */
+	bool batched;
+	uint8_t first_item, last_item;
+	struct vsock_conn *next_batch;
+};
+
+/* A data packet of the burst at hand. */
+struct vsock_item {
+	struct iovec *iov;
+	uint32_t len;
+	uint16_t n_iov;
+	uint8_t flags; /* HV_MSG_… */
+	uint8_t next;
+};
+
+struct vsock_reset {
+	uint64_t cid; /* of the far end, as the guest thinks */
+	uint32_t port, guest_port;
+	uint16_t type;
+};
+
+struct vsock_port {
+	struct hv_vm vm; /* first */
+	struct seat seat;
+	struct vu_queue *queue[VSOCK_QUEUES]; /* NULL: not started */
+	bool up;                              /* rx and tx are started and enabled */
+	bool seqpacket;                       /* negotiated */
+	bool has_orphans; /* there may be connections of a predecessor to reset */
+	bool reset_due;   /* the event queue, if there is one, is to tell of lost connections */
+	struct conntab tab;
+	struct vsock_conn *found; /* the last that a packet was for */
+	struct vsock_conn *first_ready, *last_ready;
+	unsigned n_ready;
+	struct loop_poller poller;
+	bool polling;
+	bool rx_full; /* the receiveq had no buffer when one was needed */
+	uint64_t idle_since_ns;
+	struct loop_work work;
+
+	struct vsock_reset reset[VSOCK_RESETS]; /* a ring */
+	unsigned first_reset, n_resets;
+
+	/* Work space: nothing of it outlives the burst at hand. */
+	struct vsock_conn *first_batch, **last_batch;
+	struct vsock_item item[VQ_BURST];
+	struct hv_part part[VQ_BURST];
+	unsigned rx_next; /* chain of rx not yet used */
+	struct vq_burst tx, rx;
+	struct iovec iov[VQ_BURST_IOVS];
+};
+
+static inline struct vsock_port *port_of(struct hv_vm *vm)
+{
+	return container_of(vm, struct vsock_port, vm);
+}
+
+static inline struct vsock_conn *vsock_of(struct hv_conn *hv)
+{
+	return container_of(hv, struct vsock_conn, hv);
+}
+
+/* Poll the port from the next pass on. */
+void vsock_wake(struct vsock_port *port);
+
+/* The connection has something for the guest. */
+void vsock_ready(struct vsock_conn *vc);
+void vsock_unready(struct vsock_conn *vc);
+
+/* End the guest's half, with an RST if it has not ended by itself. */
+void vsock_reset(struct vsock_conn *vc);
+
+/* A ring's memory has gone away under a system call. */
+void vsock_lost_memory(struct vsock_port *port, const struct vu_queue *q);
+
+/* One burst from the transmitq.  False: there was none, or it must wait. */
+bool vsock_transmit(struct vsock_port *port);
+
+/* Answer a packet that belongs to no connection.  There must be room: n_resets < VSOCK_RESETS. */
+void vsock_reset_packet(struct vsock_port *port, const struct pkt *p);
+
+/* One round of what is for the guest.  False: there was nothing, or no buffer for it. */
+bool vsock_receive(struct vsock_port *port);
+
+/* Is something for the guest waiting for a buffer? */
+static inline bool vsock_has_output(const struct vsock_port *port)
+{
+	return port->n_ready > 0 || port->n_resets > 0 || port->has_orphans;
+}
+
+#endif

@@ -9,6 +9,7 @@
 
 #include "err.h"
 #include "guest-resource.h"
+#include "host/caps.h"
 #include "host/command.h"
 #include "image/cache.h"
 #include "image/deb.h"
@@ -18,7 +19,7 @@
 #include "image/package.h"
 
 /* Changes with anything in this file that changes the result. */
-#define BUILDER "tiny 1"
+#define BUILDER "tiny 2"
 
 /* The kernel command line.  What it leaves out costs boot time under TCG and serves no lab: self-tests of ciphers, the
  * event tracer's kprobe test, ports that are not there, waiting for grace periods. */
@@ -28,19 +29,26 @@
 
 #define COUNT_US 200000 /* between two counting reports */
 
-/* A name with '?' may be missing. */
-static const char *const modules[] = { "qemu_fw_cfg", "virtio_pci", "virtio_net", "virtio_rng?",
-				       "button?",     "evdev?",     NULL };
+/* Loaded at boot.  A name with '?' may be missing. */
+static const char *const modules[] = { "qemu_fw_cfg",
+				       "virtio_pci",
+				       "virtio_net",
+				       "virtio_rng?",
+				       "button?",
+				       "evdev?",
+				       "vmw_vsock_virtio_transport?",
+				       NULL };
+
+/* Loaded when the agent needs them: disks and what may be on them. */
+static const char *const demanded[] = { "virtio_blk", "ext4", "squashfs", "overlay",
+					"isofs",      "vfat", "loop" };
 
 /* Where each of the guest's own files goes. */
 static const struct {
 	const char *resource, *path;
 	guint mode;
 } guest_files[] = {
-	{ "rc", "etc/rc", 0755 },
-	{ "inittab", "etc/inittab", 0644 },
 	{ "profile", "etc/profile", 0644 },
-	{ "power", "etc/acpi/PWRF/00000080", 0755 },
 	{ "udhcpc", "etc/udhcpc/default.script", 0755 },
 };
 
@@ -53,7 +61,8 @@ struct build {
 	char *images_dir;
 	char *dir;     /* .build-XXXXXX */
 	char *busybox; /* path on the host */
-	char *link;    /* "tiny-FASTKEY" */
+	GBytes *agent;
+	char *link; /* "tiny-FASTKEY" */
 
 	char *modules_dir; /* /lib/modules/VERSION, unpacked or the host's */
 	char *vmlinuz;
@@ -157,6 +166,20 @@ static gboolean add_applets(struct build *b, struct initramfs *fs, GError **erro
 	return TRUE;
 }
 
+/* --- the agent -------------------------------------------------------------------------------------------- */
+
+static gboolean find_agent(struct build *b, GError **error)
+{
+	g_autofree char *found = NULL;
+	g_autoptr(GMappedFile) file = NULL;
+
+	if (!b->env->agent && !host_find_daemon("vhost-lab-agent", &found, error))
+		return FALSE;
+	file = g_mapped_file_new(b->env->agent ? b->env->agent : found, FALSE, error);
+	b->agent = file ? g_mapped_file_get_bytes(file) : NULL;
+	return file != NULL;
+}
+
 /* --- the fast key ----------------------------------------------------------------------------------------- */
 
 static void hash_guest_files(GChecksum *sum)
@@ -172,7 +195,7 @@ static void hash_guest_files(GChecksum *sum)
 	}
 }
 
-/* What can be told without reading more than the busybox's inode: this builder and that busybox. */
+/* What can be told without reading more than the agent and the busybox's inode: this builder, that agent, that busybox. */
 static gboolean make_link_name(struct build *b, GError **error)
 {
 	g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
@@ -188,6 +211,8 @@ static gboolean make_link_name(struct build *b, GError **error)
 			       st.st_mtim.tv_nsec);
 	g_checksum_update(sum, (const guchar *)text, -1);
 	hash_guest_files(sum);
+	g_checksum_update(sum, g_bytes_get_data(b->agent, NULL),
+			  (gssize)g_bytes_get_size(b->agent));
 	b->link = g_strdup_printf("tiny-%.16s", g_checksum_get_string(sum));
 	return TRUE;
 }
@@ -351,7 +376,7 @@ static void add_skeleton(struct initramfs *fs)
 		initramfs_add_dir(fs, dirs[i], 0755);
 	initramfs_add_dir(fs, "tmp", 01777);
 	initramfs_add_chardev(fs, "dev/console", 0600, 5, 1);
-	initramfs_add_link(fs, "init", "bin/busybox");
+	initramfs_add_link(fs, "init", "bin/vhost-lab-agent");
 	initramfs_add_link(fs, "sbin", "bin");
 	initramfs_add_link(fs, "usr/bin", "../bin");
 	initramfs_add_link(fs, "usr/sbin", "../bin");
@@ -372,22 +397,48 @@ static gboolean add_busybox(struct build *b, struct initramfs *fs, GError **erro
 	return add_applets(b, fs, error);
 }
 
-/* The modules, and the order in which the guest loads them. */
-static gboolean add_modules(struct build *b, struct initramfs *fs, GError **error)
+/* The files of NAMES and all that they need; to ORDER, each in the order of loading and followed by END. */
+static gboolean add_kmods(struct build *b, struct initramfs *fs, const char *const *names,
+			  GString *order, char end, GError **error)
 {
 	g_autoptr(GPtrArray) kmods = NULL;
-	g_autoptr(GString) order = g_string_new(NULL);
 
-	if (!kmod_collect(b->modules_dir, modules, &kmods, error))
+	if (!kmod_collect(b->modules_dir, names, &kmods, error))
 		return FALSE;
 	for (guint i = 0; i < kmods->len; i++) {
 		const struct kmod *m = kmods->pdata[i];
 		g_autofree char *path = g_strdup_printf("lib/modules/%s.ko", m->name);
 
 		initramfs_add_file(fs, path, 0644, m->bytes);
-		g_string_append_printf(order, "%s.ko\n", m->name);
+		g_string_append_printf(order, "%s.ko%c", m->name, end);
+	}
+	return TRUE;
+}
+
+/* The modules, and which of them the agent is to load when: see agent/guest/modules.h. */
+static gboolean add_modules(struct build *b, struct initramfs *fs, GError **error)
+{
+	g_autoptr(GString) order = g_string_new(NULL);
+	g_autoptr(GString) demand = g_string_new(NULL);
+
+	if (!add_kmods(b, fs, modules, order, '\n', error))
+		return FALSE;
+	for (guint i = 0; i < G_N_ELEMENTS(demanded); i++) {
+		g_autofree char *name = g_strconcat(demanded[i], "?", NULL);
+		const char *const one[] = { name, NULL };
+		gsize before;
+
+		g_string_append_printf(demand, "%s: ", demanded[i]);
+		before = demand->len;
+		if (!add_kmods(b, fs, one, demand, ' ', error))
+			return FALSE;
+		if (demand->len == before) /* built in, or not there */
+			g_string_truncate(demand, before - strlen(demanded[i]) - 2);
+		else
+			demand->str[demand->len - 1] = '\n';
 	}
 	initramfs_add_text(fs, "lib/modules/order", 0644, order->str);
+	initramfs_add_text(fs, "lib/modules/demand", 0644, demand->str);
 	return TRUE;
 }
 
@@ -395,6 +446,7 @@ static gboolean fill(struct build *b, struct initramfs *fs, GError **error)
 {
 	add_skeleton(fs);
 	add_guest_files(fs);
+	initramfs_add_file(fs, "bin/vhost-lab-agent", 0755, b->agent);
 	return add_busybox(b, fs, error) && add_modules(b, fs, error);
 }
 
@@ -503,7 +555,7 @@ static gboolean ensure(struct build *b, struct image **ret_image, GError **error
 	gboolean ok;
 	int lock;
 
-	if (!find_busybox(b, error) || !make_link_name(b, error))
+	if (!find_busybox(b, error) || !find_agent(b, error) || !make_link_name(b, error))
 		return FALSE;
 	image = cache_find(b->images_dir, b->link);
 	if (!image) {
@@ -554,6 +606,7 @@ gboolean tiny_ensure_in(const struct tiny_env *env, image_progress_fn *progress,
 	g_free(b.images_dir);
 	g_free(b.dir);
 	g_free(b.busybox);
+	g_bytes_unref(b.agent);
 	g_free(b.link);
 	g_free(b.modules_dir);
 	g_free(b.vmlinuz);

@@ -13,7 +13,7 @@
 
 /* A world of its own: a $PATH with apt's scripts and a busybox, an archive of packages, a root, a cache. */
 struct world {
-	char *dir, *bin, *cache, *root;
+	char *dir, *bin, *cache, *root, *agent;
 	GString *stages; /* what the progress callback saw: "resolve download …", repetitions left out */
 	GString *details;
 	enum image_stage stage; /* the last one */
@@ -52,8 +52,8 @@ static void put_package(struct world *w, const char *name, const char *depends, 
 		put_file(w->dir, deb_path, deb, 0644);
 }
 
-static const char *const module_names[] = { "qemu_fw_cfg", "virtio_pci", "virtio_net",
-					    "virtio_rng",  "button",     "evdev" };
+static const char *const module_names[] = { "qemu_fw_cfg", "virtio_pci", "virtio_net", "virtio_rng",
+					    "button",      "evdev",      "overlay",    "squashfs" };
 
 /* Debian 12: one package, plain modules; VERSION is the kernel's. */
 static GBytes *debian_deb(const char *version, const char *without)
@@ -97,6 +97,8 @@ static int setup(void **state)
 	w->bin = g_build_filename(w->dir, "bin", NULL);
 	w->cache = g_build_filename(w->dir, "cache", NULL);
 	w->root = g_build_filename(w->dir, "root", NULL);
+	w->agent = g_build_filename(w->dir, "vhost-lab-agent", NULL);
+	put_text(w->dir, "vhost-lab-agent", "\177ELF agent", 0755);
 	w->stages = g_string_new(NULL);
 	w->details = g_string_new(NULL);
 	g_mkdir(w->root, 0755);
@@ -118,6 +120,7 @@ static int teardown(void **state)
 	g_free(w->bin);
 	g_free(w->cache);
 	g_free(w->root);
+	g_free(w->agent);
 	g_string_free(w->stages, TRUE);
 	g_string_free(w->details, TRUE);
 	g_free(w);
@@ -144,7 +147,9 @@ static void note(void *data, enum image_stage stage, guint64 done, guint64 total
 
 static gboolean ensure(struct world *w, struct image **image, GError **error)
 {
-	struct tiny_env env = { .cache_dir = w->cache, .root = w->root, .path = w->bin };
+	struct tiny_env env = {
+		.cache_dir = w->cache, .root = w->root, .path = w->bin, .agent = w->agent
+	};
 
 	g_string_truncate(w->stages, 0);
 	g_string_truncate(w->details, 0);
@@ -225,7 +230,8 @@ static void builds_from_a_package(void **state)
 	g_autoptr(GBytes) vmlinux = fake_vmlinux(TRUE);
 	g_autofree char *kernel = NULL;
 	g_autofree char *order = NULL;
-	g_autofree char *rc = NULL;
+	g_autofree char *demand = NULL;
+	g_autofree char *agent = NULL;
 	g_autofree char *left = NULL;
 	gsize len;
 
@@ -240,8 +246,10 @@ static void builds_from_a_package(void **state)
 	assert_string_equal(
 		order,
 		"qemu_fw_cfg.ko\nvirtio_pci.ko\nvirtio_net.ko\nvirtio_rng.ko\nbutton.ko\nevdev.ko\n");
-	assert_true(archive_has(image->initrd, "etc/rc", &rc));
-	assert_non_null(strstr(rc, "ready 1"));
+	assert_true(archive_has(image->initrd, "lib/modules/demand", &demand));
+	assert_string_equal(demand, "squashfs: squashfs.ko\noverlay: overlay.ko\n");
+	assert_true(archive_has(image->initrd, "bin/vhost-lab-agent", &agent));
+	assert_string_equal(agent, "\177ELF agent");
 	assert_true(archive_has(image->initrd, "init", NULL));
 	assert_true(archive_has(image->initrd, "bin/busybox", NULL));
 	assert_true(archive_has(image->initrd, "bin/udhcpc", NULL));
@@ -314,6 +322,33 @@ static void key_follows_the_kernel(void **state)
 	image_free(one);
 	image_free(two);
 	image_free(three);
+}
+
+/* Another agent is another image, without anybody being asked to remove the old one. */
+static void key_follows_the_agent(void **state)
+{
+	struct world *w = *state;
+	struct image *one = NULL, *two = NULL;
+
+	assert_true(ensure(w, &one, NULL));
+	put_text(w->dir, "vhost-lab-agent", "\177ELF AGENT", 0755);
+	assert_true(ensure(w, &two, NULL));
+	assert_string_not_equal(one->key, two->key);
+	image_free(one);
+	image_free(two);
+}
+
+static void no_agent_no_image(void **state)
+{
+	struct world *w = *state;
+	struct image *image = NULL;
+	GError *error = NULL;
+
+	g_unlink(w->agent);
+	assert_false(ensure(w, &image, &error));
+	assert_non_null(strstr(error->message, w->agent));
+	g_clear_error(&error);
+	assert_int_equal(calls(w), 0);
 }
 
 /* Ubuntu: the meta package leads to an image and, through it, to two packages of compressed modules: the second one,
@@ -767,6 +802,8 @@ int main(void)
 		WORLD_TEST(second_call_asks_nobody),
 		WORLD_TEST(same_inputs_same_bytes),
 		WORLD_TEST(key_follows_the_kernel),
+		WORLD_TEST(key_follows_the_agent),
+		WORLD_TEST(no_agent_no_image),
 		WORLD_TEST(builds_from_three_packages),
 		WORLD_TEST(falls_back_to_an_installed_kernel),
 		WORLD_TEST(says_what_is_missing),

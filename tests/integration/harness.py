@@ -238,7 +238,7 @@ def _unprivileged():
         user = pwd.getpwnam(USER)
     stage = Path("/tmp") / f"vhost-lab-stage-{hashlib.sha1(str(build).encode()).hexdigest()[:8]}"
     stage.mkdir(mode=0o755, exist_ok=True)
-    for name in ("orchestrator/orchestrator", "vhost-user/net/vhost-user-net"):
+    for name in ("orchestrator/orchestrator", "vhost-user/net/vhost-user-net", "vhost-user/hvsock/vhost-user-hvsock"):
         target = stage / "build" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.exists() or target.stat().st_mtime != (build / name).stat().st_mtime:
@@ -248,6 +248,9 @@ def _unprivileged():
         shutil.copytree(top / name, stage / name, dirs_exist_ok=True)
     for extra in ("orchestrator/lab.schema.json",):
         shutil.copy2(top / extra, stage / Path(extra).name)
+    for page in ("vhost-user/hvsock/vhost-user-hvsock.8.scd",):
+        (stage / page).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(top / page, stage / page)
     cache = stage / "cache"
     cache.mkdir(exist_ok=True)
     os.chown(cache, user.pw_uid, user.pw_gid)

@@ -139,6 +139,20 @@ static void begins_anew_without_protocol_features(void **state)
 	assert_int_equal(base, 0);
 }
 
+/* A device whose sessions are resumed must be sent whole memory tables: it does not offer to take parts of them. */
+static void whole_memory_tables(void **state)
+{
+	const uint64_t slots = 1ull << VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS;
+	struct vu_device_ops ops = wire_ops;
+
+	assert_false(ops.resumed);
+	assert_true(vu_offered_protocol_features(&ops) & slots);
+	ops.resumed = true;
+	assert_int_equal(vu_offered_protocol_features(&ops) | slots,
+			 vu_offered_protocol_features(&wire_ops));
+	assert_false(vu_offered_protocol_features(&ops) & slots);
+}
+
 #define RESUMED(fn) cmocka_unit_test_setup_teardown(fn, setup_resumed, wire_teardown)
 
 int main(void)
@@ -149,6 +163,7 @@ int main(void)
 		RESUMED(configuration),
 		RESUMED(begins_anew),
 		RESUMED(begins_anew_without_protocol_features),
+		cmocka_unit_test(whole_memory_tables),
 	};
 
 	return cmocka_run_group_tests_name("resume", tests, NULL, NULL);

@@ -417,6 +417,7 @@ static void on_closed(struct vu_session *s, int reason)
 const struct vu_device_ops port_vsock_ops = {
 	.name = "vsock",
 	.features = BIT_ULL(VIRTIO_VSOCK_F_SEQPACKET),
+	.resumed = true,
 	.max_queues = VSOCK_QUEUES,
 	.get_config = on_get_config,
 	.negotiated = on_negotiated,

@@ -76,6 +76,9 @@ struct vu_device_ops {
 	const char *name;           /* "net" */
 	uint64_t features;          /* device feature bits beyond those of VU_FEATURES */
 	uint64_t protocol_features; /* beyond those of VU_PROTOCOL_FEATURES */
+	/* Its sessions are resumed (vu_session_resume()): CONFIGURE_MEM_SLOTS is not offered then.  With it QEMU sends
+	 * of a memory table only what has changed since the last one, and a successor has not seen that. */
+	bool resumed;
 	unsigned max_queues; /* rings: 2 per pair for a network device; at most VU_MAX_QUEUES */
 	unsigned rings_per_queue; /* what GET_QUEUE_NUM counts: 2 where it counts pairs; 0 means 1 */
 

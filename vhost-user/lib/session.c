@@ -30,7 +30,7 @@ uint64_t vu_offered_protocol_features(const struct vu_device_ops *ops)
 {
 	return ops->protocol_features | BIT_ULL(VHOST_USER_PROTOCOL_F_MQ) |
 	       BIT_ULL(VHOST_USER_PROTOCOL_F_REPLY_ACK) |
-	       BIT_ULL(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS) |
+	       (ops->resumed ? 0 : BIT_ULL(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS)) |
 	       (ops->get_config ? BIT_ULL(VHOST_USER_PROTOCOL_F_CONFIG) : 0);
 }
 

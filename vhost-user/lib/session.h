@@ -67,7 +67,7 @@
  * VHOST_USER_F_PROTOCOL_FEATURES. */
 uint64_t vu_offered_features(const struct vu_device_ops *ops);
 
-/* MQ, REPLY_ACK, CONFIGURE_MEM_SLOTS, and CONFIG if the device has get_config. */
+/* MQ, REPLY_ACK, CONFIGURE_MEM_SLOTS unless its sessions are resumed, and CONFIG if the device has get_config. */
 uint64_t vu_offered_protocol_features(const struct vu_device_ops *ops);
 
 /* Serve the frontend connected to fd, until it goes away.  `tag` names it in log

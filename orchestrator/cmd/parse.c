@@ -2,10 +2,12 @@
 /* From argv and the environment to one verb's run(): options, help, version. */
 #include "cmd.h"
 
+#include <fcntl.h>
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "err.h"
 #include "host/caps.h"
@@ -259,6 +261,15 @@ static int finish(int code, GError *error)
 	return code;
 }
 
+/* A standard descriptor that is closed would become the number of the first thing that is opened.  What is put in its place
+ * fails as it does. */
+static void hold_standard_descriptors(void)
+{
+	for (int fd = 0; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			(void)open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
 int cmd_main(const struct cmd *const *table, int argc, char **argv)
 {
 	const char *name = argc > 1 ? argv[1] : NULL;
@@ -267,6 +278,7 @@ int cmd_main(const struct cmd *const *table, int argc, char **argv)
 	int code;
 
 	verbs = table;
+	hold_standard_descriptors();
 	setlocale(LC_CTYPE, "");
 	if (!name) {
 		print_verbs(stderr);

@@ -20,6 +20,7 @@ struct exec {
 	int early_signal;
 	unsigned rows, cols; /* to be told when it runs; 0: nothing */
 	bool exited;         /* 'end' is right; its output may still come */
+	bool left;           /* and others of its group live on */
 	struct exec_end end;
 	GError *error;
 	guint linger;
@@ -82,8 +83,9 @@ static gboolean on_linger(gpointer p)
 	struct exec *x = p;
 
 	x->linger = 0;
-	x->error = g_error_new_literal(ORCH_ERROR, ORCH_ERROR_FAILED,
-				       "it has ended, but its output has no end");
+	if (!x->left)
+		x->error = g_error_new_literal(ORCH_ERROR, ORCH_ERROR_FAILED,
+					       "it has ended, but its output has no end");
 	tell(x);
 	return G_SOURCE_REMOVE;
 }
@@ -93,7 +95,7 @@ static void linger(struct exec *x)
 {
 	g_clear_handle_id(&x->linger, g_source_remove);
 	if (x->exited && !x->told)
-		x->linger = g_timeout_add(EXEC_LINGER_MS, on_linger, x);
+		x->linger = g_timeout_add(x->left ? EXEC_LEFT_MS : EXEC_LINGER_MS, on_linger, x);
 }
 
 /* --- streams ---------------------------------------------------------------------------------------------- */
@@ -106,10 +108,14 @@ static enum exec_stream which(const struct exec *x, const struct stream *s)
 static size_t on_output(struct stream *s, const uint8_t *bytes, size_t len, void *data)
 {
 	struct exec *x = data;
+	size_t taken = x->ops->output(x, which(x, s), bytes, len, x->data);
 
 	/* Waiting for our own reader is not the guest's silence. */
-	g_clear_handle_id(&x->linger, g_source_remove);
-	return x->ops->output(x, which(x, s), bytes, len, x->data);
+	if (taken == len)
+		linger(x);
+	else
+		g_clear_handle_id(&x->linger, g_source_remove);
+	return taken;
 }
 
 static void on_output_end(struct stream *s, const GError *error, void *data)
@@ -233,6 +239,7 @@ static void exited(struct exec *x, struct json_object *body)
 	int64_t code = json_int(body, "code", 0), signal = json_int(body, "signal", 0);
 
 	x->exited = true;
+	x->left = json_flag(body, "left", false);
 	x->end.ran = true;
 	x->end.signal = CLAMP(signal, 0, 127);
 	x->end.code = x->end.signal ? CODE_SIGNAL + x->end.signal : (int)(code & 0xff);

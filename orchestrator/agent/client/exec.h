@@ -5,6 +5,9 @@
  * shortest program costs one round trip.  Streams wait for whoever is slow, each on its own; nothing that the program wrote
  * before its end is lost.
  *
+ * A program may leave others behind that hold its streams.  They are not waited for: what came before EXIT is taken, and then,
+ * after EXEC_LEFT_MS of silence, it has ended.
+ *
  * Trust:   as in session.h.  A guest that says EXIT and then neither ends a stream nor writes to it holds nobody longer than
  *          EXEC_LINGER_MS.
  * Threads: the thread of the default main context, whose loop all callbacks come from.
@@ -20,6 +23,7 @@
 #include "agent/client/link.h"
 
 #define EXEC_LINGER_MS 5000
+#define EXEC_LEFT_MS   200
 
 /* What to run.  NULL: unsaid, as the agent does then (doc/agent.md). */
 struct exec_command {

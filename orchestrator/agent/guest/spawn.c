@@ -64,7 +64,7 @@ static int change_dir(const struct spawn *s)
 	return -errno;
 }
 
-/* Returns only if it fails. */
+/* Returns only if it fails.  Directories without the program are passed over before exec, which would make an address space first. */
 static int run(const struct spawn *s)
 {
 	static char path[PATH_MAX];
@@ -81,10 +81,10 @@ static int run(const struct spawn *s)
 		size_t len = end ? (size_t)(end - dir) : strlen(dir);
 
 		if ((size_t)snprintf(path, sizeof(path), "%.*s/%s", (int)len, dir, program) <
-		    sizeof(path)) {
+			    sizeof(path) &&
+		    access(path, F_OK) == 0) {
 			execve(path, s->argv, s->env);
-			if (errno != ENOENT && errno != ENOTDIR)
-				err = -errno;
+			err = -errno;
 		}
 		dir = end ? end + 1 : NULL;
 	}

@@ -438,10 +438,8 @@ static void test_to_host_times_out(void **state)
 
 static void test_ids(void **state)
 {
-	static const char *const bad[] = {
-		"", " ", "a b", "a/b",
-		"0123456789012345678901234567890123456789012345678901234567890123"
-	};
+	char longest[FORWARD_ID_MAX + 1] = "";
+	const char *const bad[] = { "", "a\nb", "\x7f", longest };
 	struct forward_config c = config(false, 1, "tcp:1");
 	struct forward *f;
 
@@ -454,7 +452,12 @@ static void test_ids(void **state)
 	assert_int_equal(forward_add(vm, &c, &f), -EEXIST); /* the id */
 	assert_string_equal(add(false, 4, "tcp:1")->id, "f2");
 	assert_string_equal(add(false, 5, "tcp:1")->id, "f4");
-	c.id = bad[4] + 1; /* 63 bytes */
+	c.id = "n1.unix:/a b/\xc3\xa4:22"; /* the orchestrator's are what the lab file says */
+	c.guest_port = 6;
+	assert_int_equal(forward_add(vm, &c, &f), 0);
+	memset(longest, 'x', FORWARD_ID_MAX);
+	c.id = longest + 1; /* 255 bytes */
+	c.guest_port = 7;
 	assert_int_equal(forward_add(vm, &c, &f), 0);
 	for (size_t i = 0; i < array_size(bad); i++) {
 		c.id = bad[i];

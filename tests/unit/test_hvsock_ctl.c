@@ -168,9 +168,10 @@ static void test_forwards(void **state)
 			 "{\"vm\":\"n1\",\"direction\":\"to-guest\",\"guest-port\":1,"
 			 "\"host\":\"unix:DIR/n1.vs\"}"),
 		    "n1.vs: Address already in use");
-	assert_says(call("forward.add", "{\"id\":\"a b\",\"vm\":\"n1\",\"direction\":\"to-host\","
-					"\"guest-port\":1,\"host\":\"tcp:1\"}"),
-		    "id: 1 to 63");
+	assert_says(call("forward.add",
+			 "{\"id\":\"a\\u0001b\",\"vm\":\"n1\",\"direction\":\"to-host\","
+			 "\"guest-port\":1,\"host\":\"tcp:1\"}"),
+		    "id: 1 to 255");
 	assert_says(call("forward.add", "{\"vm\":\"n1\",\"direction\":\"to-host\",\"guest-port\":1,"
 					"\"host\":\"1\"}"),
 		    "host: write tcp:");

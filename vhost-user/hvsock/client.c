@@ -254,12 +254,13 @@ void client_greet(struct client_set *set, int fd, int type)
 	c = client_new(set, fd, type, true);
 	if (!c)
 		return;
+	client_read(c); /* most often the line is there already */
+	if (!c->half_open || c->fd < 0)
+		return;
 	loop_timer_init(&c->timer, on_timeout);
 	loop_timer_set(set->loop, &c->timer, loop_now_ns() + CLIENT_LINE_NS);
 	if (loop_add(set->loop, &c->src, fd, EPOLLIN, on_line) < 0)
 		client_close(c);
-	else
-		client_read(c); /* most often it is there already */
 }
 
 void client_connect(struct client_set *set, int fd, int type, uint32_t port)

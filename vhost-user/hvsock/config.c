@@ -44,7 +44,7 @@ static int read_number(const char *key, struct json_object *value, uint64_t low,
 static int read_u32(const char *key, struct json_object *value, uint32_t low, uint32_t high,
 		    uint32_t *ret, char *why)
 {
-	uint64_t n;
+	uint64_t n = 0;
 	int r = read_number(key, value, low, high, &n, why);
 
 	if (r == 0)
@@ -161,7 +161,7 @@ int config_vm_read(struct json_object *o, struct config_vm *ret_vm, char why[CON
 static int read_port(const char *key, struct json_object *value, uint32_t base, uint32_t *ret,
 		     char *why)
 {
-	const char *text;
+	const char *text = "";
 	int r;
 
 	if (json_object_is_type(value, json_type_int))
@@ -174,7 +174,7 @@ static int read_port(const char *key, struct json_object *value, uint32_t base, 
 
 static int read_direction(const char *key, struct json_object *value, bool *ret_to_guest, char *why)
 {
-	const char *text;
+	const char *text = "";
 	int r = read_string(key, value, &text, why);
 
 	if (r < 0)
@@ -187,7 +187,7 @@ static int read_direction(const char *key, struct json_object *value, bool *ret_
 
 static int read_host(const char *key, struct json_object *value, struct target *ret, char *why)
 {
-	const char *text, *reason;
+	const char *text = "", *reason = "";
 	int r = read_string(key, value, &text, why);
 
 	if (r == 0 && target_parse(text, ret, &reason) < 0)

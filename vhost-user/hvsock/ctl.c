@@ -196,7 +196,8 @@ static int forward_add_failed(struct control_call *call, const struct config_for
 				     FORWARDS_MAX);
 	case -EINVAL:
 		return control_error(call, CONTROL_ERROR_INVALID_PARAMS,
-				     "id: 1 to %d of A-Z a-z 0-9 . _ : -", FORWARD_ID_MAX - 1);
+				     "id: 1 to %d bytes, no control characters",
+				     FORWARD_ID_MAX - 1);
 	default:
 		return control_error(call, CONTROL_ERROR_FAILED, "%s: %s", text, strerror(-r));
 	}

@@ -33,10 +33,12 @@ struct forward *forward_of_port(const struct host_vm *vm, uint32_t guest_port)
 
 static bool id_valid(const char *id)
 {
-	size_t len =
-		strspn(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:-");
+	size_t len = strlen(id);
 
-	return len > 0 && len < FORWARD_ID_MAX && id[len] == '\0';
+	for (size_t i = 0; i < len; i++)
+		if ((unsigned char)id[i] < ' ' || id[i] == 0x7f)
+			return false;
+	return len > 0 && len < FORWARD_ID_MAX;
 }
 
 /* The given id, or the first of f1, f2, ... that was never used. */

@@ -21,7 +21,7 @@
 #include "target.h"
 
 #define FORWARDS_MAX   1024 /* of all VMs: each costs a descriptor or two */
-#define FORWARD_ID_MAX 64   /* with the terminator: 1 to 63 of A-Z a-z 0-9 . _ : - */
+#define FORWARD_ID_MAX 256  /* with the terminator: 1 to 255 bytes, no control characters */
 
 struct host;
 struct host_vm;

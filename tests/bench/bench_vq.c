@@ -73,7 +73,7 @@ static struct bench *bench_new(uint64_t features)
 
 static void bench_free(struct bench *b)
 {
-	uint16_t base;
+	uint32_t base;
 
 	vq_stop(&b->out.vq, &base);
 	vq_stop(&b->in.vq, &base);

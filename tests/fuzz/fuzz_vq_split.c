@@ -229,7 +229,7 @@ static void step_notify(struct state *s, uint8_t which)
 
 static void stop(struct state *s)
 {
-	uint16_t base;
+	uint32_t base;
 
 	s->n_held = 0;
 	vq_stop(&s->vq, &base);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "driver.h"
+#include "driver_impl.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -11,9 +12,7 @@
 
 #include "checked.h"
 
-#define must(condition) must_be((condition), #condition, __func__)
-
-static void must_be(bool condition, const char *text, const char *where)
+void must_be(bool condition, const char *text, const char *where)
 {
 	if (condition)
 		return;
@@ -128,6 +127,7 @@ void driver_init(struct driver *d, struct guest *g, uint16_t num, uint64_t featu
 		.num = num,
 		.features = features,
 		.event_idx = features & BIT_ULL(VIRTIO_RING_F_EVENT_IDX),
+		.packed = features & BIT_ULL(VIRTIO_F_RING_PACKED),
 		.n_free = num,
 	};
 	d->desc_gpa = guest_alloc(g, num * sizeof(struct vring_desc), page);
@@ -138,12 +138,16 @@ void driver_init(struct driver *d, struct guest *g, uint16_t num, uint64_t featu
 	d->desc = guest_ptr(g, d->desc_gpa, num * sizeof(struct vring_desc));
 	d->avail = guest_ptr(g, d->avail_gpa, avail_size);
 	d->used = guest_ptr(g, d->used_gpa, used_size);
-	for (unsigned i = 0; i < num; i++)
-		d->desc[i].next = le16_of((uint16_t)(i + 1));
 	d->slot = calloc(num, sizeof(*d->slot));
 	d->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	d->call_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	must(d->slot && d->kick_fd >= 0 && d->call_fd >= 0);
+	if (d->packed) {
+		driver_packed_init(d);
+		return;
+	}
+	for (unsigned i = 0; i < num; i++)
+		d->desc[i].next = le16_of((uint16_t)(i + 1));
 }
 
 void driver_done(struct driver *d)
@@ -165,6 +169,8 @@ void driver_params(const struct driver *d, struct vq_params *ret)
 		.features = d->features,
 		.call_fd = d->call_fd,
 	};
+	if (d->packed)
+		driver_packed_params(d, ret);
 }
 
 static void desc_write(struct vring_desc *desc, gpa_t addr, uint32_t len, uint16_t flags,
@@ -199,6 +205,8 @@ int driver_add(struct driver *d, const struct driver_buf *bufs, unsigned n_out, 
 	uint16_t at = d->free_head;
 	int head;
 
+	if (d->packed)
+		return driver_packed_add(d, bufs, n_out, n_in);
 	must(n > 0);
 	if (d->n_free < n)
 		return -ENOSPC;
@@ -214,20 +222,30 @@ int driver_add(struct driver *d, const struct driver_buf *bufs, unsigned n_out, 
 	return head;
 }
 
+void *driver_table(const struct driver *d, unsigned head, gpa_t *ret_gpa)
+{
+	size_t size = DRIVER_TABLE * sizeof(struct vring_desc);
+
+	must(d->tables.v);
+	*ret_gpa = GPA(d->tables.v + head * size);
+	return guest_ptr(d->guest, *ret_gpa, size);
+}
+
 int driver_add_indirect(struct driver *d, const struct driver_buf *bufs, unsigned n_out,
 			unsigned n_in)
 {
 	unsigned n = n_out + n_in;
-	size_t size = DRIVER_TABLE * sizeof(struct vring_desc);
-	gpa_t table_gpa = GPA(d->tables.v + d->free_head * size);
 	struct vring_desc *table;
+	gpa_t table_gpa;
 	uint16_t next;
 	int head;
 
-	must(n > 0 && n <= DRIVER_TABLE && d->tables.v);
+	if (d->packed)
+		return driver_packed_add_indirect(d, bufs, n_out, n_in);
+	must(n > 0 && n <= DRIVER_TABLE);
 	if (d->n_free < 1)
 		return -ENOSPC;
-	table = guest_ptr(d->guest, table_gpa, size);
+	table = driver_table(d, d->free_head, &table_gpa);
 	for (unsigned i = 0; i < n; i++)
 		desc_write(&table[i], bufs[i].addr, bufs[i].len, desc_flags(i, n_out, n),
 			   (uint16_t)(i + 1));
@@ -251,11 +269,15 @@ void *driver_cookie(const struct driver *d, int head)
 
 void driver_publish(struct driver *d)
 {
+	if (d->packed) {
+		driver_packed_publish(d);
+		return;
+	}
 	/* Partner: the acquire in the device's pop. */
 	le16_store_release(&d->avail->idx, d->avail_idx);
 }
 
-static void full_fence(void)
+void driver_fence(void)
 {
 #ifdef __SANITIZE_THREAD__
 	static uint32_t word;
@@ -270,7 +292,9 @@ bool driver_wants_kick(struct driver *d)
 {
 	uint16_t old = d->kick_idx, event;
 
-	full_fence();
+	if (d->packed)
+		return driver_packed_wants_kick(d);
+	driver_fence();
 	d->kick_idx = d->avail_idx;
 	if (!d->event_idx)
 		return !(le16_load(&d->used->flags) & VRING_USED_F_NO_NOTIFY);
@@ -292,6 +316,8 @@ int driver_used(struct driver *d, uint32_t *ret_len)
 	uint16_t tail, n;
 	uint32_t head;
 
+	if (d->packed)
+		return driver_packed_used(d, ret_len);
 	/* Partner: the release in the device's publish. */
 	if (le16_load_acquire(&d->used->idx) == d->last_used)
 		return -EAGAIN;
@@ -315,17 +341,21 @@ int driver_used(struct driver *d, uint32_t *ret_len)
 
 void driver_call_off(struct driver *d)
 {
-	if (!d->event_idx)
+	if (d->packed)
+		driver_packed_call_off(d);
+	else if (!d->event_idx)
 		le16_store(&d->avail->flags, VRING_AVAIL_F_NO_INTERRUPT);
 }
 
 bool driver_call_on(struct driver *d)
 {
+	if (d->packed)
+		return driver_packed_call_on(d);
 	if (d->event_idx)
 		le16_store(used_event(d), d->last_used);
 	else
 		le16_store(&d->avail->flags, 0);
-	full_fence();
+	driver_fence();
 	return le16_load(&d->used->idx) != d->last_used;
 }
 

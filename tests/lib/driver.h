@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The guest's side of a virtqueue, for tests: guest memory out of memfds, and a driver for a split ring.
+/* The guest's side of a virtqueue, for tests: guest memory out of memfds, and a driver for either format of ring.
  *
  *	struct guest g;
  *	struct driver d;
@@ -12,7 +12,7 @@
  *	while ((head = driver_used(&d, &len)) >= 0) ...
  *
  * It behaves by the rules and may run in a thread of its own.  A hostile driver writes through d->desc, d->avail and
- * d->used, and driver_raw_*(), instead.  All of it aborts with a message when something fails that cannot fail.
+ * d->used, or d->ring, and driver_raw_*(), instead.  All of it aborts with a message when something fails that cannot fail.
  */
 #ifndef TEST_DRIVER_H
 #define TEST_DRIVER_H
@@ -69,37 +69,58 @@ struct driver_buf {
 	uint32_t len;
 };
 
+/* Beside each head: a descriptor's index in a split ring, a buffer id in a packed one. */
 struct driver_slot {
 	uint16_t n_desc; /* descriptors of the chain that starts here, 0: none */
+	uint16_t next;   /* packed: list of free ids */
 	void *cookie;    /* the test's own, see driver_cookie() */
+};
+
+/* A place in a packed ring. */
+struct driver_pos {
+	uint16_t idx;
+	bool wrap;
 };
 
 struct driver {
 	struct guest *guest;
 	uint16_t num;
 	uint64_t features;
-	bool event_idx;
-	struct vring_desc *desc;
-	struct vring_avail *avail;
-	struct vring_used *used;
+	bool event_idx, packed;
+	union {
+		struct { /* split */
+			struct vring_desc *desc;
+			struct vring_avail *avail;
+			struct vring_used *used;
+		};
+		struct { /* packed */
+			struct vring_packed_desc *ring;
+			le32_t *driver_event;
+			le32_t *device_event;
+		};
+	};
 	gpa_t desc_gpa, avail_gpa, used_gpa;
 	gpa_t tables;       /* room for one indirect table of DRIVER_TABLE entries per head */
 	uint16_t avail_idx; /* next to be published; ahead of avail->idx until then */
 	uint16_t kick_idx;  /* avail->idx at the last driver_wants_kick() */
 	uint16_t last_used;
-	uint16_t free_head;
+	uint16_t free_head; /* the head that the next chain will have */
 	uint16_t n_free;
-	int kick_fd, call_fd; /* eventfds, non-blocking, owned */
+	struct driver_pos avail_at, first_at,
+		used_at;      /* packed: next to fill; first not published; next to reclaim */
+	uint64_t first_state; /* what publishes at first_at */
+	uint32_t n_unpublished, n_unkicked; /* entries */
+	int kick_fd, call_fd;               /* eventfds, non-blocking, owned */
 	struct driver_slot *slot;
 };
 
 #define DRIVER_TABLE 64
 
-/* A ring of num entries in fresh guest memory.  Of the features EVENT_IDX and INDIRECT_DESC count. */
+/* A ring of num entries in fresh guest memory.  Of the features RING_PACKED, EVENT_IDX and INDIRECT_DESC count. */
 void driver_init(struct driver *d, struct guest *g, uint16_t num, uint64_t features);
 void driver_done(struct driver *d);
 
-/* Where the ring is, as the messages would say it.  base is the driver's last_used. */
+/* Where the ring is, as the messages would say it.  base is where the driver looks for the next used chain. */
 void driver_params(const struct driver *d, struct vq_params *ret);
 
 /* Put a chain into the ring, not yet visible: bufs[0..n_out) for the device to read, then n_in to write.  Returns the
@@ -137,5 +158,10 @@ uint64_t driver_kicks(struct driver *d);
 void driver_raw_desc(struct driver *d, unsigned i, uint64_t addr, uint32_t len, uint16_t flags,
 		     uint16_t next);
 void driver_raw_avail(struct driver *d, uint16_t head); /* one entry, and publish */
+
+/* One entry of a packed ring, available in the first lap unless the flags say otherwise. */
+#define DRIVER_RAW_NOT_AVAIL (1u << 16)
+void driver_raw_packed(struct driver *d, unsigned i, uint64_t addr, uint32_t len, uint16_t id,
+		       uint32_t flags);
 
 #endif

@@ -107,7 +107,7 @@ struct proto_region frontend_region(const struct frontend *fe);
 
 struct frontend_ring {
 	uint32_t num;
-	uint16_t base;
+	uint32_t base;
 	uint64_t desc, avail, used;   /* offsets into guest memory */
 	int kick_fd, call_fd, err_fd; /* made by frontend_ring_init() */
 };

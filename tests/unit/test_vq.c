@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A virtqueue with a driver that keeps the rules. */
+/* A virtqueue with a driver that keeps the rules: what holds for both formats is tested with both. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -20,6 +20,7 @@
 #define NUM       256
 #define EVENT_IDX BIT_ULL(VIRTIO_RING_F_EVENT_IDX)
 #define INDIRECT  BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC)
+#define PACKED    BIT_ULL(VIRTIO_F_RING_PACKED)
 
 struct fixture {
 	struct guest guest;
@@ -47,7 +48,7 @@ static struct fixture *fixture_new(uint16_t num, uint64_t features)
 
 static void fixture_free(struct fixture *f)
 {
-	uint16_t base;
+	uint32_t base;
 
 	vq_stop(&f->vq, &base);
 	mem_done(&f->mem);
@@ -56,29 +57,22 @@ static void fixture_free(struct fixture *f)
 	free(f);
 }
 
-static int setup(void **state)
-{
-	*state = fixture_new(NUM, INDIRECT);
-	return 0;
-}
+#define SETUP(name, num, features)                              \
+	static int name(void **state)                           \
+	{                                                       \
+		*state = fixture_new(num, features);            \
+		return 0;                                       \
+	}                                                       \
+	static int name##_packed(void **state)                  \
+	{                                                       \
+		*state = fixture_new(num, (features) | PACKED); \
+		return 0;                                       \
+	}
 
-static int setup_event_idx(void **state)
-{
-	*state = fixture_new(NUM, INDIRECT | EVENT_IDX);
-	return 0;
-}
-
-static int setup_tiny(void **state)
-{
-	*state = fixture_new(4, EVENT_IDX);
-	return 0;
-}
-
-static int setup_large(void **state)
-{
-	*state = fixture_new(4096, 0);
-	return 0;
-}
+SETUP(setup, NUM, INDIRECT)
+SETUP(setup_event_idx, NUM, INDIRECT | EVENT_IDX)
+SETUP(setup_tiny, 4, EVENT_IDX)
+SETUP(setup_large, 4096, 0)
 
 static int teardown(void **state)
 {
@@ -118,6 +112,37 @@ static unsigned reclaim(struct fixture *f)
 	return n;
 }
 
+/* The driver's name for a chain: a packed ring's head says more than that. */
+static int name_of(const struct vq_chain *c)
+{
+	return (uint16_t)c->head;
+}
+
+/* What SET_VRING_BASE says of a ring that n entries have passed. */
+static uint32_t base_after(const struct fixture *f, unsigned n)
+{
+	unsigned num = f->driver.num;
+
+	if (!f->driver.packed)
+		return n & UINT16_MAX;
+	return (n % num | (n / num % 2 ? 0 : VRING_PACKED_WRAP)) * 0x10001;
+}
+
+/* Ask for a call when the driver's n-th chain from here is used, in entries of one descriptor. */
+static void ask_call_after(struct fixture *f, unsigned n)
+{
+	struct driver *d = &f->driver;
+	unsigned at = d->used_at.idx + n;
+	bool wrap = d->used_at.wrap != (at >= NUM);
+
+	if (d->packed)
+		le32_store(d->driver_event,
+			   VRING_PACKED_EVENT(VRING_PACKED_EVENT_DESC,
+					      at % NUM | (wrap ? VRING_PACKED_WRAP : 0)));
+	else
+		le16_store(&d->avail->ring[NUM], (uint16_t)(d->last_used + n));
+}
+
 /* Offer, pop, push and publish n chains; the driver takes them back. */
 static void circulate(struct fixture *f, unsigned n)
 {
@@ -147,7 +172,7 @@ static void test_pop_and_push(void **state)
 	assert_int_equal(vq_pop(&f->vq, &f->burst, VQ_BURST), 1);
 	assert_false(vq_more(&f->vq));
 
-	assert_int_equal(c->head, head);
+	assert_int_equal(name_of(c), head);
 	assert_int_equal(c->n_out, 2);
 	assert_int_equal(c->n_in, 1);
 	assert_int_equal(c->out_len, 72);
@@ -175,7 +200,7 @@ static void test_indirect(void **state)
 	head = driver_add_indirect(&f->driver, bufs, 15, 5);
 	driver_publish(&f->driver);
 	assert_int_equal(vq_pop(&f->vq, &f->burst, VQ_BURST), 1);
-	assert_int_equal(f->burst.chain[0].head, head);
+	assert_int_equal(name_of(f->burst.chain), head);
 	assert_int_equal(f->burst.chain[0].n_out, 15);
 	assert_int_equal(f->burst.chain[0].n_in, 5);
 	assert_int_equal(f->burst.chain[0].out_len, 120);
@@ -254,33 +279,33 @@ static void test_burst_limits(void **state)
 static void test_many_pushes_one_publish(void **state)
 {
 	struct fixture *f = *state;
+	uint32_t len;
 
 	offer(f, NUM);
 	for (unsigned n = 0; n < NUM; n += f->burst.n) {
 		assert_int_equal(vq_pop(&f->vq, &f->burst, VQ_BURST), VQ_BURST);
 		push_burst(f);
-		assert_int_equal(le16_load(&f->driver.used->idx), 0);
+		assert_int_equal(driver_used(&f->driver, &len), -EAGAIN);
 	}
 	vq_publish(&f->vq);
-	assert_int_equal(le16_load(&f->driver.used->idx), NUM);
 	assert_int_equal(reclaim(f), NUM);
 }
 
 static void test_unpop(void **state)
 {
 	struct fixture *f = *state;
-	uint16_t head;
+	int head;
 
 	offer(f, 10);
 	assert_int_equal(vq_pop(&f->vq, &f->burst, 8), 8);
-	head = f->burst.chain[3].head;
+	head = name_of(&f->burst.chain[3]);
 	for (unsigned i = 0; i < 3; i++)
 		vq_push(&f->vq, f->burst.chain[i].head, 0);
 	vq_unpop(&f->vq, 5);
 	assert_true(vq_more(&f->vq));
 	vq_publish(&f->vq);
 	assert_int_equal(vq_pop(&f->vq, &f->burst, VQ_BURST), 7);
-	assert_int_equal(f->burst.chain[0].head, head);
+	assert_int_equal(name_of(f->burst.chain), head);
 	push_burst(f);
 	vq_publish(&f->vq);
 	assert_int_equal(reclaim(f), 10);
@@ -320,23 +345,25 @@ static void test_longest_chain(void **state)
 	assert_int_equal(f->vq.cause, VQ_CHAIN_LONG);
 }
 
-/* Both indices are free-running 16-bit numbers. */
+/* In a split ring both indices are free-running 16-bit numbers, in a packed one a wrap counter turns every lap. */
 static void test_indices_wrap(void **state)
 {
 	struct fixture *f = *state;
+	uint32_t base;
 
-	for (unsigned i = 0; i < 70000; i += 4) {
+	for (unsigned i = 0; i < 70004; i += 4) {
 		circulate(f, 4);
 		vq_call(&f->vq);
 	}
-	assert_int_equal(le16_load(&f->driver.used->idx), 70000 & 0xffff);
+	vq_stop(&f->vq, &base);
+	assert_int_equal(base, base_after(f, 70004));
 }
 
 static void test_stop_and_start_again(void **state)
 {
 	struct fixture *f = *state;
 	struct vq_params p;
-	uint16_t base = 99;
+	uint32_t base = 99;
 
 	circulate(f, 7);
 	offer(f, 10);
@@ -344,7 +371,7 @@ static void test_stop_and_start_again(void **state)
 	vq_push(&f->vq, f->burst.chain[0].head, 0);
 	vq_push(&f->vq, f->burst.chain[1].head, 0);
 	vq_stop(&f->vq, &base);
-	assert_int_equal(base, 9); /* two were done, four given back */
+	assert_int_equal(base, base_after(f, 9)); /* two were done, four given back */
 	assert_int_equal(reclaim(f), 2);
 
 	driver_params(&f->driver, &p);
@@ -356,7 +383,7 @@ static void test_stop_and_start_again(void **state)
 	assert_int_equal(reclaim(f), 8);
 
 	vq_stop(&f->vq, &base);
-	assert_int_equal(base, 17);
+	assert_int_equal(base, base_after(f, 17));
 	vq_stop(&f->vq, &base);
 	assert_int_equal(base, 0);
 }
@@ -366,11 +393,15 @@ static void test_start_asks_for_kicks(void **state)
 {
 	struct fixture *f = *state;
 	struct vq_params p;
-	uint16_t base;
+	uint32_t base;
 
 	circulate(f, 3);
 	vq_stop(&f->vq, &base);
-	le16_store(&f->driver.used->flags, VRING_USED_F_NO_NOTIFY);
+	if (f->driver.packed)
+		le32_store(f->driver.device_event,
+			   VRING_PACKED_EVENT(VRING_PACKED_EVENT_DISABLE, 0));
+	else
+		le16_store(&f->driver.used->flags, VRING_USED_F_NO_NOTIFY);
 	driver_params(&f->driver, &p);
 	assert_int_equal(vq_start(&f->vq, &f->mem, &p), 0);
 	offer(f, 1);
@@ -380,7 +411,7 @@ static void test_start_asks_for_kicks(void **state)
 static int start_with(struct fixture *f, const struct vq_params *p)
 {
 	struct vq vq = { 0 };
-	uint16_t base;
+	uint32_t base;
 	int err = vq_start(&vq, &f->mem, p);
 
 	assert_int_equal(vq.started, err == 0);
@@ -388,7 +419,7 @@ static int start_with(struct fixture *f, const struct vq_params *p)
 	return err;
 }
 
-/* CVE-2020-10723 among others: the ring's own geometry. */
+/* CVE-2020-10723 among others: the split ring's own geometry. */
 static void test_start_refuses(void **state)
 {
 	struct fixture *f = *state;
@@ -457,6 +488,7 @@ static void test_call_by_event_index(void **state)
 {
 	struct fixture *f = *state;
 
+	assert_false(driver_call_on(&f->driver));
 	circulate(f, 3);
 	assert_true(vq_call(&f->vq)); /* the first one always */
 	circulate(f, 3);
@@ -477,12 +509,11 @@ static void test_call_by_event_index(void **state)
 static void test_call_for_a_later_index(void **state)
 {
 	struct fixture *f = *state;
-	le16_t *used_event = &f->driver.avail->ring[NUM];
 
 	for (unsigned round = 0; round < 8000; round++) {
 		circulate(f, 1);
 		vq_call(&f->vq);
-		le16_store(used_event, (uint16_t)(f->driver.last_used + 9));
+		ask_call_after(f, 9);
 		circulate(f, 4);
 		assert_false(vq_call(&f->vq));
 		circulate(f, 5);
@@ -618,29 +649,34 @@ static void test_causes_have_names(void **state)
 int main(void)
 {
 #define TEST(name, setup) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define BOTH(name, setup)                                             \
+	TEST(name, setup),                                            \
+	{                                                             \
+#name "_packed", name, setup##_packed, teardown, NULL \
+	}
 	const struct CMUnitTest tests[] = {
-		TEST(test_pop_and_push, setup),
-		TEST(test_indirect, setup),
+		BOTH(test_pop_and_push, setup),
+		BOTH(test_indirect, setup),
 		TEST(test_direct_then_indirect, setup),
 		TEST(test_indirect_table_at_any_address, setup),
-		TEST(test_splits_at_region_border, setup),
-		TEST(test_burst_limits, setup),
-		TEST(test_many_pushes_one_publish, setup),
-		TEST(test_unpop, setup),
-		TEST(test_iovecs_run_out, setup_large),
-		TEST(test_longest_chain, setup_large),
-		TEST(test_indices_wrap, setup_tiny),
-		TEST(test_stop_and_start_again, setup_event_idx),
-		TEST(test_start_asks_for_kicks, setup),
+		BOTH(test_splits_at_region_border, setup),
+		BOTH(test_burst_limits, setup),
+		BOTH(test_many_pushes_one_publish, setup),
+		BOTH(test_unpop, setup),
+		BOTH(test_iovecs_run_out, setup_large),
+		BOTH(test_longest_chain, setup_large),
+		BOTH(test_indices_wrap, setup_tiny),
+		BOTH(test_stop_and_start_again, setup_event_idx),
+		BOTH(test_start_asks_for_kicks, setup),
 		TEST(test_start_refuses, setup),
-		TEST(test_call_by_flag, setup),
-		TEST(test_call_by_event_index, setup_event_idx),
-		TEST(test_call_for_a_later_index, setup_event_idx),
-		TEST(test_call_descriptor_changes, setup),
-		TEST(test_call_never_blocks, setup),
-		TEST(test_call_blocked, setup),
-		TEST(test_kick_by_flag, setup),
-		TEST(test_kick_by_event_index, setup_event_idx),
+		BOTH(test_call_by_flag, setup),
+		BOTH(test_call_by_event_index, setup_event_idx),
+		BOTH(test_call_for_a_later_index, setup_event_idx),
+		BOTH(test_call_descriptor_changes, setup),
+		BOTH(test_call_never_blocks, setup),
+		BOTH(test_call_blocked, setup),
+		BOTH(test_kick_by_flag, setup),
+		BOTH(test_kick_by_event_index, setup_event_idx),
 		TEST(test_causes_have_names, setup),
 	};
 

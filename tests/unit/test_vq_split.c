@@ -75,7 +75,7 @@ static int setup_no_indirect(void **state)
 static int teardown(void **state)
 {
 	struct fixture *f = *state;
-	uint16_t base;
+	uint32_t base;
 
 	vq_stop(&f->vq, &base);
 	mem_done(&f->mem);
@@ -248,7 +248,7 @@ static void test_address_wraps_into_a_region(void **state)
 	struct mem_region_desc r[GUEST_MAX_REGIONS];
 	int fds[GUEST_MAX_REGIONS];
 	struct vq_params p;
-	uint16_t base;
+	uint32_t base;
 
 	vq_stop(&f->vq, &base);
 	assert_int_equal(guest_table(&f->guest, r, fds), 1);
@@ -348,7 +348,7 @@ static void test_indirect_size(void **state)
 	assert_int_equal(f->burst.chain[0].n_out, NUM);
 
 	for (unsigned i = 0; i < array_size(bad); i++) {
-		uint16_t base;
+		uint32_t base;
 		struct vq_params p;
 
 		vq_stop(&f->vq, &base);
@@ -456,7 +456,7 @@ static void test_descriptors_change_under_us(void **state)
 	unsigned good = 0, bad = 0;
 	struct vq_params p;
 	pthread_t thread;
-	uint16_t base;
+	uint32_t base;
 
 	if (THREAD_SANITIZER)
 		skip(); /* the race is the test */

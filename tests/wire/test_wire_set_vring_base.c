@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* SET_VRING_BASE: where a split ring goes on; 16 bits. */
+/* SET_VRING_BASE: where a split ring goes on; 16 bits.  Packed ones: test_wire_packed.c. */
 #include "wire.h"
 
 static int set(struct wire *w, uint32_t index, uint32_t num)

@@ -97,7 +97,7 @@ static void closed(struct vu_session *s, int reason)
 
 const struct vu_device_ops wire_ops = {
 	.name = "wire",
-	.features = WIRE_FEATURE,
+	.features = WIRE_FEATURE | BIT_ULL(VIRTIO_F_RING_PACKED),
 	.max_queues = WIRE_QUEUES,
 	.rings_per_queue = 2,
 	.get_config = get_config,
@@ -169,7 +169,8 @@ static void advance(struct wire *w)
 		frontend_pump(&w->fe);
 	}
 	if (w->stage >= WIRE_NEGOTIATED) {
-		assert_int_equal(frontend_negotiate(&w->fe, ~0ull, ~0ull), 0);
+		assert_int_equal(frontend_negotiate(&w->fe, ~BIT_ULL(VIRTIO_F_RING_PACKED), ~0ull),
+				 0);
 		assert_int_equal(frontend_memory(&w->fe, WIRE_MEMORY), 0);
 	}
 	if (w->stage >= WIRE_RUNNING)

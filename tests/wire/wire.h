@@ -9,7 +9,7 @@
  *   WIRE_CONNECTED   nothing has been said
  *   WIRE_ACKS        protocol features are negotiated, REPLY_ACK among them
  *   WIRE_NEGOTIATED  features too, and guest memory is announced
- *   WIRE_RUNNING     ring 0 is started and enabled
+ *   WIRE_RUNNING     ring 0 is started and enabled; it is a split one
  *
  * and ends by checking that not one descriptor was leaked.
  */

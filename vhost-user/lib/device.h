@@ -62,8 +62,8 @@ struct vu_queue {
 	void *device; /* the device's own; the library never looks at it */
 
 	/* For session*.c. */
-	uint32_t num; /* 0: not set */
-	uint16_t base;
+	uint32_t num;  /* 0: not set */
+	uint32_t base; /* as the messages say it: vq_stop() */
 	bool has_addr;
 	bool has_kick; /* KICK was received, with or without a descriptor */
 	uva_t desc, avail, used;
@@ -73,8 +73,8 @@ struct vu_queue {
 };
 
 struct vu_device_ops {
-	const char *name;           /* "net" */
-	uint64_t features;          /* device feature bits beyond those of VU_FEATURES */
+	const char *name; /* "net" */
+	uint64_t features; /* beyond those of vu_offered_features(); VIRTIO_F_RING_PACKED is one of these */
 	uint64_t protocol_features; /* beyond those of VU_PROTOCOL_FEATURES */
 	/* Its sessions are resumed (vu_session_resume()): CONFIGURE_MEM_SLOTS is not offered then.  With it QEMU sends
 	 * of a memory table only what has changed since the last one, and a successor has not seen that. */

@@ -160,11 +160,16 @@ static int rem_mem_reg(struct vu_session *s, struct vu_queue *q, struct msg *msg
 	return r;
 }
 
+static bool is_packed(const struct vu_session *s)
+{
+	return s->features & BIT_ULL(VIRTIO_F_RING_PACKED);
+}
+
 static int set_vring_num(struct vu_session *s, struct vu_queue *q, struct msg *msg)
 {
 	uint32_t num = msg->payload.state.num;
 
-	if (num == 0 || num > VQ_MAX_NUM || (num & (num - 1)))
+	if (num == 0 || num > VQ_MAX_NUM || (!is_packed(s) && !is_power_of_two(num)))
 		return -EINVAL;
 	q->num = num;
 	return session_ring_start(s, q);
@@ -185,9 +190,9 @@ static int set_vring_addr(struct vu_session *s, struct vu_queue *q, struct msg *
 
 static int set_vring_base(struct vu_session *s, struct vu_queue *q, struct msg *msg)
 {
-	if (msg->payload.state.num > UINT16_MAX)
+	if (msg->payload.state.num > UINT16_MAX && !is_packed(s))
 		return -EINVAL;
-	q->base = (uint16_t)msg->payload.state.num;
+	q->base = msg->payload.state.num;
 	return 0;
 }
 

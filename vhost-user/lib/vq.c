@@ -27,8 +27,8 @@ int vq_start(struct vq *vq, const struct mem *mem, const struct vq_params *p)
 {
 	struct vq fresh = {
 		.mem = mem,
-		.last_avail = p->base,
-		.seen_avail = p->base,
+		.num = (uint16_t)p->num,
+		.packed = p->features & BIT_ULL(VIRTIO_F_RING_PACKED),
 		.event_idx = p->features & BIT_ULL(VIRTIO_RING_F_EVENT_IDX),
 		.indirect = p->features & BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC),
 		.generation = mem_generation(mem),
@@ -37,29 +37,25 @@ int vq_start(struct vq *vq, const struct mem *mem, const struct vq_params *p)
 	int err;
 
 	assert(!vq->started);
-	if (p->num > VQ_MAX_NUM || !is_power_of_two(p->num))
+	if (p->num == 0 || p->num > VQ_MAX_NUM)
 		return -EINVAL;
-	fresh.num = (uint16_t)p->num;
-	fresh.mask = (uint16_t)(p->num - 1);
-
-	err = vq_split_start(&fresh, mem, p);
+	err = fresh.packed ? vq_packed_start(&fresh, mem, p) : vq_split_start(&fresh, mem, p);
 	if (err < 0)
 		return err;
 	fresh.started = true;
-	fresh.call_idx = fresh.used_idx;
 	*vq = fresh;
 	vq_set_call(vq, p->call_fd);
 	vq_kick_on(vq);
 	return 0;
 }
 
-void vq_stop(struct vq *vq, uint16_t *ret_base)
+void vq_stop(struct vq *vq, uint32_t *ret_base)
 {
-	uint16_t base = 0;
+	uint32_t base = 0;
 
 	if (vq->started) {
 		vq_publish(vq);
-		base = (uint16_t)(vq->last_avail - vq->in_flight);
+		base = vq->packed ? vq_packed_base(vq) : vq_split_base(vq);
 	}
 	memset(vq, 0, sizeof(*vq));
 	vq->call_fd = -1;
@@ -86,24 +82,31 @@ int vq_pop(struct vq *vq, struct vq_burst *b, unsigned max)
 	if (unlikely(vq->cause != VQ_OK))
 		return -EBADMSG;
 	assert(vq->started && vq->generation == mem_generation(vq->mem));
-	return vq_split_pop(vq, b, max);
+	return vq->packed ? vq_packed_pop(vq, b, max) : vq_split_pop(vq, b, max);
 }
 
 void vq_unpop(struct vq *vq, unsigned n)
 {
-	assert(n + vq->n_staged + vq->n_written <= vq->in_flight);
-	vq->last_avail = (uint16_t)(vq->last_avail - n);
-	vq->in_flight = (uint16_t)(vq->in_flight - n);
+	if (vq->packed)
+		vq_packed_unpop(vq, n);
+	else
+		vq_split_unpop(vq, n);
 }
 
 void vq_write_staged(struct vq *vq)
 {
-	vq_split_write_staged(vq);
+	if (vq->packed)
+		vq_packed_write_staged(vq);
+	else
+		vq_split_write_staged(vq);
 }
 
 void vq_publish(struct vq *vq)
 {
-	vq_split_publish(vq);
+	if (vq->packed)
+		vq_packed_publish(vq);
+	else
+		vq_split_publish(vq);
 }
 
 bool vq_call(struct vq *vq)
@@ -111,10 +114,10 @@ bool vq_call(struct vq *vq)
 	uint64_t one = 1;
 	bool wanted;
 
-	if (vq->used_idx == vq->call_idx || vq->call_fd < 0)
+	if (vq->n_uncalled == 0 || vq->call_fd < 0)
 		return false;
-	wanted = vq_split_wants_call(vq);
-	vq->call_idx = vq->used_idx;
+	wanted = vq->packed ? vq_packed_wants_call(vq) : vq_split_wants_call(vq);
+	vq->n_uncalled = 0;
 	if (!wanted || (vq->blocked && *vq->blocked))
 		return false;
 	vq->call_any = false;
@@ -129,10 +132,13 @@ bool vq_call(struct vq *vq)
 
 void vq_kick_off(struct vq *vq)
 {
-	vq_split_kick_off(vq);
+	if (vq->packed)
+		vq_packed_kick_off(vq);
+	else
+		vq_split_kick_off(vq);
 }
 
 bool vq_kick_on(struct vq *vq)
 {
-	return vq_split_kick_on(vq);
+	return vq->packed ? vq_packed_kick_on(vq) : vq_split_kick_on(vq);
 }

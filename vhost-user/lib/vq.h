@@ -2,7 +2,8 @@
 /* A virtqueue from the device's side, in bursts.
  *
  * The driver makes chains of buffers available; the device pops them, reads or fills them, and pushes them back as
- * used.  This header knows no ring format: vq_split.c does.  The canonical loop of a device that polls:
+ * used.  Which of the two ring formats lies below (vq_split.c, vq_packed.c) does not show.  The canonical loop of a
+ * device that polls:
  *
  *	n = vq_pop(vq, &burst, VQ_BURST);
  *	if (n < 0)
@@ -55,7 +56,7 @@
 
 /* One buffer chain: iov[0..n_out) is for the device to read, iov[n_out..n_out+n_in) to write. */
 struct vq_chain {
-	uint16_t head; /* its name in vq_push() */
+	uint32_t head; /* its name in vq_push(): all 32 bits, whose meaning is the format's */
 	uint16_t n_out;
 	uint16_t n_in;
 	uint32_t out_len; /* bytes in all readable parts */
@@ -71,20 +72,20 @@ struct vq_burst {
 };
 
 /* Why a virtqueue is broken. */
-#define VQ_CAUSES(X)                                                           \
-	X(VQ_OK, "ok")                                                         \
-	X(VQ_AVAIL_JUMP, "available index moved by more than the ring's size") \
-	X(VQ_HEAD_RANGE, "head index outside the descriptor table")            \
-	X(VQ_NEXT_RANGE, "next index outside the descriptor table")            \
-	X(VQ_CHAIN_LOOP, "chain has more descriptors than its table")          \
-	X(VQ_CHAIN_LONG, "chain has more pieces than a burst can hold")        \
-	X(VQ_CHAIN_SIZE, "chain has 4 GiB or more")                            \
-	X(VQ_ZERO_LEN, "descriptor of no length")                              \
-	X(VQ_UNMAPPED, "descriptor outside guest memory")                      \
-	X(VQ_ORDER, "readable descriptor behind a writable one")               \
-	X(VQ_INDIRECT_OFF, "indirect descriptor without the feature")          \
-	X(VQ_INDIRECT_NEXT, "indirect descriptor with a next flag")            \
-	X(VQ_INDIRECT_NESTED, "indirect descriptor inside an indirect table")  \
+#define VQ_CAUSES(X)                                                          \
+	X(VQ_OK, "ok")                                                        \
+	X(VQ_AVAIL_JUMP, "more made available than the ring has entries")     \
+	X(VQ_HEAD_RANGE, "head index or buffer id outside the ring")          \
+	X(VQ_NEXT_RANGE, "next index outside the descriptor table")           \
+	X(VQ_CHAIN_LOOP, "chain has more descriptors than its table")         \
+	X(VQ_CHAIN_LONG, "chain has more pieces than a burst can hold")       \
+	X(VQ_CHAIN_SIZE, "chain has 4 GiB or more")                           \
+	X(VQ_ZERO_LEN, "descriptor of no length")                             \
+	X(VQ_UNMAPPED, "descriptor outside guest memory")                     \
+	X(VQ_ORDER, "readable descriptor behind a writable one")              \
+	X(VQ_INDIRECT_OFF, "indirect descriptor without the feature")         \
+	X(VQ_INDIRECT_NEXT, "indirect descriptor linked by a next flag")      \
+	X(VQ_INDIRECT_NESTED, "indirect descriptor inside an indirect table") \
 	X(VQ_INDIRECT_SIZE, "indirect table of a bad length")
 
 enum vq_cause {
@@ -99,10 +100,11 @@ const char *vq_cause_name(enum vq_cause cause);
 
 /* How a ring is set up, from SET_VRING_NUM, _ADDR, _BASE, _CALL and the negotiated features. */
 struct vq_params {
-	uint32_t num; /* entries: a power of two up to VQ_MAX_NUM */
-	uva_t desc, avail, used;
-	uint16_t base;     /* first available index to look at */
-	uint64_t features; /* VIRTIO_RING_F_EVENT_IDX and VIRTIO_RING_F_INDIRECT_DESC count */
+	uint32_t num; /* entries, up to VQ_MAX_NUM; a power of two in a split ring */
+	uva_t desc, avail,
+		used;      /* packed: the ring, the driver's and the device's event suppression */
+	uint32_t base;     /* where to begin, as SET_VRING_BASE says it: see vq_stop() */
+	uint64_t features; /* VIRTIO_F_RING_PACKED, VIRTIO_RING_F_EVENT_IDX and _INDIRECT_DESC count */
 	int call_fd;       /* eventfd or -1; borrowed; set to O_NONBLOCK */
 	bool *blocked; /* shared by the frontend's rings: it let a call wait; NULL: nobody wants to know */
 };
@@ -115,20 +117,39 @@ struct vq_used {
 /* Fields are for vq*.c, but for `cause` (reading) and those that the functions below use.  All zeros: not started. */
 struct vq {
 	const struct mem *mem;
-	const struct vring_desc *desc;
-	const struct vring_avail *avail;
-	struct vring_used *used;
-	const le16_t *used_event; /* behind the avail ring: driver → us */
-	le16_t *avail_event;      /* behind the used ring: us → driver */
+	union {
+		struct {
+			const struct vring_desc *desc;
+			const struct vring_avail *avail;
+			struct vring_used *used;
+			const le16_t *used_event; /* behind the avail ring: driver → us */
+			le16_t *avail_event;      /* behind the used ring: us → driver */
+		};
+		struct {
+			struct vring_packed_desc *ring;
+			const le32_t *driver_event; /* driver → us */
+			le32_t *device_event;       /* us → driver */
+			uint64_t first_state; /* of the first entry written and not published */
+			uint32_t event;       /* what *device_event says */
+			bool avail_wrap;      /* the wrap counters of last_avail, */
+			bool used_wrap;       /* of used_idx, */
+			bool write_wrap;      /* and of write_idx */
+			uint16_t write_idx;   /* used_idx and n_written further */
+			uint16_t n_popped;    /* chains of the last vq_pop() */
+			uint16_t popped[VQ_BURST]; /* and how many entries each has */
+		};
+	};
 	uint16_t num;
 	uint16_t mask;
-	uint16_t last_avail; /* next available index to pop */
+	uint16_t last_avail; /* next available index to pop; packed: position in the ring */
 	uint16_t seen_avail; /* the driver's index when last read */
-	uint16_t used_idx;   /* next used index to publish */
-	uint16_t call_idx;   /* used index at the last vq_call() */
+	uint16_t used_idx;   /* next used index to publish; packed: position in the ring */
+	/* These three count chains; in a packed ring, the entries that these take. */
 	uint16_t in_flight;  /* popped, neither published nor given back */
-	uint16_t n_staged;   /* pushed, not yet in the ring */
 	uint16_t n_written;  /* in the ring, not yet published */
+	uint64_t n_uncalled; /* published since the last vq_call() */
+	uint16_t n_staged;   /* chains pushed, not yet in the ring */
+	bool packed;
 	bool event_idx;
 	bool indirect;
 	bool call_any; /* call whatever the event index says: none was sent since the start */
@@ -142,15 +163,21 @@ struct vq {
 	struct vq_used staged[VQ_BURST] __attribute__((aligned(CACHE_LINE)));
 };
 
-/* Start a ring: find its three parts in guest memory, take over the used index from there, and ask the driver for kicks
- * (it may have been told not to send them by a predecessor that died).  Something may be available already: poll once.
- * *mem must outlive the ring and not change while it runs.
- * Returns 0; -EINVAL (num or alignment); -EFAULT (a part lies outside guest memory). */
+/* Start a ring: find its three parts in guest memory, take over the used index from there (split) or from base (packed),
+ * and ask the driver for kicks (it may have been told not to send them by a predecessor that died).  Something may be
+ * available already: poll once.  *mem must outlive the ring and not change while it runs.
+ * Returns 0; -EINVAL (num, base or alignment); -EFAULT (a part lies outside guest memory). */
 int vq_start(struct vq *vq, const struct mem *mem, const struct vq_params *p);
 
-/* Stop: publish what was pushed, give back what was popped and not pushed, forget the pointers.  *ret_base is what
- * GET_VRING_BASE answers.  Does not call.  Legal on a ring that is not started (*ret_base 0). */
-void vq_stop(struct vq *vq, uint16_t *ret_base);
+/* Stop: publish what was pushed, give back what was popped and not pushed, forget the pointers.  What is given back is
+ * what is popped next only if chains were pushed in the order they were popped: a device that does otherwise pushes all
+ * of them first.  Does not call.  Legal on a ring that is not started (*ret_base 0).
+ *
+ * *ret_base is what GET_VRING_BASE answers and SET_VRING_BASE will say: the next available index, 16 bits; for a packed
+ * ring the available position in bits 0-14 with its wrap counter in bit 15, and the used position in bits 16-31 alike.
+ * Nothing is in flight in a stopped ring, so the two are equal, and vq_start() looks at the first alone: DPDK's
+ * frontend leaves the other half 0. */
+void vq_stop(struct vq *vq, uint32_t *ret_base);
 
 /* Change the call descriptor of a running ring (drivers mask and unmask their vectors any time); -1 for none.  The old
  * one is not closed.  The next vq_call() with something new to tell writes in any case, since a call that the old
@@ -162,14 +189,15 @@ void vq_set_call(struct vq *vq, int fd);
  * anew.  Chains in front of a bad one are handed out first. */
 int vq_pop(struct vq *vq, struct vq_burst *b, unsigned max);
 
-/* Give the n chains popped last back, unused: the next vq_pop() fetches them again. */
+/* Give the n chains popped last back, unused: the next vq_pop() fetches them again.  Only those of the last vq_pop(),
+ * and none that was pushed. */
 void vq_unpop(struct vq *vq, unsigned n);
 
 /* Move staged entries into the used ring without telling the driver. */
 void vq_write_staged(struct vq *vq);
 
 /* Return a chain, with the bytes written into it (0 for one that was read).  The driver sees it at vq_publish(). */
-static inline void vq_push(struct vq *vq, uint16_t head, uint32_t len)
+static inline void vq_push(struct vq *vq, uint32_t head, uint32_t len)
 {
 	if (unlikely(vq->n_staged == VQ_BURST))
 		vq_write_staged(vq);
@@ -183,16 +211,28 @@ void vq_publish(struct vq *vq);
  * Sets *blocked if the write was held up until a signal came. */
 bool vq_call(struct vq *vq);
 
-/* No kicks wanted: the caller polls.  Under EVENT_IDX there is no such thing as "off", only an event index that the
- * driver has already passed: so nothing is written then, above all no new event index. */
+/* No kicks wanted: the caller polls.  In a split ring under EVENT_IDX there is no such thing as "off", only an event
+ * index that the driver has already passed: so nothing is written then, above all no new event index. */
 void vq_kick_off(struct vq *vq);
 
 /* Ask for a kick with the next chain.  True: chains came in meanwhile whose kick may never come; do not sleep. */
 bool vq_kick_on(struct vq *vq);
 
+/* Is this descriptor state available to a reader with this wrap counter? */
+static inline bool vq_packed_is_avail(uint64_t state, bool wrap)
+{
+	uint16_t flags = (uint16_t)(state >> 48);
+	bool avail = flags & VRING_PACKED_DESC_F_AVAIL, used = flags & VRING_PACKED_DESC_F_USED;
+
+	return avail == wrap && used != wrap;
+}
+
 /* Is something available?  One read; no promise about order. */
 static inline bool vq_more(const struct vq *vq)
 {
+	if (vq->packed)
+		return vq_packed_is_avail(le64_load(&vq->ring[vq->last_avail].state),
+					  vq->avail_wrap);
 	return vq->seen_avail != vq->last_avail || le16_load(&vq->avail->idx) != vq->last_avail;
 }
 

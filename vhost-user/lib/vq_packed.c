@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: MIT */
+/* The packed ring (virtio 1.3, 2.8).
+ *
+ * One ring of descriptors serves both directions.  The driver writes chains into it, each descriptor in an entry of its
+ * own, and the device writes one used descriptor over the first entry of each chain's share and skips the rest.  Both go
+ * round, each with a wrap counter that turns at the end; an entry's two flag bits against the reader's counter say whose
+ * it is.  So there are three positions, in the order in which they run: used_idx (what the driver sees as used ends
+ * here), write_idx (what we have written ends here), last_avail (what is popped ends here).  All that is in flight lies
+ * between the first and the last, and never is more than the ring: that is checked, since the flags are the driver's.
+ *
+ * Of a batch of used descriptors the first is held back until vq_packed_publish().  The driver reads them in order, so
+ * one store shows all.
+ */
+#include <assert.h>
+#include <errno.h>
+
+#include "vq_impl.h"
+
+/* A head is what vq_push() must know: the buffer id, and above it how many entries the chain takes. */
+#define HEAD(id, n_entries) ((uint32_t)(n_entries) << 16 | (id))
+#define HEAD_ID(head)       ((uint16_t)(head))
+#define HEAD_ENTRIES(head)  ((head) >> 16)
+
+struct position {
+	unsigned idx;
+	bool wrap;
+};
+
+/* n is at most the ring's size. */
+static inline struct position advance(struct position at, unsigned n, unsigned num)
+{
+	at.idx += n;
+	if (at.idx >= num) {
+		at.idx -= num;
+		at.wrap = !at.wrap;
+	}
+	return at;
+}
+
+static uint32_t position_code(unsigned idx, bool wrap)
+{
+	return (uint32_t)idx | (wrap ? VRING_PACKED_WRAP : 0);
+}
+
+int vq_packed_start(struct vq *vq, const struct mem *mem, const struct vq_params *p)
+{
+	size_t size = p->num * sizeof(struct vring_packed_desc);
+	unsigned idx = p->base & ~VRING_PACKED_WRAP & UINT16_MAX;
+	void *ring, *driver, *device;
+	int err;
+
+	if (idx >= p->num)
+		return -EINVAL;
+	err = vq_part_find(mem, p->desc, size, VRING_DESC_ALIGN, &ring);
+	if (!err)
+		err = vq_part_find(mem, p->avail, sizeof(le32_t), VRING_EVENT_ALIGN, &driver);
+	if (!err)
+		err = vq_part_find(mem, p->used, sizeof(le32_t), VRING_EVENT_ALIGN, &device);
+	if (err)
+		return err;
+	vq->ring = ring;
+	vq->driver_event = driver;
+	vq->device_event = device;
+	vq->event = le32_load(vq->device_event);
+	vq->last_avail = vq->used_idx = vq->write_idx = (uint16_t)idx;
+	vq->avail_wrap = vq->used_wrap = vq->write_wrap = p->base & VRING_PACKED_WRAP;
+	return 0;
+}
+
+uint32_t vq_packed_base(const struct vq *vq)
+{
+	return position_code(vq->used_idx, vq->used_wrap) * 0x10001;
+}
+
+static inline struct vq_desc desc_of(uint64_t addr, uint64_t state)
+{
+	return (struct vq_desc){
+		.addr = addr,
+		.len = (uint32_t)state,
+		.next = (uint16_t)(state >> 32),
+		.flags = (uint16_t)(state >> 48),
+	};
+}
+
+/* 2.8.7: a table's entries follow one another, and no flag counts in them but WRITE. */
+static enum vq_cause table_walk(struct vq *vq, const struct vq_desc *indirect, struct vq_chain *c,
+				unsigned room)
+{
+	const void *table;
+	unsigned n_table;
+	enum vq_cause cause = vq_table_find(vq, indirect, &table, &n_table);
+
+	for (unsigned i = 0; cause == VQ_OK && i < n_table; i++) {
+		uint64_t word[2];
+		struct vq_desc d;
+
+		vq_entry_copy(table, i, word);
+		d = desc_of(word[0], word[1]);
+		if (d.flags & VRING_DESC_F_INDIRECT)
+			return VQ_INDIRECT_NESTED;
+		cause = vq_chain_add(vq, c, &d, room);
+	}
+	return cause;
+}
+
+/* Any chain, whose first descriptor is *d: descriptors linked by NEXT, in entries that follow one another, or a single
+ * indirect one (2.8.19 allows no mixture).  The driver has made the first available last, so that all are.  `left`:
+ * entries that are not in flight, so that a loop ends.  On return *d is the last descriptor, which has the id. */
+static __attribute__((noinline)) enum vq_cause chain_walk(struct vq *vq, struct position at,
+							  unsigned left, struct vq_desc *d,
+							  struct vq_chain *c, unsigned room,
+							  unsigned *ret_n)
+{
+	unsigned n = 1;
+
+	c->n_out = c->n_in = 0;
+	c->out_len = c->in_len = 0;
+	*ret_n = 1;
+	if (d->flags & VRING_DESC_F_INDIRECT)
+		return table_walk(vq, d, c, room);
+	for (;; n++) {
+		enum vq_cause cause = vq_chain_add(vq, c, d, room);
+		uint64_t word[2];
+
+		if (cause != VQ_OK)
+			return cause;
+		if (!(d->flags & VRING_DESC_F_NEXT))
+			break;
+		if (n == left)
+			return VQ_CHAIN_LOOP;
+		at = advance(at, 1, vq->num);
+		vq_entry_copy(vq->ring, at.idx, word);
+		*d = desc_of(word[0], word[1]);
+		if (d->flags & VRING_DESC_F_INDIRECT)
+			return VQ_INDIRECT_NEXT;
+	}
+	*ret_n = n;
+	return VQ_OK;
+}
+
+int vq_packed_pop(struct vq *vq, struct vq_burst *b, unsigned max)
+{
+	struct position at = { vq->last_avail, vq->avail_wrap };
+	const unsigned num = vq->num;
+	unsigned n, n_iov = 0, in_flight = vq->in_flight, hint = vq->hint;
+	enum vq_cause cause = VQ_OK;
+
+	for (n = 0; n < max; n++) {
+		/* Partner: the driver's release of the flags after it wrote the rest of the chain. */
+		uint64_t state = le64_load_acquire(&vq->ring[at.idx].state);
+		struct vq_chain *c = &b->chain[n];
+		unsigned n_entries = 1;
+		struct vq_desc d;
+
+		if (!vq_packed_is_avail(state, at.wrap))
+			break;
+		if (unlikely(in_flight == num)) {
+			cause = VQ_AVAIL_JUMP;
+			break;
+		}
+		d = desc_of(le64_load(&vq->ring[at.idx].addr), state);
+		c->iov = &b->iov[n_iov];
+		if (likely(n_iov < VQ_BURST_IOVS) &&
+		    likely(vq_chain_simple(vq->mem, &hint, &d, c))) {
+			n_iov++;
+		} else {
+			cause = chain_walk(vq, at, num - in_flight, &d, c, VQ_BURST_IOVS - n_iov,
+					   &n_entries);
+			if (unlikely(cause != VQ_OK))
+				break;
+			n_iov += (unsigned)c->n_out + c->n_in;
+		}
+		if (unlikely(d.next >= num)) {
+			cause = VQ_HEAD_RANGE;
+			break;
+		}
+		c->head = HEAD(d.next, n_entries);
+		vq->popped[n] = (uint16_t)n_entries;
+		in_flight += n_entries;
+		at = advance(at, n_entries, num);
+	}
+	vq->hint = hint;
+
+	/* As in a split ring: good chains in front of a bad one go out first, and it is met again. */
+	if (unlikely(n == 0 && cause != VQ_OK)) {
+		vq->cause = cause;
+		return -EBADMSG;
+	}
+	vq->last_avail = (uint16_t)at.idx;
+	vq->avail_wrap = at.wrap;
+	vq->in_flight = (uint16_t)in_flight;
+	vq->n_popped = (uint16_t)n;
+	b->n = n;
+	return (int)n;
+}
+
+void vq_packed_unpop(struct vq *vq, unsigned n)
+{
+	unsigned back = 0;
+
+	assert(n <= vq->n_popped);
+	for (; n > 0; n--)
+		back += vq->popped[--vq->n_popped];
+	assert(back + vq->n_staged + vq->n_written <= vq->in_flight);
+	vq->in_flight = (uint16_t)(vq->in_flight - back);
+	if (back > vq->last_avail) {
+		back -= vq->num;
+		vq->avail_wrap = !vq->avail_wrap;
+	}
+	vq->last_avail = (uint16_t)(vq->last_avail - back);
+}
+
+/* 2.8.6: in a used descriptor both flags are the writer's wrap counter; WRITE says that len counts. */
+static inline uint64_t used_state(const struct vq_used *used, bool wrap)
+{
+	uint64_t flags = wrap ? VRING_PACKED_DESC_F_AVAIL | VRING_PACKED_DESC_F_USED : 0;
+
+	if (used->len > 0)
+		flags |= VRING_DESC_F_WRITE;
+	return used->len | (uint64_t)HEAD_ID(used->head) << 32 | flags << 48;
+}
+
+void vq_packed_write_staged(struct vq *vq)
+{
+	struct position at = { vq->write_idx, vq->write_wrap };
+	unsigned n_written = vq->n_written;
+
+	for (unsigned i = 0; i < vq->n_staged; i++) {
+		uint64_t state = used_state(&vq->staged[i], at.wrap);
+		unsigned n_entries = HEAD_ENTRIES(vq->staged[i].head);
+
+		assert(n_entries > 0 && n_written + n_entries <= vq->in_flight);
+		if (n_written == 0)
+			vq->first_state = state;
+		else
+			le64_store(&vq->ring[at.idx].state, state);
+		n_written += n_entries;
+		at = advance(at, n_entries, vq->num);
+	}
+	vq->n_staged = 0;
+	vq->n_written = (uint16_t)n_written;
+	vq->write_idx = (uint16_t)at.idx;
+	vq->write_wrap = at.wrap;
+}
+
+void vq_packed_publish(struct vq *vq)
+{
+	vq_packed_write_staged(vq);
+	if (vq->n_written == 0)
+		return;
+	/* Partner: the driver's acquire of the flags before it reads this entry, those behind it, and buffers. */
+	le64_store_release(&vq->ring[vq->used_idx].state, vq->first_state);
+	vq->used_idx = vq->write_idx;
+	vq->used_wrap = vq->write_wrap;
+	vq->in_flight = (uint16_t)(vq->in_flight - vq->n_written);
+	vq->n_uncalled += vq->n_written;
+	vq->n_written = 0;
+}
+
+bool vq_packed_wants_call(const struct vq *vq)
+{
+	uint32_t event, mode, idx, behind;
+	bool wrap;
+
+	/* As in vq_split_wants_call(): of two sides that each store and then load, one sees the other. */
+	vq_fence();
+	event = le32_load(vq->driver_event);
+	mode = event >> 16 & 3;
+	if (mode == VRING_PACKED_EVENT_DISABLE)
+		return false;
+	if (mode != VRING_PACKED_EVENT_DESC || !vq->event_idx || vq->call_any)
+		return true;
+	/* 2.8.10: was the entry that the driver named published since the last look?  It is as far behind used_idx as
+	 * the two differ, in a ring of twice the size, for the two laps that the counters tell apart. */
+	idx = event & UINT16_MAX & ~VRING_PACKED_WRAP;
+	wrap = event & VRING_PACKED_WRAP;
+	if (idx >= vq->num)
+		return true; /* nonsense: better one call too many */
+	behind = vq->used_idx + (wrap == vq->used_wrap ? 0u : vq->num) + 2u * vq->num - idx;
+	behind = (behind - 1) % (2u * vq->num);
+	return behind < vq->n_uncalled;
+}
+
+/* Position and mode change together: one store. */
+static void event_set(struct vq *vq, uint32_t event)
+{
+	if (vq->event != event)
+		le32_store(vq->device_event, event);
+	vq->event = event;
+}
+
+void vq_packed_kick_off(struct vq *vq)
+{
+	event_set(vq, VRING_PACKED_EVENT(VRING_PACKED_EVENT_DISABLE, 0));
+}
+
+bool vq_packed_kick_on(struct vq *vq)
+{
+	if (vq->event_idx)
+		event_set(vq, VRING_PACKED_EVENT(VRING_PACKED_EVENT_DESC,
+						 position_code(vq->last_avail, vq->avail_wrap)));
+	else
+		event_set(vq, VRING_PACKED_EVENT(VRING_PACKED_EVENT_ENABLE, 0));
+	/* The same pair as in vq_packed_wants_call(), the other way round. */
+	vq_fence();
+	return vq_packed_is_avail(le64_load(&vq->ring[vq->last_avail].state), vq->avail_wrap);
+}

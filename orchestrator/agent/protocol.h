@@ -89,7 +89,8 @@ enum agent_body {
 	X(MOUNT, 36, CONTROL, HOST, JSON, 2)   /* a disk, by serial: directory or distribution */  \
 	X(UMOUNT, 37, CONTROL, HOST, JSON, 2)                                                      \
 	X(UNLISTEN, 38, CONTROL, HOST, JSON, 2)                                                    \
-	X(ATTACH, 64, DATA, HOST, BINARY, 0) /* token[16], u32 stream */                           \
+	X(DISTROS, 39, CONTROL, HOST, JSON, 2) /* those that are mounted */                        \
+	X(ATTACH, 64, DATA, HOST, BINARY, 0)   /* token[16], u32 stream */                         \
 	X(ENTRY, 65, DATA, BOTH, BINARY,                                                           \
 	  0) /* COPY: file, directory or symlink begins: copy_wire.h */                            \
 	X(EXTENT, 66, DATA, BOTH, BINARY, 0) /* COPY: u64 offset, bytes of the file */             \

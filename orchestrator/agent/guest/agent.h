@@ -4,6 +4,7 @@
  *   main.c      options, signals                      init.c, boot.c …  PID 1 of the tiny guest
  *   link.c      dials the host, listens for it        handlers.c        message type → function
  *   session.c   control connections, operations       exec.c            programs
+ *   copy.c, mount_requests.c, wait.c: in a job.c    listen.c, distro.c   what lasts longer than its request
  *   stream.c    data connections find an operation    child.c, spawn.c  reap and start processes
  *
  * To add a request: a row of AGENT_TYPES, a handler_fn in a file of its own, a row in handlers.c.  It answers at once, or
@@ -46,6 +47,9 @@ struct agent {
 	struct list children; /* struct child */
 	struct list execs;    /* struct exec */
 	unsigned n_execs;
+
+	struct list listeners; /* listen.c's */
+	struct list distros;   /* distro.c's */
 
 	uint32_t capabilities; /* 1 << enum agent_capability */
 	bool init;             /* PID 1 */

@@ -14,6 +14,7 @@
 
 #include "agent/guest/agent.h"
 #include "agent/guest/child.h"
+#include "agent/guest/distro.h"
 #include "agent/guest/environ.h"
 #include "agent/guest/relay.h"
 #include "agent/guest/signals.h"
@@ -42,6 +43,7 @@ struct exec {
 
 	char **argv, **given, **env;
 	char cwd[PATH_MAX];
+	char distro[DISTRO_NAME_MAX]; /* "": in the guest itself */
 	struct user user;
 
 	uint8_t token[AGENT_TOKEN_SIZE];
@@ -175,6 +177,13 @@ static const char *read_cwd(struct exec *e, struct json body)
 	return err == -ENOENT || err > 0 ? NULL : "cwd";
 }
 
+static const char *read_distro(struct exec *e, struct json body)
+{
+	int err = json_string(json_get(body, "distro"), e->distro, sizeof(e->distro));
+
+	return err == -ENOENT || err > 0 ? NULL : "distro";
+}
+
 /* The first member that is wrong; NULL if none is. */
 static const char *read_request(struct exec *e, struct json body)
 {
@@ -184,12 +193,15 @@ static const char *read_request(struct exec *e, struct json body)
 		wrong = read_cwd(e, body);
 	if (!wrong)
 		wrong = read_tty(e, body);
+	if (!wrong)
+		wrong = read_distro(e, body);
 	return wrong ? wrong : read_streams(e, body);
 }
 
 /* Whose program it is to be.  An error has been answered when false. */
 static bool read_user(struct exec *e, struct session *s, const struct request *request)
 {
+	struct distro_door door = { 0 };
 	char who[64];
 	int err = json_string(json_get(request->body, "user"), who, sizeof(who));
 
@@ -199,7 +211,12 @@ static bool read_user(struct exec *e, struct session *s, const struct request *r
 		session_bad(s, request, "user");
 		return false;
 	}
-	err = user_find("", who, &e->user);
+	if (*e->distro && distro_find(e->agent, e->distro, &door)) {
+		session_error(s, request, AGENT_ERROR_NOT_FOUND,
+			      "the distribution \"%s\" is not mounted", e->distro);
+		return false;
+	}
+	err = user_find(door.root, who, &e->user);
 	if (err == -ENOENT)
 		session_error(s, request, AGENT_ERROR_NOT_FOUND, "there is no user \"%s\"", who);
 	else if (err)
@@ -312,15 +329,24 @@ static void close_streams(struct exec *e)
 
 static pid_t start(struct exec *e, const int fds[3], enum spawn_step *step)
 {
-	const struct spawn s = { .argv = e->argv,
-				 .env = e->env,
-				 .search = environ_get(e->env, "PATH"),
-				 .fds = { fds[0], fds[1], fds[2] },
-				 .tty = e->tty,
-				 .cwd = *e->cwd ? e->cwd : e->user.home,
-				 .cwd_optional = !*e->cwd,
-				 .user = &e->user };
+	struct distro_door door = { 0 };
+	struct spawn s = { .argv = e->argv,
+			   .env = e->env,
+			   .search = environ_get(e->env, "PATH"),
+			   .fds = { fds[0], fds[1], fds[2] },
+			   .tty = e->tty,
+			   .cwd = *e->cwd ? e->cwd : e->user.home,
+			   .cwd_optional = !*e->cwd,
+			   .user = &e->user };
 
+	/* Again: it may have been unmounted while the streams were waited for. */
+	if (*e->distro && distro_find(e->agent, e->distro, &door)) {
+		*step = SPAWN_ENTER;
+		return -ENOENT;
+	}
+	s.pid_ns = door.pid_ns;
+	s.enter = door.enter;
+	s.enter_data = door.data;
 	return spawn(&s, step);
 }
 

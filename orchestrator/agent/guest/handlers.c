@@ -3,8 +3,13 @@
 #include "agent/guest/session.h"
 
 #include "agent/guest/config.h"
+#include "agent/guest/copy.h"
+#include "agent/guest/distro.h"
 #include "agent/guest/exec.h"
+#include "agent/guest/listen.h"
+#include "agent/guest/mount.h"
 #include "agent/guest/shutdown.h"
+#include "agent/guest/wait.h"
 
 static void ping(struct session *session, const struct request *request)
 {
@@ -21,6 +26,14 @@ static const struct {
 	{ AGENT_SIGNAL, exec_signal_request },
 	{ AGENT_WINSIZE, exec_winsize_request },
 	{ AGENT_SHUTDOWN, shutdown_request },
+	{ AGENT_COPY, copy_request },
+	{ AGENT_WAIT, wait_request },
+	{ AGENT_RELAY, relay_request },
+	{ AGENT_LISTEN, listen_request },
+	{ AGENT_UNLISTEN, unlisten_request },
+	{ AGENT_MOUNT, mount_request },
+	{ AGENT_UMOUNT, umount_request },
+	{ AGENT_DISTROS, distros_request },
 };
 
 handler_fn *handler_find(uint32_t type)

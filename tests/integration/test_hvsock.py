@@ -76,10 +76,13 @@ def boot_files(place):
     (place.root / "initrd").write_bytes(tiny + bytes(-len(tiny) % 512) + overlay)
 
 
+def daemon_program(place):
+    return Path(os.environ.get("VHOST_LAB_BUILD", place.top / "build-check")) / "vhost-user/hvsock/vhost-user-hvsock"
+
+
 class Daemon:
     def __init__(self, place, *args):
-        binaries = Path(os.environ.get("VHOST_LAB_BUILD", place.top / "build-check"))
-        self.argv = [binaries / "vhost-user/hvsock/vhost-user-hvsock", *map(str, args)]
+        self.argv = [daemon_program(place), *map(str, args)]
         self.place = place
         self.start()
 
@@ -309,7 +312,46 @@ def guest_hash(guest, path):
     return int(size), digest
 
 
+def run_daemon(place, *args):
+    """To its end; exit status, output, log."""
+    done = subprocess.run([daemon_program(place), *map(str, args)], env=place.env, stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=30)
+    return done.returncode, done.stdout, done.stderr
+
+
 # ---- cases -------------------------------------------------------------------------------------------------------------
+
+@case("the program: capabilities, mistakes of the operator, VMs of the command line, nothing left behind")
+def program_itself(place):
+    code, out, _ = run_daemon(place, "--print-capabilities")
+    assert code == 0 and json.loads(out)["type"] == "vsock", out
+
+    config = place.root / "c.json"
+    vm = {"name": "n1", "cid": 3, "socket-path": f"{place.root}/n1.vu", "uds-path": f"{place.root}/n1.vs"}
+    to_host = {"vm": "n2", "direction": "to-host", "guest-port": 1, "host": "tcp:1"}
+    for text, words in (('{"vms": [', ["c.json:1:10: error"]),
+                        (json.dumps({"vms": [{**vm, "cid": 2}]}), ["/vms/0/cid: outside 3..4294967294"]),
+                        (json.dumps({"vms": [vm, {**vm, "name": "n2", "socket-path": f"{place.root}/n2.vu"}]}),
+                         ["there is a VM of that name or CID"]),
+                        (json.dumps({"vms": [{**vm, "uds-path": f"{place.root}/no/n1.vs"}]}), ["No such file"]),
+                        (json.dumps({"vms": [vm], "forwards": [to_host]}), ["no VM of that name"]),
+                        (json.dumps({"vms": [vm], "journal": f"{place.root}/no/journal"}), ["no/journal"])):
+        config.write_text(text)
+        code, _, err = run_daemon(place, "--config", config)
+        assert code == 1 and len(err.splitlines()) == 1, (text, code, err)
+        assert any(word in err for word in words), err
+        assert [p.name for p in place.root.iterdir() if stat.S_ISSOCK(p.lstat().st_mode)] == [], text
+    assert run_daemon(place)[0] == 2
+
+    daemon = Daemon(place, "--socket-path", place.root / "a.vu", "--socket-path", place.root / "b.vu", "--control",
+                    place.root / "hvsock.ctl")
+    listed = [(v["name"], v["cid"], v["uds-path"]) for v in daemon.call("vm.list")["vms"]]
+    assert listed == [("port0", 3, f"{place.root}/a.vu.vs"), ("port1", 4, f"{place.root}/b.vu.vs")], listed
+    assert connect(place, 22) is None  # no guest
+    daemon.kill()
+    daemon.start()  # over what was left
+    daemon.close()
+
 
 @case("the page's recipe: socat in the guest and the host talk, both ways, STREAM, SEQPACKET and forwards")
 def recipe_works(place):

@@ -282,7 +282,7 @@ static void test_removal_closes_those_who_wait(void **state)
 	assert_reads(waiting, "");
 	say(connected, "on");
 	assert_reads(fake_newest()->next->fd, "on");
-	assert_null(host.forwards);
+	assert_null(vm->forwards);
 	close(connected);
 	close(waiting);
 }
@@ -497,7 +497,7 @@ static void test_forwards_go_with_their_vm(void **state)
 	assert_int_equal(forward_add(second, &c, &f), 0); /* the same port of another guest */
 	host_remove_vm(vm);
 	assert_int_equal(host.n_forwards, 1);
-	assert_ptr_equal(host.forwards, f);
+	assert_ptr_equal(second->forwards, f);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

@@ -182,6 +182,32 @@ static void test_forwards(void **state)
 	assert_says(call("forward.list", "{}"), "{\"forwards\":[]}");
 }
 
+/* As many forwards as there may be, each as long as it may be, are one answer: a longer one would drop the client. */
+static void test_longest_list_of_forwards(void **state)
+{
+	char id[FORWARD_ID_MAX], path[108] = "/";
+	struct forward_config c = { .id = id };
+	struct forward *f;
+
+	call("vm.add",
+	     "{\"name\":\"123456789012345678901234567890123456789012345678901234567890123\","
+	     "\"cid\":3,\"socket-path\":\"DIR/n1.vu\"}");
+	memset(path + 1, '"', sizeof(path) - 2);
+	path[sizeof(path) - 1] = '\0';
+	assert_int_equal(target_unix(path, &c.target), 0);
+	for (unsigned i = 0; i < FORWARDS_MAX; i++) {
+		memset(id, '"', sizeof(id) - 1);
+		id[sizeof(id) - 1] = '\0';
+		id[snprintf(id, sizeof(id), "%u", i)] = '"';
+		c.guest_port = UINT32_MAX - 1 - i;
+		assert_int_equal(forward_add(hv_vm_data(hv_vm_next(host.relay, NULL)), &c, &f), 0);
+	}
+	assert_says(call("forward.list", "{}"), "\"guest-port\":4294967294,");
+	assert_true(strlen(answer) < CONTROL_OUT_MAX - 1);
+	assert_int_equal(c.guest_port, UINT32_MAX - FORWARDS_MAX);
+	assert_says(answer + strlen(answer) - 800, "\"guest-port\":4294963199,");
+}
+
 static void test_connections(void **state)
 {
 	struct json_object *o, *list;
@@ -258,8 +284,8 @@ static void test_events(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_vms),   TEST(test_forwards), TEST(test_connections),
-		TEST(test_stats), TEST(test_events),
+		TEST(test_vms),         TEST(test_forwards), TEST(test_longest_list_of_forwards),
+		TEST(test_connections), TEST(test_stats),    TEST(test_events),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

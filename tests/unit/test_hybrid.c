@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -711,6 +712,40 @@ static void test_another_user_is_refused(void **state)
 	assert_null(fake_newest());
 }
 
+/* The other way round: a stranger was first to listen at P_<port>. */
+static void test_listener_of_another_user_is_refused(void **state)
+{
+	char path[160];
+	int fd, status;
+	pid_t pid;
+
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(chmod(dir.path, 0777), 0);
+	snprintf(path, sizeof(path), "%s_22", p_path);
+	pid = fork();
+	if (pid == 0) {
+		if (setuid(65534) < 0 || listen_unix(path, 0666, &fd) < 0)
+			_exit(1);
+		pause();
+	}
+	for (unsigned i = 0; i < 500 && access(path, F_OK) < 0; i++)
+		usleep(10000);
+	usleep(10000); /* from the file to listen() */
+	assert_int_equal(fake_request(vm->vm, 22, SOCK_STREAM)->state, FAKE_REFUSED);
+	{
+		struct forward_config c = { .guest_port = 23 };
+		struct forward *f;
+
+		/* Where the operator has named the path himself, he knows who is there. */
+		assert_int_equal(target_unix(path, &c.target), 0);
+		assert_int_equal(forward_add(vm, &c, &f), 0);
+		assert_int_equal(fake_request(vm->vm, 23, SOCK_STREAM)->state, FAKE_CONNECTED);
+	}
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -740,6 +775,7 @@ int main(void)
 		TEST(test_longest_path),
 		TEST(test_paths_in_use),
 		TEST(test_another_user_is_refused),
+		TEST(test_listener_of_another_user_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -244,10 +244,16 @@ static int method_forward_remove(struct control_call *call, struct json_object *
 static int forward_list(struct control_call *call, struct json_object *params,
 			struct json_object **ret_result)
 {
+	const struct host *host = host_of(call);
 	struct json_object *forwards = json_object_new_array();
 
-	for (const struct forward *f = host_of(call)->forwards; f; f = f->next)
-		json_object_array_add(forwards, forward_json(f));
+	for (struct hv_vm *vm = hv_vm_next(host->relay, NULL); vm;
+	     vm = hv_vm_next(host->relay, vm)) {
+		const struct host_vm *hvm = hv_vm_data(vm);
+
+		for (const struct forward *f = hvm->forwards; f; f = f->next)
+			json_object_array_add(forwards, forward_json(f));
+	}
 	*ret_result = json_object_new_object();
 	json_object_object_add(*ret_result, "forwards", forwards);
 	return 0;

@@ -17,16 +17,21 @@
 
 struct forward *forward_find(const struct host *host, const char *id)
 {
-	for (struct forward *f = host->forwards; f; f = f->next)
-		if (strcmp(f->id, id) == 0)
-			return f;
+	for (struct hv_vm *vm = hv_vm_next(host->relay, NULL); vm;
+	     vm = hv_vm_next(host->relay, vm)) {
+		const struct host_vm *hvm = hv_vm_data(vm);
+
+		for (struct forward *f = hvm->forwards; f; f = f->next)
+			if (strcmp(f->id, id) == 0)
+				return f;
+	}
 	return NULL;
 }
 
 struct forward *forward_of_port(const struct host_vm *vm, uint32_t guest_port)
 {
-	for (struct forward *f = vm->host->forwards; f; f = f->next)
-		if (f->vm == vm && !f->to_guest && f->guest_port == guest_port)
+	for (struct forward *f = vm->forwards; f; f = f->next)
+		if (!f->to_guest && f->guest_port == guest_port)
 			return f;
 	return NULL;
 }
@@ -122,14 +127,14 @@ static void forward_free(struct forward *f)
 	free(f);
 }
 
-static void append(struct host *host, struct forward *f)
+static void append(struct forward *f)
 {
-	struct forward **p = &host->forwards;
+	struct forward **p = &f->vm->forwards;
 
 	while (*p)
 		p = &(*p)->next;
 	*p = f;
-	host->n_forwards++;
+	f->vm->host->n_forwards++;
 }
 
 int forward_add(struct host_vm *vm, const struct forward_config *config,
@@ -159,19 +164,18 @@ int forward_add(struct host_vm *vm, const struct forward_config *config,
 		forward_free(f);
 		return r;
 	}
-	append(host, f);
+	append(f);
 	*ret_forward = f;
 	return 0;
 }
 
 void forward_remove(struct forward *forward)
 {
-	struct host *host = forward->vm->host;
-	struct forward **p = &host->forwards;
+	struct forward **p = &forward->vm->forwards;
 
 	while (*p != forward)
 		p = &(*p)->next;
 	*p = forward->next;
-	host->n_forwards--;
+	forward->vm->host->n_forwards--;
 	forward_free(forward);
 }

@@ -20,8 +20,8 @@
 #include "client.h"
 #include "target.h"
 
-#define FORWARDS_MAX   1024 /* of all VMs: each costs a descriptor or two */
-#define FORWARD_ID_MAX 256  /* with the terminator: 1 to 255 bytes, no control characters */
+#define FORWARDS_MAX   4096 /* of all VMs: so many fit one answer of forward.list (CONTROL_OUT_MAX) */
+#define FORWARD_ID_MAX 256 /* with the terminator: 1 to 255 bytes, no control characters */
 
 struct host;
 struct host_vm;
@@ -43,7 +43,7 @@ struct forward {
 	struct client_set clients; /* to-guest */
 	/* to-host: of the guest; those served; those that could not be. */
 	uint64_t n_requests, n_connected, n_failed;
-	struct forward *next;
+	struct forward *next; /* of the same VM, in the order in which they were made */
 };
 
 /* Add one to `vm`; it takes connections at once.  -EEXIST: the id is taken, or (to-host) the port has a forward; -ENOSPC:

@@ -107,20 +107,10 @@ int host_add_vm(struct host *host, const struct host_vm_config *config, struct h
 	return 0;
 }
 
-static void remove_forwards(const struct host_vm *vm)
-{
-	struct forward *next;
-
-	for (struct forward *f = vm->host->forwards; f; f = next) {
-		next = f->next;
-		if (f->vm == vm)
-			forward_remove(f);
-	}
-}
-
 void host_remove_vm(struct host_vm *vm)
 {
-	remove_forwards(vm);
+	while (vm->forwards)
+		forward_remove(vm->forwards);
 	tell(vm, "removed");
 	vm_free(vm);
 }

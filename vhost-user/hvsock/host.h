@@ -10,7 +10,7 @@
  *	relay.h    everything after that
  *
  * Trust:     what is given to host_add_vm() and forward_add() is the operator's.
- * Ownership: the host owns its VMs and forwards.
+ * Ownership: the host owns its VMs, they own their forwards.
  * Threads:   the loop's. */
 #ifndef HV_HOST_H
 #define HV_HOST_H
@@ -38,6 +38,7 @@ struct host_vm {
 	struct hv_vm *vm;
 	char *socket_path; /* NULL: inherited */
 	struct hybrid hybrid;
+	struct forward *forwards;
 	struct request *requests; /* of the guest, that are not answered yet */
 };
 
@@ -45,7 +46,6 @@ struct host {
 	struct loop *loop;
 	struct hv_relay *relay;
 	uint32_t ports_base;
-	struct forward *forwards; /* in the order in which they were made */
 	unsigned n_forwards;
 	unsigned last_id; /* of forwards that were given none */
 	/* The state of a VM has changed: hv_vm_state(), and "added" and "removed".  May be NULL. */

@@ -34,6 +34,21 @@ static void raise_descriptor_limit(void)
 		log_warning(NULL, "number of descriptors: %s", strerror(errno));
 }
 
+/* What is wrong with a VM, beyond what the system says of its sockets. */
+static const char *vm_error(int r)
+{
+	switch (r) {
+	case -EEXIST:
+		return "there is a VM of that name or CID";
+	case -EINVAL:
+		return "a VM's name is 1 to 63 of A-Z a-z 0-9 . _ : -";
+	case -ENOSPC:
+		return "too many VMs";
+	default:
+		return strerror(-r);
+	}
+}
+
 static int add_vm(struct host *host, const struct host_vm_config *c)
 {
 	const char *where;
@@ -41,7 +56,7 @@ static int add_vm(struct host *host, const struct host_vm_config *c)
 	int r = host_add_vm(host, c, &vm, &where);
 
 	if (r < 0)
-		log_error(c->vm.name, "%s: %s", where ? where : "VM", strerror(-r));
+		log_error(c->vm.name, "%s: %s", where ? where : "VM", vm_error(r));
 	return r;
 }
 
@@ -83,7 +98,8 @@ static int add_forward(struct host *host, const struct config_forward *c)
 	}
 	r = forward_add(vm, &c->forward, &f);
 	if (r < 0)
-		log_error(c->vm, "forward %s: %s", text, strerror(-r));
+		log_error(c->vm, "forward %s: %s", text,
+			  r == -EEXIST ? "its id, or its VM and port, is taken" : strerror(-r));
 	return r;
 }
 

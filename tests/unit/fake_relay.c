@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base.h"
 #include "listen.h"
 #include "port_vsock.h"
 
@@ -25,6 +26,7 @@ struct hv_vm {
 };
 
 struct hv_relay {
+	struct loop *loop;
 	const struct hv_host_ops *ops;
 	void *context;
 	struct hv_vm *vms;
@@ -73,6 +75,7 @@ unsigned fake_count(enum fake_state state)
 void fake_answer(struct hv_conn *conn, int result)
 {
 	assert(conn->state == FAKE_ASKED);
+	loop_del(&conn->src);
 	conn->state = result == 0 ? FAKE_CONNECTED : FAKE_REFUSED;
 	conn->done(conn, result, conn->data);
 	if (result < 0)
@@ -117,6 +120,14 @@ void fake_clear(void)
 
 /* ---- relay.h ---- */
 
+static void on_hangup(struct loop_source *src, uint32_t events)
+{
+	struct hv_conn *c = container_of(src, struct hv_conn, src);
+
+	hv_cancel(c);
+	c->done(c, -ECONNABORTED, c->data);
+}
+
 int hv_connect(struct hv_vm *vm, uint32_t port, int type, int fd, hv_connected_fn *done, void *data,
 	       struct hv_conn **ret_conn)
 {
@@ -131,12 +142,13 @@ int hv_connect(struct hv_vm *vm, uint32_t port, int type, int fd, hv_connected_f
 	c->done = done;
 	c->data = data;
 	*ret_conn = c;
-	return 0;
+	return loop_add(vm->relay->loop, &c->src, fd, 0, on_hangup);
 }
 
 void hv_cancel(struct hv_conn *conn)
 {
 	assert(conn->state == FAKE_ASKED);
+	loop_del(&conn->src);
 	conn->state = FAKE_CANCELLED;
 	conn->fd = -1;
 }
@@ -231,6 +243,7 @@ int hv_relay_new(struct loop *loop, const struct hv_host_ops *ops, void *context
 	struct hv_relay *r = calloc(1, sizeof(*r));
 
 	assert(r);
+	r->loop = loop;
 	r->ops = ops;
 	r->context = context;
 	*ret_relay = r;

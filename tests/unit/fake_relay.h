@@ -14,7 +14,7 @@
 
 enum fake_state {
 	FAKE_ASKED,     /* by hv_connect(): fake_answer() is due */
-	FAKE_CANCELLED, /* by hv_cancel() */
+	FAKE_CANCELLED, /* by hv_cancel(), or because the client hung up */
 	FAKE_REQUESTED, /* by fake_request(): hv_accept() or hv_refuse() is due */
 	FAKE_REFUSED,   /* by either side */
 	FAKE_CONNECTED, /* fd is the relay's */
@@ -27,6 +27,7 @@ struct hv_conn {
 	int type;
 	uint32_t guest_port, port;
 	int fd;
+	struct loop_source src; /* the client of one that was asked for */
 	hv_connected_fn *done;
 	void *data;
 	struct hv_conn *next; /* newest first */

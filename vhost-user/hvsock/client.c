@@ -94,6 +94,11 @@ static void on_connected(struct hv_conn *conn, int result, void *data)
 	struct client *c = data;
 
 	c->conn = NULL;
+	if (result == -ECONNABORTED) {
+		c->set->stats.clients_gone++;
+		client_close(c);
+		return;
+	}
 	if (result < 0) {
 		client_refused(c, hv_conn_guest_port(conn), result);
 		return;
@@ -101,25 +106,15 @@ static void on_connected(struct hv_conn *conn, int result, void *data)
 	if (c->says_ok)
 		say_ok(c, conn);
 	c->set->stats.clients_connected++;
-	client_forget(c); /* before the relay watches the descriptor */
+	client_forget(c);
 	(void)fd_take(&c->fd);
 }
 
-static void on_hangup(struct loop_source *src, uint32_t events)
-{
-	struct client *c = container_of(src, struct client, src);
-
-	c->set->stats.clients_gone++;
-	client_close(c);
-}
-
-/* Ask the guest; meanwhile only a hang-up of both directions is of interest. */
+/* Ask the guest.  The relay watches the descriptor from here on. */
 static void client_ask(struct client *c, uint32_t port)
 {
 	int r = hv_connect(c->set->vm, port, c->type, c->fd, on_connected, c, &c->conn);
 
-	if (r == 0)
-		r = loop_add(c->set->loop, &c->src, c->fd, 0, on_hangup);
 	if (r < 0)
 		client_refused(c, port, r);
 }
@@ -259,7 +254,8 @@ void client_greet(struct client_set *set, int fd, int type)
 		return;
 	loop_timer_init(&c->timer, on_timeout);
 	loop_timer_set(set->loop, &c->timer, loop_now_ns() + CLIENT_LINE_NS);
-	if (loop_add(set->loop, &c->src, fd, EPOLLIN, on_line) < 0)
+	client_read(c); /* most often it is there already */
+	if (c->fd >= 0 && c->half_open && loop_add(set->loop, &c->src, fd, EPOLLIN, on_line) < 0)
 		client_close(c);
 }
 

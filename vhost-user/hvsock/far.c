@@ -21,6 +21,9 @@
 /* Empty messages passed over in one go. */
 #define EMPTY_MAX 16
 
+/* Asked for when a descriptor has been full once: as much as net.core.wmem_max gives, which is twice the default. */
+#define SEND_BUFFER (1 << 20)
+
 #define WATCH_IN ((uint32_t)EPOLLIN | (uint32_t)EPOLLRDHUP | (uint32_t)EPOLLET)
 
 /* ---- ends --------------------------------------------------------------------------------------- */
@@ -53,7 +56,7 @@ static void drop_out(struct hv_conn *conn)
 
 static void drop_one(struct hv_conn *conn)
 {
-	loop_del(&conn->source);
+	loop_forget(&conn->source);
 	fd_drop(&conn->fd);
 	conn->sibling = NULL;
 	conn->readable = false;
@@ -78,7 +81,8 @@ static void become_readable(struct hv_conn *conn)
 	if (conn->readable || conn->ended)
 		return;
 	conn->readable = true;
-	conn->vm->ops->readable(conn);
+	if (conn->state == HV_CONN_CONNECTED)
+		conn->vm->ops->readable(conn);
 }
 
 /* Is there nothing left to be moved in either direction? */
@@ -95,7 +99,7 @@ void far_settle(struct hv_conn *conn)
 {
 	if (conn->far_done || conn->state != HV_CONN_CONNECTED)
 		return;
-	if (conn->fd >= 0 && conn->guest_shutdown & HV_SHUTDOWN_SEND && conn->out_len == 0 &&
+	if (conn->fd >= 0 && conn->guest_shutdown == HV_SHUTDOWN_SEND && conn->out_len == 0 &&
 	    !conn->shut_wr) {
 		(void)shutdown(conn->fd, SHUT_WR);
 		conn->shut_wr = true;
@@ -136,8 +140,13 @@ void far_guest_shutdown(struct hv_conn *conn)
 
 static void watch(struct hv_conn *conn, uint32_t events)
 {
+	int size = SEND_BUFFER;
+
 	if (conn->events == events)
 		return;
+	if (!conn->widened)
+		(void)setsockopt(conn->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	conn->widened = true;
 	conn->events = events;
 	(void)loop_mod(&conn->source, events);
 }
@@ -231,6 +240,10 @@ static void on_far(struct loop_source *src, uint32_t events)
 		conn->fin = true;
 	if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR) && !buffer_is_empty(&conn->out))
 		flush(conn);
+	if (conn->hung_up && conn->state == HV_CONN_CONNECTING) {
+		conn_give_up(conn, -ECONNABORTED);
+		return;
+	}
 	if (conn->far_done)
 		return;
 	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR | EPOLLRDHUP))

@@ -11,42 +11,57 @@
 #include "port_vsock_impl.h"
 #include "relax.h"
 
-/* ---- the list of the ready ---------------------------------------------------------------------- */
+/* Pauses between two looks in vain: a look at epoll, which comes after some of them, is not free for those who write
+ * either. */
+#define RELAX 4
+
+/* ---- who has something for the guest ------------------------------------------------------------ */
+
+static void list_remove(struct vsock_conn *vc)
+{
+	struct vsock_list *l = vc->list;
+
+	*(vc->prev ? &vc->prev->next : &l->first) = vc->next;
+	*(vc->next ? &vc->next->prev : &l->last) = vc->prev;
+	vc->list = NULL;
+	l->n--;
+}
+
+static void list_append(struct vsock_list *l, struct vsock_conn *vc)
+{
+	vc->list = l;
+	vc->next = NULL;
+	vc->prev = l->last;
+	*(vc->prev ? &vc->prev->next : &l->first) = vc;
+	l->last = vc;
+	l->n++;
+}
 
 void vsock_ready(struct vsock_conn *vc)
 {
 	struct vsock_port *port = port_of(vc->hv.vm);
 
-	if (vc->ready)
+	if (vc->list == &port->ready)
 		return;
-	vc->ready = true;
-	vc->next_ready = NULL;
-	vc->prev_ready = port->last_ready;
-	if (port->last_ready)
-		port->last_ready->next_ready = vc;
-	else
-		port->first_ready = vc;
-	port->last_ready = vc;
-	port->n_ready++;
+	if (vc->list)
+		list_remove(vc);
+	list_append(&port->ready, vc);
 	vsock_wake(port);
 }
 
 void vsock_unready(struct vsock_conn *vc)
 {
-	struct vsock_port *port = port_of(vc->hv.vm);
+	if (vc->list)
+		list_remove(vc);
+}
 
-	if (!vc->ready)
-		return;
-	if (vc->next_ready)
-		vc->next_ready->prev_ready = vc->prev_ready;
-	else
-		port->last_ready = vc->prev_ready;
-	if (vc->prev_ready)
-		vc->prev_ready->next_ready = vc->next_ready;
-	else
-		port->first_ready = vc->next_ready;
-	vc->ready = false;
-	port->n_ready--;
+/* Those who have been gathering for long enough. */
+static void gathered(struct vsock_port *port)
+{
+	uint64_t now_ns = loop_now_ns();
+
+	while (port->gathering.first && now_ns - port->gathering.first->read_ns >= VSOCK_GATHER_NS)
+		vsock_ready(port->gathering.first);
 }
 
 /* ---- what the relay asks of a transport --------------------------------------------------------- */
@@ -100,7 +115,15 @@ static void on_accepted(struct hv_conn *hv)
 
 static void on_readable(struct hv_conn *hv)
 {
-	vsock_ready(vsock_of(hv));
+	struct vsock_port *port = port_of(hv->vm);
+	struct vsock_conn *vc = vsock_of(hv);
+
+	if (vc->read_ns == 0 || loop_now_ns() - vc->read_ns >= VSOCK_GATHER_NS) {
+		vsock_ready(vc);
+	} else if (!vc->list) {
+		list_append(&port->gathering, vc);
+		vsock_wake(port);
+	}
 }
 
 static void on_taken(struct hv_conn *hv, uint32_t len)
@@ -222,17 +245,29 @@ static bool found_nothing(struct vsock_port *port)
 
 	if (port->idle_since_ns == 0)
 		port->idle_since_ns = now_ns;
-	if (now_ns - port->idle_since_ns < VSOCK_SPIN_NS) {
-		cpu_relax();
+	if (port->gathering.n > 0 || now_ns - port->idle_since_ns < port->spin_ns) {
+		for (unsigned i = 0; i < RELAX; i++)
+			cpu_relax();
 		return true;
 	}
 	if (arm(port)) {
 		port->idle_since_ns = 0;
 		return true;
 	}
+	port->asleep_since_ns = now_ns;
 	port_sleep(port);
 	vu_session_check(q->session); /* a ring of which nothing is left looks idle */
 	return false;
+}
+
+/* It slept: would it have been better to go on looking? */
+static void learn(struct vsock_port *port)
+{
+	if (loop_now_ns() - port->asleep_since_ns < VSOCK_SPIN_NS)
+		port->spin_ns = min(max(2 * port->spin_ns, (uint64_t)VSOCK_SPIN_MIN_NS),
+				    (uint64_t)VSOCK_SPIN_NS);
+	else
+		port->spin_ns /= 2;
 }
 
 /* Tell the driver that its connections are lost, by the event queue, while it has no new ones. */
@@ -270,6 +305,8 @@ static bool poll_port(struct loop_poller *poller)
 
 	if (unlikely(port->reset_due))
 		send_transport_reset(port);
+	if (port->gathering.n > 0)
+		gathered(port);
 	found = vsock_transmit(port);
 	if (port->up)
 		found |= vsock_receive(port);
@@ -288,6 +325,7 @@ void vsock_wake(struct vsock_port *port)
 	port->idle_since_ns = 0;
 	if (port->polling || !port->up)
 		return;
+	learn(port);
 	vq_kick_off(&port->queue[VSOCK_TX]->vq);
 	vq_kick_off(&port->queue[VSOCK_RX]->vq);
 	port->polling = true;

@@ -3,11 +3,16 @@
  * (transmitq, vsock_tx.c), packets to the guest (receiveq, vsock_rx.c).  For these files only.
  *
  * A port is active or asleep.  Active, it is looked at in every pass of the loop: one burst from the transmitq, and one
- * round over the connections that have something for the guest.  When nothing came for VSOCK_SPIN_NS its kicks are
- * armed, and it is looked at a last time: asleep, it costs nothing, nor do its connections.
+ * round over the connections that have something for the guest.  When nothing came for a while its kicks are armed, and
+ * it is looked at a last time: asleep, it costs nothing, nor do its connections.  How long the while is follows from
+ * experience: it grows, up to VSOCK_SPIN_NS, while sleeps turn out to be shorter than that, and shrinks to nothing
+ * while they are longer.  So a busy guest never waits for us to wake up, and one that sends a word now and then, or is
+ * kept from its processor, does not have us burn it.
  *
  * A connection with something for the guest stands in the list of the ready.  One whose guest gives no credit, or
- * whose far end has nothing more, leaves it; a receiveq without buffers leaves all in it as they are. */
+ * whose far end has nothing more, leaves it; a receiveq without buffers leaves all in it as they are.  A far end that
+ * writes little by little and is not answered is read every VSOCK_GATHER_NS only: what it writes meanwhile comes as one
+ * packet, for less of everybody's time. */
 #ifndef HVSOCK_PORT_VSOCK_IMPL_H
 #define HVSOCK_PORT_VSOCK_IMPL_H
 
@@ -17,8 +22,13 @@
 #include "seat.h"
 #include "transport.h"
 
-/* How long a port is polled without finding anything: longer than a guest takes to answer. */
-#define VSOCK_SPIN_NS 50000
+/* The longest a port is polled without finding anything: longer than a guest takes to answer.  And the first step. */
+#define VSOCK_SPIN_NS     50000
+#define VSOCK_SPIN_MIN_NS 5000
+
+/* Between two small reads of a far end that nobody answers, and what is small. */
+#define VSOCK_GATHER_NS    20000
+#define VSOCK_GATHER_BYTES 16384
 
 /* Resets for packets that belong to no connection, waiting for the guest's buffers.  While there is no room for
  * another burst's worth, the transmitq is not read: Linux's vhost-vsock does the same. */
@@ -26,13 +36,21 @@
 
 enum { VSOCK_RX, VSOCK_TX, VSOCK_EVENT, VSOCK_QUEUES };
 
+struct vsock_conn;
+
+struct vsock_list {
+	struct vsock_conn *first, *last;
+	unsigned n;
+};
+
 struct vsock_conn {
 	struct hv_conn hv; /* first */
 	struct conn m;
 	struct conntab_node node;
-	bool ready;
-	uint8_t want; /* buffers worth fetching for its next read */
-	struct vsock_conn *next_ready, *prev_ready;
+	struct vsock_list *list; /* that it stands in: port->ready, port->gathering, or none */
+	struct vsock_conn *next, *prev; /* there */
+	uint64_t read_ns;               /* when it was read last, if that gave little; or 0 */
+	uint8_t want;                   /* buffers worth fetching for its next read */
 	/* Its data packets of the burst at hand. */
 	bool batched;
 	uint8_t first_item, last_item;
@@ -64,12 +82,14 @@ struct vsock_port {
 	bool reset_due;   /* the event queue, if there is one, is to tell of lost connections */
 	struct conntab tab;
 	struct vsock_conn *found; /* the last that a packet was for */
-	struct vsock_conn *first_ready, *last_ready;
-	unsigned n_ready;
+	struct vsock_list ready;
+	struct vsock_list gathering; /* readable, but too soon */
 	struct loop_poller poller;
 	bool polling;
-	bool rx_full; /* the receiveq had no buffer when one was needed */
-	uint64_t idle_since_ns;
+	bool rx_full;           /* the receiveq had no buffer when one was needed */
+	uint64_t idle_since_ns; /* 0: the last look found something */
+	uint64_t asleep_since_ns;
+	uint64_t spin_ns; /* how long to look in vain */
 	struct loop_work work;
 
 	struct vsock_reset reset[VSOCK_RESETS]; /* a ring */
@@ -97,7 +117,7 @@ static inline struct vsock_conn *vsock_of(struct hv_conn *hv)
 /* Poll the port from the next pass on. */
 void vsock_wake(struct vsock_port *port);
 
-/* The connection has something for the guest. */
+/* The connection has something for the guest, or nothing any more. */
 void vsock_ready(struct vsock_conn *vc);
 void vsock_unready(struct vsock_conn *vc);
 
@@ -119,7 +139,7 @@ bool vsock_receive(struct vsock_port *port);
 /* Is something for the guest waiting for a buffer? */
 static inline bool vsock_has_output(const struct vsock_port *port)
 {
-	return port->n_ready > 0 || port->n_resets > 0 || port->has_orphans;
+	return port->ready.n > 0 || port->n_resets > 0 || port->has_orphans;
 }
 
 #endif

@@ -501,6 +501,12 @@ int hv_connect(struct hv_vm *vm, uint32_t port, int type, int fd, hv_connected_f
 		return r;
 	}
 	conn->fd = fd; /* borrowed until done() */
+	r = far_join(conn);
+	if (r < 0) {
+		conn->fd = -1;
+		conn_free(conn);
+		return r;
+	}
 	loop_timer_set(vm->relay->loop, &conn->timer, loop_now_ns() + HV_CONNECT_NS);
 	*ret_conn = conn;
 	return 0;
@@ -513,8 +519,10 @@ static void conn_answered(struct hv_conn *conn, int result)
 
 	loop_timer_cancel(conn->vm->relay->loop, &conn->timer);
 	conn->done = NULL;
-	if (result < 0)
+	if (result < 0) {
+		loop_del(&conn->source);
 		conn->fd = -1;
+	}
 	if (result == -ECONNREFUSED || result == -ETIMEDOUT)
 		conn->vm->stats.refused_by_guest++;
 	if (done)
@@ -528,14 +536,10 @@ void hv_guest_accepted(struct hv_conn *conn)
 	conn->state = HV_CONN_CONNECTED;
 	keep_in_journal(conn);
 	conn_answered(conn, 0);
-	if (conn->sibling) {
+	if (conn->sibling)
 		conn_joined(conn->sibling);
-		return;
-	}
-	if (far_join(conn) < 0) {
-		far_drop(conn);
-		conn->vm->ops->reset(conn);
-	}
+	else if (conn->readable)
+		conn->vm->ops->readable(conn);
 }
 
 /* The far end of a connection that the guest has not accepted gives up, or is given up. */
@@ -552,22 +556,28 @@ static void conn_unanswered(struct hv_conn *conn, int result)
 	conn_far_gone(conn);
 }
 
+void conn_give_up(struct hv_conn *conn, int result)
+{
+	conn_unanswered(conn, result);
+	conn->vm->ops->reset(conn);
+}
+
 void hv_cancel(struct hv_conn *conn)
 {
 	assert(conn->state == HV_CONN_CONNECTING && !conn->sibling);
 	conn->done = NULL;
-	conn_unanswered(conn, -ECANCELED);
-	conn->vm->ops->reset(conn);
+	conn_give_up(conn, -ECANCELED);
 }
 
 static void on_timeout(struct loop_timer *timer)
 {
 	struct hv_conn *conn = container_of(timer, struct hv_conn, timer);
 
-	if (conn->state == HV_CONN_CONNECTING)
-		conn_unanswered(conn, -ETIMEDOUT);
-	else
-		conn->vm->stats.reset_timeout++;
+	if (conn->state == HV_CONN_CONNECTING) {
+		conn_give_up(conn, -ETIMEDOUT);
+		return;
+	}
+	conn->vm->stats.reset_timeout++;
 	conn->vm->ops->reset(conn);
 }
 

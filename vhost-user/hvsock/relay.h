@@ -22,7 +22,7 @@
  * A limit is answered with a reset, never with silence.
  *
  * Trust:     everything from a guest, and the bytes and timing of everybody.  Names and limits are the operator's.
- * Ownership: hv_connect() owns fd when done() says 0, and before that the caller; hv_accept() owns it from the call
+ * Ownership: the relay owns hv_connect()'s fd when done() says 0, and before that the caller; hv_accept() owns it from the call
  *            on, also on failure.  A connection belongs to the relay: a pointer to one is good until done(), gone(),
  *            hv_accept(), hv_refuse() or hv_cancel(), whatever comes first, and inside a walk.
  * Threads:   one relay belongs to one loop.
@@ -96,7 +96,7 @@ struct hv_host_ops {
 };
 
 /* How hv_connect() ends: 0, or -ECONNREFUSED the guest said no; -ETIMEDOUT it said nothing for HV_CONNECT_NS;
- * -ECONNRESET the VM went away.  Called once, never from within hv_connect(), and not at all after hv_cancel().
+ * -ECONNRESET the VM went away; -ECONNABORTED the client has hung up (in both directions) before the guest's answer.  Called once, never from within hv_connect(), and not at all after hv_cancel().
  * With 0 the descriptor is the relay's, but not a byte has moved yet: what is written to it in here comes before all
  * that the guest says. */
 typedef void hv_connected_fn(struct hv_conn *conn, int result, void *data);
@@ -140,9 +140,9 @@ void *hv_vm_data(const struct hv_vm *vm);
 /* ---- connections ---- */
 
 /* Ask the guest whether it takes a connection to its `port`, for the client on fd.  type: SOCK_STREAM or
- * SOCK_SEQPACKET, and fd is a non-blocking socket of that type.  Unread bytes in it go to the guest once it is
- * connected.  The caller watches fd until done(), and calls hv_cancel() when its client hangs up meanwhile.
- * -ENOTCONN: no driver is up (the VM is not "running"); -EPROTONOSUPPORT: the guest does not speak this type;
+ * SOCK_SEQPACKET, and fd is a socket of that type, of which nobody has a duplicate.  Unread bytes in it go to the guest once it is
+ * connected.  fd is in no epoll set of the loop's: the relay watches it from the call on, although it is the caller's
+ * until done().  What loop_add() says; -ENOTCONN: no driver is up (the VM is not "running"); -EPROTONOSUPPORT: the guest does not speak this type;
  * -EMFILE: limits.connections; -ENOMEM.  *ret_conn untouched on failure. */
 int hv_connect(struct hv_vm *vm, uint32_t port, int type, int fd, hv_connected_fn *done, void *data,
 	       struct hv_conn **ret_conn);
@@ -150,7 +150,7 @@ int hv_connect(struct hv_vm *vm, uint32_t port, int type, int fd, hv_connected_f
 /* Give up what hv_connect() began, before done(). */
 void hv_cancel(struct hv_conn *conn);
 
-/* Answer a request: fd, connected and of the type asked for, is the far end.  It is made non-blocking.  If it cannot
+/* Answer a request: fd, connected and of the type asked for, is the far end, and nobody has a duplicate.  If it cannot
  * be watched (-errno) the guest is refused and fd closed. */
 int hv_accept(struct hv_conn *conn, int fd);
 void hv_refuse(struct hv_conn *conn);

@@ -15,7 +15,7 @@ struct hv_relay {
 	struct hv_vm *first, *last;
 };
 
-/* Watch conn->fd, the far end from now on.  What loop_add() says. */
+/* Watch conn->fd, the far end, or what becomes it when the guest accepts.  What loop_add() says. */
 int far_join(struct hv_conn *conn);
 /* Close it: nothing is read from it or written to it any more, and what waits is dropped (ops->taken()). */
 void far_drop(struct hv_conn *conn);
@@ -23,6 +23,9 @@ void far_drop(struct hv_conn *conn);
 void far_settle(struct hv_conn *conn);
 /* The guest gave up what conn->guest_shutdown says by now. */
 void far_guest_shutdown(struct hv_conn *conn);
+
+/* The far end of a connection that the guest has not answered yet is no longer there, or no longer waits. */
+void conn_give_up(struct hv_conn *conn, int result);
 
 /* The far end is gone: the guest has HV_CLOSE_NS to end its half, and if it has ended the connection is over. */
 void conn_far_gone(struct hv_conn *conn);

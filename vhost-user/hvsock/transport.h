@@ -106,6 +106,7 @@ struct hv_conn {
 	bool ended;      /* its end of file was read */
 	bool deaf;       /* it takes no more: EPIPE, or a sibling's shutdown */
 	bool shut_wr;    /* shutdown(SHUT_WR) was done */
+	bool widened;    /* its send buffer was made larger */
 	bool queued_free;
 	uint8_t guest_shutdown; /* HV_SHUTDOWN_…: what the guest gave up */
 	uint8_t far_told;       /* what the transport was told that the far end gave up */

@@ -166,10 +166,11 @@ static enum served too_small(struct vsock_port *port, struct vsock_conn *vc)
 	return SERVED;
 }
 
-/* A read that filled its room is followed by a larger one. */
-static void want_more(struct vsock_conn *vc, bool filled)
+/* A read of r bytes left some of its room, or none: then it is followed by a larger one. */
+static void learn(struct vsock_conn *vc, uint32_t r, bool filled)
 {
 	vc->want = filled ? (uint8_t)min(2 * wanted(vc), (unsigned)VQ_BURST) : WANT_MIN;
+	vc->read_ns = filled || r >= VSOCK_GATHER_BYTES ? 0 : loop_now_ns();
 }
 
 static enum served send_stream(struct vsock_port *port, struct vsock_conn *vc)
@@ -192,7 +193,7 @@ static enum served send_stream(struct vsock_port *port, struct vsock_conn *vc)
 			vsock_lost_memory(port, port->queue[VSOCK_RX]);
 		if (r <= 0)
 			break;
-		want_more(vc, r == (ssize_t)len);
+		learn(vc, (uint32_t)r, r == (ssize_t)len);
 		budget -= (uint32_t)r;
 		send_off(port, vc, (uint32_t)r, room, 0);
 	}
@@ -349,8 +350,8 @@ static bool send_orphans(struct vsock_port *port)
 /* One turn for each that is ready now. */
 static bool serve_ready(struct vsock_port *port)
 {
-	for (unsigned left = port->n_ready; left > 0 && port->first_ready; left--) {
-		struct vsock_conn *vc = port->first_ready;
+	for (unsigned left = port->ready.n; left > 0 && port->ready.first; left--) {
+		struct vsock_conn *vc = port->ready.first;
 		enum served r;
 
 		r = serve(port, vc);

@@ -114,6 +114,7 @@ static void take_data(struct vsock_port *port, struct vsock_conn *vc, const stru
 		.len = p->len,
 		.flags = p->flags & PKT_SEQ_MASK,
 	};
+	vc->read_ns = 0; /* whoever is spoken to may be about to answer */
 	if (vc->batched) {
 		port->item[vc->last_item].next = (uint8_t)slot;
 	} else {

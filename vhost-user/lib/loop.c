@@ -70,11 +70,17 @@ int loop_mod(struct loop_source *src, uint32_t events)
 
 void loop_del(struct loop_source *src)
 {
+	if (src->loop)
+		(void)epoll_ctl(src->loop->epoll_fd, EPOLL_CTL_DEL, src->fd, NULL);
+	loop_forget(src);
+}
+
+void loop_forget(struct loop_source *src)
+{
 	struct loop *loop = src->loop;
 
 	if (!loop)
 		return;
-	(void)epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, src->fd, NULL);
 	/* What this pass still holds for it must not reach it, or whoever has its memory then. */
 	for (int i = loop->batch_next; i < loop->n_batch; i++)
 		if (loop->batch[i].data.ptr == src)

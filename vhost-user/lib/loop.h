@@ -121,6 +121,9 @@ int loop_mod(struct loop_source *src, uint32_t events);
 /* Stop watching; not called any more from here on.  A source that is not registered is left
  * alone. */
 void loop_del(struct loop_source *src);
+/* The same without a system call, for a descriptor that is closed next and of which there is no duplicate: the kernel
+ * takes it out with its last reference. */
+void loop_forget(struct loop_source *src);
 
 void loop_timer_init(struct loop_timer *timer, loop_timer_fn *fn);
 /* Call the timer once at at_ns (absolute, CLOCK_MONOTONIC) or soon after; the past means the

@@ -17,6 +17,10 @@ MIRROR = "http://deb.debian.org/debian"
 
 # name: suite, packages, further suite that is preferred
 SETS = {
+    "linux-6.1": ("bookworm", ["linux-image-cloud-amd64"], None),
+    "linux-6.12": ("trixie", ["linux-image-cloud-amd64"], None),
+    "linux-source-6.1": ("bookworm", ["linux-source-6.1"], None),
+    "linux-source-6.12": ("trixie", ["linux-source-6.12"], None),
     "vhost-device-vsock": ("sid", ["vhost-device-vsock"], None),
     "qemu-10.0": ("trixie", ["qemu-system-x86", "seabios"], None),
     "qemu-11.1": ("trixie", ["qemu-system-x86", "seabios"], "trixie-backports"),
@@ -49,11 +53,17 @@ def _unpack(name, root):
     part.rename(root)
 
 
-def program(name, command):
-    """A path that starts COMMAND of the set NAME, unpacking it first where needed."""
+def root_of(name):
+    """The directory of the set NAME, unpacked first where needed."""
     root = CACHE / "roots" / name
     if not root.exists():
         _unpack(name, root)
+    return root
+
+
+def program(name, command):
+    """A path that starts COMMAND of the set NAME."""
+    root = root_of(name)
     script = CACHE / "bin" / name / command
     lib = root / "usr/lib/x86_64-linux-gnu"
     words = [str(root / "usr/lib64/ld-linux-x86-64.so.2"), "--library-path", str(lib), str(root / "usr/bin" / command)]
@@ -67,4 +77,4 @@ def program(name, command):
 
 
 if __name__ == "__main__":
-    print(program(sys.argv[1], sys.argv[2]))
+    print(program(*sys.argv[1:]) if sys.argv[2:] else root_of(sys.argv[1]))

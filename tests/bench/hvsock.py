@@ -64,7 +64,7 @@ def daemon(argv, directory):
 def ours(program):
     def start(directory):
         config = {"vms": [{"name": "bench", "cid": 3, "socket-path": f"{directory}/vu", "uds-path": f"{directory}/P",
-                           "limits": {"connections": 4096, "connects-per-second": 1000000}}]}
+                           "limits": {"connections": 4096}}]}
         path = pathlib.Path(directory, "config.json")
         path.write_text(json.dumps(config), encoding="utf-8")
         return daemon([program, "--config", str(path), "--log-level", "warning"], directory)

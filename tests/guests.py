@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: MIT
+"""Real guests for the suites that run by name: any kernel of foreign.py under any QEMU, without the orchestrator.
+
+A guest is that kernel, this host's static busybox, the modules of virtio-net and virtio-vsock, and files of the
+suite's own, in an initramfs.  It runs a root shell on its second serial port, which Guest.sh() speaks to.
+"""
+import contextlib
+import json
+import lzma
+import os
+import pathlib
+import re
+import shutil
+import socket
+import stat
+import subprocess
+import time
+
+import built
+import foreign
+
+# In the order in which they can be loaded; what a kernel has built in, or has not, is left out.
+MODULES = ["virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "failover",
+           "net_failover", "virtio_net", "vsock", "vmw_vsock_virtio_transport_common", "vmw_vsock_virtio_transport",
+           "vsock_diag"]
+LOOPBACK = "vsock_loopback"  # a transport of its own: /lib/vsock_loopback.ko, loaded by who wants it
+BOOT_S = 180
+
+INIT = """#!/bin/busybox sh
+/bin/busybox mkdir -p /proc /sys /dev /tmp /run
+/bin/busybox --install -s /bin
+export PATH=/bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+while read -r module; do insmod /lib/$module.ko; done </modules
+ip link set lo up
+address=$(sed -n 's/.*guest_address=\\([^ ]*\\).*/\\1/p' /proc/cmdline)
+if [ -n "$address" ]; then
+	ip link set eth0 up
+	ip addr add "$address" dev eth0
+fi
+stty -F /dev/ttyS1 raw -echo
+while :; do setsid sh </dev/ttyS1 >/dev/ttyS1 2>&1; done
+"""
+
+
+class GuestError(Exception):
+    """A guest does not do what it must."""
+
+
+# ---- the initramfs -----------------------------------------------------------------------------------------------------
+
+class Cpio:
+    """The format of an initramfs ("newc")."""
+
+    def __init__(self):
+        self.parts, self.n = [], 0
+
+    def add(self, name, mode, data=b""):
+        self.n += 1
+        encoded = name.encode() + b"\0"
+        fields = [self.n, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(encoded), 0]
+        head = b"070701" + b"".join(b"%08x" % field for field in fields) + encoded
+        self.parts += [head, bytes(-len(head) % 4), data, bytes(-len(data) % 4)]
+
+    def file(self, name, data, mode=0o755):
+        self.add(name, stat.S_IFREG | mode, data)
+
+    def directory(self, name):
+        self.add(name, stat.S_IFDIR | 0o755)
+
+    def bytes(self):
+        self.add("TRAILER!!!", 0)
+        return b"".join(self.parts)
+
+
+class Kernel:
+    """A kernel of foreign.py: "6.1" or "6.12"."""
+
+    def __init__(self, version):
+        self.version = version
+        root = foreign.root_of(f"linux-{version}")
+        self.image = next(root.glob("boot/vmlinuz-*"))
+        self.release = self.image.name.removeprefix("vmlinuz-")
+        lib = root / "usr/lib/modules" if (root / "usr/lib/modules").exists() else root / "lib/modules"
+        self._modules = {re.sub(r"\.ko(\.xz)?$", "", path.name): path
+                         for path in (lib / self.release / "kernel").rglob("*.ko*")}
+
+    def module(self, name):
+        data = self._modules[name].read_bytes()
+        return lzma.decompress(data) if self._modules[name].suffix == ".xz" else data
+
+    def initramfs(self, files):
+        """Its modules and busybox, and `files`: name -> bytes, all executable."""
+        there = [name for name in MODULES if name in self._modules]
+        cpio = Cpio()
+        for directory in ("bin", "lib", "opt"):
+            cpio.directory(directory)
+        cpio.file("bin/busybox", pathlib.Path(shutil.which("busybox")).read_bytes())
+        cpio.file("init", INIT.encode())
+        cpio.file("modules", "".join(f"{name}\n" for name in there).encode())
+        for name in [*there, LOOPBACK]:
+            cpio.file(f"lib/{name}.ko", self.module(name))
+        for name, data in files.items():
+            cpio.file(name, data)
+        return cpio.bytes()
+
+
+# ---- daemons -----------------------------------------------------------------------------------------------------------
+
+class Daemon:
+    """One of ours, from a build with sanitizers; close() fails on what they have found."""
+
+    def __init__(self, directory, name, argv, ready):
+        self.directory, self.name, self.argv, self.ready = pathlib.Path(directory), name, argv, ready
+        self.start()
+
+    def start(self):
+        self._starts = getattr(self, "_starts", 0) + 1
+        with open(self.directory / f"{self.name}.log", "ab") as log:
+            self.process = subprocess.Popen(self.argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                                            env=built.environment(self.directory / f"{self.name}.sanitizer"))
+        wait_for(f"{self.name} listens: {self.said()}", 20, self._listens)
+
+    def _listens(self):
+        if self.process.poll() is not None:
+            raise GuestError(f"{self.name} has ended: {self.said()}")
+        return all(os.path.exists(path) for path in self.ready)
+
+    def said(self):
+        return (self.directory / f"{self.name}.log").read_text(errors="replace")[-2000:]
+
+    def kill(self):
+        """As a crash would."""
+        self.process.kill()
+        self.process.wait()
+        for path in self.ready:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise GuestError(f"{self.name} does not end: {self.said()}") from None
+        if self.process.returncode != 0:
+            raise GuestError(f"{self.name} ended with {self.process.returncode}: {self.said()}")
+        found = [path.read_text(errors="replace") for path in self.directory.glob(f"{self.name}.sanitizer*")]
+        if found:
+            raise GuestError(f"{self.name}: {found[0][:2000]}")
+
+
+def hvsock(directory, build, cids, **more):
+    """The daemon of sockets with one VM for each of {name: cid}: NAME.vu is for QEMU, NAME.vs is P."""
+    directory = pathlib.Path(directory)
+    config = {"vms": [{"name": name, "cid": cid, "socket-path": str(directory / f"{name}.vu"),
+                       "uds-path": str(directory / f"{name}.vs")} for name, cid in cids.items()],
+              "journal": str(directory / "journal"), **more}
+    path = directory / "hvsock.json"
+    path.write_text(json.dumps(config), encoding="utf-8")
+    program = build.program("vhost-user/hvsock/vhost-user-hvsock")
+    return Daemon(directory, "hvsock", [program, "--config", str(path), "--control", str(directory / "hvsock.ctl")],
+                  [str(directory / "hvsock.ctl"), *(str(directory / f"{name}.vu") for name in cids)])
+
+
+def switch(directory, build, names):
+    """A network with a port NAME.net for each name."""
+    ports = [str(pathlib.Path(directory) / f"{name}.net") for name in names]
+    argv = [build.program("vhost-user/net/vhost-user-net"), "--control", f"{directory}/net.ctl"]
+    for port in ports:
+        argv += ["--socket-path", port]
+    return Daemon(directory, "net", argv, [f"{directory}/net.ctl", *ports])
+
+
+# ---- guests ------------------------------------------------------------------------------------------------------------
+
+def wait_for(what, seconds, condition, interval=0.05):
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise GuestError(f"waited {seconds} s in vain: {what}")
+        time.sleep(interval)
+    return value
+
+
+def qemu_version(qemu):
+    text = subprocess.run([qemu, "--version"], capture_output=True, text=True, check=True).stdout
+    return tuple(int(word) for word in re.search(r"version (\d+)\.(\d+)", text).groups())
+
+
+def reconnect(qemu):
+    """Every second, as this QEMU says it."""
+    return "reconnect-ms=200" if qemu_version(qemu) >= (9, 2) else "reconnect=1"
+
+
+class Guest:
+    """A running QEMU.  `vsock` and `net` are vhost-user sockets; `options` go behind the device vhost-user-vsock-pci;
+    `reconnecting` if it shall find a daemon that has been replaced."""
+
+    def __init__(self, directory, name, qemu, kernel, initramfs, vsock, net=None, address=None, options="",
+                 reconnecting=False):
+        self.name, self.directory = name, pathlib.Path(directory)
+        self._log = self.directory / f"{name}.log"
+        self._text = b""
+        append = "console=ttyS0 quiet panic=-1" + (f" guest_address={address}" if address else "")
+        argv = [qemu, "-name", name, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+                "-machine", "q35,accel=tcg,memory-backend=mem0", "-cpu", "max", "-m", "256M",
+                "-object", "memory-backend-memfd,id=mem0,size=256M,share=on",
+                "-kernel", str(kernel.image), "-initrd", str(initramfs), "-append", append,
+                "-chardev", f"file,id=con0,path={self.directory}/{name}.console", "-serial", "chardev:con0",
+                "-chardev", f"socket,id=sh0,path={self.directory}/{name}.sh,server=on,wait=off", "-serial", "chardev:sh0",
+                "-chardev", f"socket,id=qmp0,path={self.directory}/{name}.qmp,server=on,wait=off",
+                "-mon", "chardev=qmp0,mode=control",
+                "-chardev", f"socket,id=vs0,path={vsock}" + (f",{reconnect(qemu)}" if reconnecting else ""),
+                "-device", "vhost-user-vsock-pci,id=vsock0,chardev=vs0" + (f",{options}" if options else "")]
+        if net:
+            argv += ["-chardev", f"socket,id=vu0,path={net}", "-netdev", "vhost-user,id=net0,chardev=vu0",
+                     # vhost-user-net(8): without KVM, QEMU before 10 dies of a card's MSI-X.
+                     "-device", f"virtio-net-pci,netdev=net0,romfile={'' if qemu_version(qemu) >= (10, 0) else ',vectors=0'}"]
+        if reconnecting:
+            argv.append("--preconfig")
+        with open(self._log, "wb") as log:
+            self.process = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        self._shell = None
+        if reconnecting:
+            # Such a chardev connects later than the device wants it to be.
+            wait_for(f"{name}'s QEMU is at QMP", 30, self._qmp_answers)
+            self.wait_connected()
+            self.qmp("x-exit-preconfig")
+
+    def _qmp_answers(self):
+        s = self._connect("qmp")
+        if s:
+            s.close()
+        return s
+
+    def wait_connected(self):
+        """Until the device's chardev is."""
+        wait_for(f"{self.name}'s chardev is connected", 20, lambda: any(
+            c["label"] == "vs0" and not c["filename"].startswith("disconnected") for c in self.qmp("query-chardev")))
+
+    def said(self):
+        """What QEMU has said, and the end of the guest's console."""
+        console = self.directory / f"{self.name}.console"
+        return (self._log.read_text(errors="replace")
+                + (console.read_text(errors="replace")[-600:] if console.exists() else ""))
+
+    def _connect(self, suffix):
+        s = socket.socket(socket.AF_UNIX)
+        try:
+            s.connect(str(self.directory / f"{self.name}.{suffix}"))
+        except OSError:
+            s.close()
+            if self.process.poll() is not None:
+                raise GuestError(f"{self.name}: QEMU has ended: {self.said()}") from None
+            return None
+        return s
+
+    def boot(self):
+        """Wait for its shell."""
+        self._shell = wait_for(f"{self.name}'s serial port", 30, lambda: self._connect("sh"))
+        self._shell.settimeout(0.2)
+        deadline = time.monotonic() + BOOT_S
+        while time.monotonic() < deadline:
+            with contextlib.suppress(GuestError):
+                self.sh("true", 2)
+                return self
+            if self.process.poll() is not None:
+                break
+        raise GuestError(f"{self.name} did not boot: {self.said()}")
+
+    def send(self, command):
+        """Start a command without waiting for it; what it says later is mixed into others' output."""
+        self._shell.sendall(command.encode() + b"\n")
+
+    def _receive(self):
+        try:
+            chunk = self._shell.recv(65536)
+        except ConnectionError:
+            chunk = b""
+        if not chunk:
+            self.process.wait()
+            raise GuestError(f"{self.name}: QEMU has ended: {self.said()}")
+        return chunk
+
+    def sh(self, command, seconds=60):
+        """Run a command; its exit status and output."""
+        mark = os.urandom(4).hex()
+        self._text = b""
+        self.send(f"echo {mark[:4]}''{mark[4:]}; {{ {command}\n}}; echo {mark[4:]}''{mark[:4]} $?")
+        pattern = re.compile(f"{mark}\r?\n(.*){mark[4:]}{mark[:4]} (\\d+)\r?\n".encode(), re.S)
+        deadline = time.monotonic() + seconds
+        while not (found := pattern.search(self._text)):
+            if time.monotonic() > deadline:
+                raise GuestError(f"{self.name}: no end of {command!r} in {seconds} s, so far: {self._text[-300:]!r}")
+            with contextlib.suppress(TimeoutError):
+                self._text += self._receive()
+        return int(found.group(2)), found.group(1).decode(errors="replace").replace("\r", "")
+
+    def qmp(self, command, **arguments):
+        with self._connect("qmp") as s, s.makefile("rw") as stream:
+            stream.readline()
+            for request in ({"execute": "qmp_capabilities"}, {"execute": command, "arguments": arguments}):
+                stream.write(json.dumps(request) + "\n")
+                stream.flush()
+                while True:
+                    answer = json.loads(stream.readline())
+                    if "return" in answer or "error" in answer:
+                        break
+        if "error" in answer:
+            raise GuestError(f"{self.name}: {command}: {answer['error']['desc']}")
+        return answer["return"]
+
+    def close(self):
+        if self._shell:
+            self._shell.close()
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()

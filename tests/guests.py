@@ -5,6 +5,7 @@ A guest is that kernel, this host's static busybox, the modules of virtio-net an
 suite's own, in an initramfs.  It runs a root shell on its second serial port, which Guest.sh() speaks to.
 """
 import contextlib
+import hashlib
 import json
 import lzma
 import os
@@ -95,7 +96,8 @@ class Kernel:
         """Its modules and busybox, and `files`: name -> bytes, all executable."""
         there = [name for name in MODULES if name in self._modules]
         cpio = Cpio()
-        for directory in ("bin", "lib", "opt"):
+        parents = {str(parent) for name in files for parent in pathlib.PurePath(name).parents}
+        for directory in sorted({"bin", "lib", "opt"} | parents - {"."}):
             cpio.directory(directory)
         cpio.file("bin/busybox", pathlib.Path(shutil.which("busybox")).read_bytes())
         cpio.file("init", INIT.encode())
@@ -193,6 +195,10 @@ def qemu_version(qemu):
     return tuple(int(word) for word in re.search(r"version (\d+)\.(\d+)", text).groups())
 
 
+def mac(name):
+    return "52:54:00:" + hashlib.sha256(name.encode()).digest()[:3].hex(":")
+
+
 def reconnect(qemu):
     """Every second, as this QEMU says it."""
     return "reconnect-ms=200" if qemu_version(qemu) >= (9, 2) else "reconnect=1"
@@ -221,7 +227,7 @@ class Guest:
         if net:
             argv += ["-chardev", f"socket,id=vu0,path={net}", "-netdev", "vhost-user,id=net0,chardev=vu0",
                      # vhost-user-net(8): without KVM, QEMU before 10 dies of a card's MSI-X.
-                     "-device", f"virtio-net-pci,netdev=net0,romfile={'' if qemu_version(qemu) >= (10, 0) else ',vectors=0'}"]
+                     "-device", f"virtio-net-pci,netdev=net0,mac={mac(name)},romfile={'' if qemu_version(qemu) >= (10, 0) else ',vectors=0'}"]
         if reconnecting:
             argv.append("--preconfig")
         with open(self._log, "wb") as log:

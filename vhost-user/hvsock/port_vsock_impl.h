@@ -52,7 +52,8 @@ struct vsock_conn {
 	uint64_t read_ns;               /* when it was read last, if that gave little; or 0 */
 	uint8_t want;                   /* buffers worth fetching for its next read */
 	/* Its data packets of the burst at hand. */
-	bool batched;
+	bool batched;  /* there are some that have not been passed on */
+	bool in_batch; /* it stands in the port's list of those that had some */
 	uint8_t first_item, last_item;
 	struct vsock_conn *next_batch;
 };

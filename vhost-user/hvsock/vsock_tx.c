@@ -86,6 +86,7 @@ static void pass_on_all(struct vsock_port *port)
 		struct vsock_conn *vc = port->first_batch;
 
 		port->first_batch = vc->next_batch;
+		vc->in_batch = false;
 		if (vc->batched)
 			pass_on(port, vc);
 	}
@@ -105,6 +106,17 @@ static unsigned trim(struct iovec *iov, unsigned n, uint32_t len)
 	return i;
 }
 
+/* Once in a burst, also when what it had was passed on before the end. */
+static void join_batch(struct vsock_port *port, struct vsock_conn *vc)
+{
+	if (vc->in_batch)
+		return;
+	vc->in_batch = true;
+	vc->next_batch = NULL;
+	*port->last_batch = vc;
+	port->last_batch = &vc->next_batch;
+}
+
 static void take_data(struct vsock_port *port, struct vsock_conn *vc, const struct pkt *p,
 		      unsigned slot, struct iovec *iov, unsigned n)
 {
@@ -120,9 +132,7 @@ static void take_data(struct vsock_port *port, struct vsock_conn *vc, const stru
 	} else {
 		vc->batched = true;
 		vc->first_item = (uint8_t)slot;
-		vc->next_batch = NULL;
-		*port->last_batch = vc;
-		port->last_batch = &vc->next_batch;
+		join_batch(port, vc);
 	}
 	vc->last_item = (uint8_t)slot;
 }

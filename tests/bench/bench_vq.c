@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* What a virtqueue alone costs: driver and device in one thread, one JSON line for each case.
  *
- * "forward" is the skeleton of a switch with two ports: pop from one ring, pop as many from another, copy 64 bytes
- * behind a 12-byte header, push and publish both.  The driver's own work is in the figure unless the ring is "device
- * only", where descriptors and entries are written once and only the indices move: that is the device's cost.
+ * "forward" is the skeleton of a switch with two ports: pop from one ring, pop as many from another, copy a frame with
+ * its 12-byte header, push and publish both.  The driver's own work is in the figure unless the ring is "device only",
+ * where descriptors and entries are written once and only the indices move; in a packed ring, which has none, one word
+ * of each entry is written again.  That is the device's cost.
  * "two-threads" has the driver on another core, which writes each frame it sends and reads each frame it gets: there
  * the cost is in moving cache lines.  It wants two idle cores.
  */
@@ -19,8 +20,12 @@
 
 #define NUM    1024
 #define BUF    2048
-#define FRAME  76
+#define SHORT  (12 + 64)
+#define LONG   (12 + 1514)
 #define ROUNDS 100000 /* bursts of VQ_BURST */
+
+#define EVENT_IDX BIT_ULL(VIRTIO_RING_F_EVENT_IDX)
+#define PACKED    BIT_ULL(VIRTIO_F_RING_PACKED)
 
 struct ring {
 	struct driver driver;
@@ -33,6 +38,7 @@ struct bench {
 	struct guest guest;
 	struct mem mem;
 	struct ring out, in; /* a transmitq and a receiveq */
+	uint32_t frame;
 };
 
 static double now(void)
@@ -56,13 +62,14 @@ static void ring_init(struct bench *b, struct ring *r, uint64_t features)
 	driver_call_off(&r->driver);
 }
 
-static struct bench *bench_new(uint64_t features)
+static struct bench *bench_new(uint64_t features, uint32_t frame)
 {
 	struct bench *b = aligned_alloc(CACHE_LINE, sizeof(*b));
 
 	if (!b)
 		abort();
 	memset(b, 0, sizeof(*b));
+	b->frame = frame;
 	guest_init(&b->guest, 1, 16 << 20);
 	mem_init(&b->mem);
 	guest_share(&b->guest, &b->mem);
@@ -94,8 +101,8 @@ static void forward(struct bench *b)
 	for (int i = 0; i < n; i++) {
 		const struct vq_chain *src = &from->chain[i], *dst = &to->chain[i];
 
-		memcpy(dst->iov->iov_base, src->iov->iov_base, FRAME);
-		vq_push(&b->in.vq, dst->head, FRAME);
+		memcpy(dst->iov->iov_base, src->iov->iov_base, b->frame);
+		vq_push(&b->in.vq, dst->head, b->frame);
 		vq_push(&b->out.vq, src->head, 0);
 	}
 	vq_publish(&b->in.vq);
@@ -114,7 +121,7 @@ static void offer(struct bench *b, struct ring *r, bool write)
 		;
 	for (unsigned i = 0; i < VQ_BURST; i++) {
 		struct driver_buf buf = { GPA(r->buffers.v + d->free_head * BUF + 116),
-					  write ? BUF - 116 : FRAME };
+					  write ? BUF - 116 : b->frame };
 
 		if (driver_add(d, &buf, !write, write) < 0)
 			abort();
@@ -129,33 +136,59 @@ static void round_whole(struct bench *b)
 	forward(b);
 }
 
-/* Only the index moves; the ring stays filled with 0, 1, 2, … */
-static void round_device(struct bench *b)
+/* Make VQ_BURST more of the ring available, which stays filled with 0, 1, 2, … */
+static void offer_again(struct bench *b, struct ring *r, bool write)
 {
-	b->out.driver.avail_idx += VQ_BURST;
-	b->in.driver.avail_idx += VQ_BURST;
-	driver_publish(&b->out.driver);
-	driver_publish(&b->in.driver);
-	forward(b);
-}
+	struct driver *d = &r->driver;
+	uint16_t first = d->avail_idx % NUM;
+	bool wrap = !(d->avail_idx & NUM);
 
-static void fill(struct ring *r, bool write)
-{
-	for (uint16_t i = 0; i < NUM; i++) {
-		driver_raw_desc(&r->driver, i, r->buffers.v + i * BUF + 116U,
-				write ? BUF - 116 : FRAME, write ? VRING_DESC_F_WRITE : 0, 0);
-		le16_store(&r->driver.avail->ring[i], i);
+	d->avail_idx = (uint16_t)(d->avail_idx + VQ_BURST);
+	if (!d->packed) {
+		driver_publish(d);
+		return;
+	}
+	for (uint16_t id = first; id < first + VQ_BURST; id++) {
+		uint64_t flags = (write ? VRING_DESC_F_WRITE : 0) |
+				 (wrap ? VRING_PACKED_DESC_F_AVAIL : VRING_PACKED_DESC_F_USED);
+		uint64_t len = write ? BUF - 116 : b->frame;
+
+		le64_store_release(&d->ring[id].state, len | (uint64_t)id << 32 | flags << 48);
 	}
 }
 
-static void run(const char *name, uint64_t features, bool device_only)
+static void round_device(struct bench *b)
 {
-	struct bench *b = bench_new(features);
+	offer_again(b, &b->out, false);
+	offer_again(b, &b->in, true);
+	forward(b);
+}
+
+static void fill(struct bench *b, struct ring *r, bool write)
+{
+	struct driver *d = &r->driver;
+
+	for (uint16_t i = 0; i < NUM; i++) {
+		uint64_t addr = r->buffers.v + i * BUF + 116U;
+
+		if (d->packed) {
+			le64_store(&d->ring[i].addr, addr);
+			continue;
+		}
+		driver_raw_desc(d, i, addr, write ? BUF - 116 : b->frame,
+				write ? VRING_DESC_F_WRITE : 0, 0);
+		le16_store(&d->avail->ring[i], i);
+	}
+}
+
+static void run(const char *name, uint64_t features, uint32_t frame, bool device_only)
+{
+	struct bench *b = bench_new(features, frame);
 	double best = 0;
 
 	if (device_only) {
-		fill(&b->out, false);
-		fill(&b->in, true);
+		fill(b, &b->out, false);
+		fill(b, &b->in, true);
 	}
 	for (unsigned repeat = 0; repeat < 5; repeat++) {
 		double start = now(), rate;
@@ -187,11 +220,11 @@ static void reclaim_and_touch(struct driver_thread *t, struct ring *r, bool writ
 	}
 	while (d->n_free > 0) {
 		gpa_t addr = GPA(r->buffers.v + d->free_head * BUF + 116);
-		struct driver_buf buf = { addr, write ? BUF - 116 : FRAME };
-		void *p = guest_ptr(&t->b->guest, addr, FRAME);
+		struct driver_buf buf = { addr, write ? BUF - 116 : t->b->frame };
+		void *p = guest_ptr(&t->b->guest, addr, t->b->frame);
 
 		if (!write)
-			memset(p, d->free_head & 0xff, FRAME);
+			memset(p, d->free_head & 0xff, t->b->frame);
 		driver_set_cookie(d, driver_add(d, &buf, !write, write), p);
 		if (d->n_free % 32 == 0)
 			driver_publish(d);
@@ -222,8 +255,8 @@ static unsigned forward_some(struct bench *b)
 	if (m < n)
 		vq_unpop(&b->out.vq, (unsigned)(n - m));
 	for (int i = 0; i < m; i++) {
-		memcpy(to->chain[i].iov->iov_base, from->chain[i].iov->iov_base, FRAME);
-		vq_push(&b->in.vq, to->chain[i].head, FRAME);
+		memcpy(to->chain[i].iov->iov_base, from->chain[i].iov->iov_base, b->frame);
+		vq_push(&b->in.vq, to->chain[i].head, b->frame);
 		vq_push(&b->out.vq, from->chain[i].head, 0);
 	}
 	vq_publish(&b->in.vq);
@@ -234,9 +267,9 @@ static unsigned forward_some(struct bench *b)
 }
 
 /* The best of many short spells: the one that nothing else disturbed. */
-static void run_two_threads(void)
+static void run_two_threads(const char *name, uint64_t features, uint32_t frame)
 {
-	struct bench *b = bench_new(BIT_ULL(VIRTIO_RING_F_EVENT_IDX));
+	struct bench *b = bench_new(features, frame);
 	struct driver_thread t = { .b = b };
 	pthread_t thread;
 	double best = 0;
@@ -254,16 +287,23 @@ static void run_two_threads(void)
 	}
 	__atomic_store_n(&t.stop, true, __ATOMIC_RELAXED);
 	pthread_join(thread, NULL);
-	printf("{\"case\":\"vq-forward-64b-two-threads\",\"ours\":%.2f,\"unit\":\"Mpps\",\"runs\":100}\n",
-	       best);
+	printf("{\"case\":\"vq-%s\",\"ours\":%.2f,\"unit\":\"Mpps\",\"runs\":100}\n", name, best);
 	bench_free(b);
 }
 
 int main(void)
 {
-	run("forward-64b-device", BIT_ULL(VIRTIO_RING_F_EVENT_IDX), true);
-	run("forward-64b-device-flags", 0, true);
-	run("forward-64b-with-driver", BIT_ULL(VIRTIO_RING_F_EVENT_IDX), false);
-	run_two_threads();
+	run("forward-64b-device-split", EVENT_IDX, SHORT, true);
+	run("forward-64b-device-packed", EVENT_IDX | PACKED, SHORT, true);
+	run("forward-64b-device-split-flags", 0, SHORT, true);
+	run("forward-64b-device-packed-flags", PACKED, SHORT, true);
+	run("forward-64b-with-driver-split", EVENT_IDX, SHORT, false);
+	run("forward-64b-with-driver-packed", EVENT_IDX | PACKED, SHORT, false);
+	run("forward-1518b-device-split", EVENT_IDX, LONG, true);
+	run("forward-1518b-device-packed", EVENT_IDX | PACKED, LONG, true);
+	run_two_threads("forward-64b-two-threads-split", EVENT_IDX, SHORT);
+	run_two_threads("forward-64b-two-threads-packed", EVENT_IDX | PACKED, SHORT);
+	run_two_threads("forward-1518b-two-threads-split", EVENT_IDX, LONG);
+	run_two_threads("forward-1518b-two-threads-packed", EVENT_IDX | PACKED, LONG);
 	return 0;
 }

@@ -2,8 +2,8 @@
 """The switch against DPDK's vhost library.
 
 Both sides serve two vhost-user sockets from core 0, and the same generator, dpdk-testpmd with two
-virtio-user ports (one queue pair of 1024, merged receive buffers, split rings), sends and receives on
-core 1.  It starts with 32 bursts of 32 frames a port and then sends every frame back that it gets, so both
+virtio-user ports (one queue pair of 1024, merged receive buffers, split or packed rings), sends and
+receives on core 1.  It starts with 32 bursts of 32 frames a port and then sends every frame back that it gets, so both
 directions run at full load.  The generator alone counts, and only what it has received: a frame counts once
 for each time it has passed the switch from one port to the other.  What is lost anywhere does not count,
 and no longer circulates.  The mean length of the frames received must be the length sent.  The generator's
@@ -140,9 +140,9 @@ def our_switch(program, directory):
 
 
 @contextlib.contextmanager
-def generator(sockets, options=()):
+def generator(sockets, ring="split", options=()):
     vdevs = [f"net_virtio_user{i},path={s},mac={MAC[i]},queues=1,queue_size=1024,mrg_rxbuf=1,in_order=0,"
-             "packed_vq=0" for i, s in enumerate(sockets)]
+             f"packed_vq={int(ring == 'packed')}" for i, s in enumerate(sockets)]
     pmd = Testpmd(GENERATOR_CORE, f"bench-generator-{os.getpid()}", vdevs,
                   # The frames that port i starts go to the address of the other port.
                   [f"--eth-peer={i},{MAC[1 - i]}" for i in range(2)] + list(options),
@@ -179,12 +179,12 @@ def window(pmd, pids):
     return seconds, frames, all(was_calm(a, b, seconds) for a, b in zip(use, map(core_use, pids)))
 
 
-def throughput(switch, length, seconds):
+def throughput(switch, ring, length, seconds):
     """Millions of frames a second through the switch, both directions together; and was it calm?
     `length` is what is in memory: without the checksum of a wire."""
     windows = []
     with tempfile.TemporaryDirectory(prefix="bench-net-") as directory, \
-            switch(directory) as (sockets, process, ctl), generator(sockets) as pmd:
+            switch(directory) as (sockets, process, ctl), generator(sockets, ring) as pmd:
         pmd.command(f"set txpkts {length}")
         pmd.command("start")
         deadline = time.monotonic() + PATIENCE * seconds
@@ -219,13 +219,13 @@ def idle_cpu(switch, seconds):
             return 100 * (cpu_seconds(process.pid) - used) / (time.monotonic() - begin)
 
 
-def forwarding(bench, ours, case, length, want):
+def forwarding(bench, ours, case, ring, length, want):
     """Pairs of runs.  Where at least one pair was calm on both sides, only such pairs count."""
     calm = {True: [], False: []}
 
     def measured(is_ours):
         # The length of a frame on a wire counts four bytes of checksum that a guest does not see.
-        rate, was_calm = throughput(ours if is_ours else peer_switch, length - 4, bench.seconds)
+        rate, was_calm = throughput(ours if is_ours else peer_switch, ring, length - 4, bench.seconds)
         calm[is_ours].append(was_calm)
         return rate
 
@@ -250,11 +250,11 @@ def run(bench):
     def ours(directory):
         return our_switch(program, directory)
 
-    for length, want in ((64, 1.0), (1518, 1.5)):
-        case = f"net-{length}b-split"
+    for length, ring, want in ((64, "split", 1.0), (64, "packed", 1.0), (1518, "split", 1.5), (1518, "packed", 1.5)):
+        case = f"net-{length}b-{ring}"
         if not bench.wants(case):
             continue
-        yield forwarding(bench, ours, case, length, want)
+        yield forwarding(bench, ours, case, ring, length, want)
 
     if bench.wants("net-idle-cpu"):
         used = idle_cpu(ours, 10)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Ports with real sessions behind them: scripted frontends and drivers in this thread, the switch between them. */
+/* Ports with real sessions behind them: scripted frontends and drivers in this thread, the switch between them.  All of
+ * it with split rings, with packed ones, and with a packed guest among split ones. */
 #include "port_vu.h"
 
 #include <errno.h>
@@ -34,6 +35,7 @@ struct fixture {
 	struct port_vu_group group;
 	struct port_vu *port[N_PORT];
 	struct tmp_dir dir;
+	unsigned packed; /* bit i: what connects to port i has packed rings */
 };
 
 /* A guest with one card of n_pairs queue pairs. */
@@ -87,6 +89,22 @@ static int setup(void **state)
 	}
 	*state = fx;
 	return 0;
+}
+
+static int setup_packed(void **state)
+{
+	int r = setup(state);
+
+	((struct fixture *)*state)->packed = ~0u;
+	return r;
+}
+
+static int setup_mixed(void **state)
+{
+	int r = setup(state);
+
+	((struct fixture *)*state)->packed = 1u << 1;
+	return r;
 }
 
 static int teardown(void **state)
@@ -176,6 +194,8 @@ static void bring_up(struct station *st, struct fixture *fx, unsigned port, uint
 		     unsigned n_pairs)
 {
 	memset(st, 0, sizeof(*st));
+	if (fx->packed & (1u << port))
+		features |= BIT_ULL(VIRTIO_F_RING_PACKED);
 	guest_init(&st->guest, 2, 4 << 20);
 	connect_to(st, fx, port);
 	assert_int_equal(frontend_negotiate(&st->fe, features | BIT_ULL(VIRTIO_F_VERSION_1),
@@ -526,8 +546,12 @@ static void test_broken_queue(void **state)
 	bring_up(&c, fx, 2, MRG, 1);
 	post_buffers(&c, 0, BUF_SIZE);
 
-	driver_raw_desc(&b.rx[0], 0, 0xdead00000000, 2048, VRING_DESC_F_WRITE, 0);
-	driver_raw_avail(&b.rx[0], 0);
+	if (b.rx[0].packed) {
+		driver_raw_packed(&b.rx[0], 0, 0xdead00000000, 2048, 0, VRING_DESC_F_WRITE);
+	} else {
+		driver_raw_desc(&b.rx[0], 0, 0xdead00000000, 2048, VRING_DESC_F_WRITE, 0);
+		driver_raw_avail(&b.rx[0], 0);
+	}
 	send_frame(&a, 60, 0xff, 0xa);
 	assert_int_equal(fx->port[1]->port.stats.queue_broken, 1);
 	assert_int_equal(fx->port[1]->port.stats.egress_drop_down, 1);
@@ -541,14 +565,18 @@ static void test_broken_queue(void **state)
 	send_frame(&b, 60, 0xc, 0xb);
 	expect_frame(&c, 60, 0xc, 0xb, 7);
 
-	driver_raw_avail(&a.tx[0], RING_NUM);
+	if (a.tx[0].packed)
+		driver_raw_packed(&a.tx[0], a.tx[0].avail_at.idx, guest_alloc(&a.guest, 64, 64).v,
+				  64, RING_NUM, 0);
+	else
+		driver_raw_avail(&a.tx[0], RING_NUM);
 	driver_kick(&a.tx[0]);
 	eventfd_write(a.tx[0].kick_fd, 1);
 	settle(fx);
 	assert_int_equal(fx->port[0]->port.stats.queue_broken, 1);
 	assert_int_equal(frontend_ring_stop(&a.fe, 1, &base), 0);
 	driver_done(&a.tx[0]);
-	driver_init(&a.tx[0], &a.guest, RING_NUM, MRG);
+	driver_init(&a.tx[0], &a.guest, RING_NUM, a.fe.features);
 	start_ring(&a, 1, &a.tx[0]);
 	send_frame(&a, 60, 0xc, 0xa);
 	expect_frame(&c, 60, 0xc, 0xa, 7);
@@ -884,7 +912,12 @@ static void test_config_space(void **state)
 	go_away(&a);
 }
 
-#define PORT_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define PORT_TEST(name)                                                  \
+	cmocka_unit_test_setup_teardown(name, setup, teardown),          \
+		{ #name "_packed", name, setup_packed, teardown, NULL }, \
+	{                                                                \
+#name "_mixed", name, setup_mixed, teardown, NULL        \
+	}
 
 int main(void)
 {
@@ -902,7 +935,7 @@ int main(void)
 		PORT_TEST(test_backs_off),
 		PORT_TEST(test_second_frontend),
 		PORT_TEST(test_add_and_remove),
-		PORT_TEST(test_names),
+		cmocka_unit_test_setup_teardown(test_names, setup, teardown),
 		PORT_TEST(test_multiqueue),
 		PORT_TEST(test_goes_idle),
 		PORT_TEST(test_config_space),

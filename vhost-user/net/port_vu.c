@@ -170,7 +170,7 @@ static void on_closed(struct vu_session *s, int reason)
 const struct vu_device_ops port_vu_ops = {
 	.name = "net",
 	.features = BIT_ULL(VIRTIO_NET_F_MRG_RXBUF) | BIT_ULL(VIRTIO_NET_F_MTU) |
-		    BIT_ULL(VIRTIO_NET_F_MQ),
+		    BIT_ULL(VIRTIO_NET_F_MQ) | BIT_ULL(VIRTIO_F_RING_PACKED),
 	.max_queues = 2 * PORT_VU_MAX_PAIRS,
 	.rings_per_queue = 2,
 	.get_config = on_get_config,

@@ -44,6 +44,16 @@ static enum stage_verdict until_ready(enum stage stage)
 	return stage == STAGE_STOPPED || stage == STAGE_FAILED ? STAGE_NEVER : STAGE_NOT_YET;
 }
 
+static struct json_object *shell_command(void)
+{
+	struct json_object *argv = json_object_new_array();
+
+	json_object_array_add(argv, json_object_new_string("/bin/sh"));
+	json_object_array_add(argv, json_object_new_string("-c"));
+	json_object_array_add(argv, json_object_new_string(opt_command));
+	return argv;
+}
+
 static struct json_object *condition(gint64 timeout_ms)
 {
 	struct json_object *body = json_object_new_object();
@@ -51,7 +61,8 @@ static struct json_object *condition(gint64 timeout_ms)
 	json_put_str(body, "file", opt_file);
 	if (opt_port)
 		json_put_int(body, "port", opt_port);
-	json_put_str(body, "command", opt_command);
+	if (opt_command)
+		json_object_object_add(body, "command", shell_command());
 	json_put_int(body, "timeout-ms", timeout_ms);
 	return body;
 }

@@ -25,6 +25,8 @@ struct end {
 struct transfer {
 	const struct transfer_end *from, *to;
 	struct end ends[2]; /* from, to */
+	const struct end *
+		failed; /* the first that said so: the other one then says what it has heard of it */
 	GThread *thread;
 	bool cancelled;
 
@@ -109,6 +111,8 @@ static void on_answer(uint32_t type, struct json_object *body, const GError *err
 	end->answered = true;
 	if (error) {
 		end->error = g_error_copy(error);
+		if (!end->transfer->failed)
+			end->transfer->failed = end;
 		break_off(end->transfer);
 		return;
 	}
@@ -220,8 +224,11 @@ bool transfer_done(struct transfer *t)
 		answered &= !t->ends[i].what || t->ends[i].answered;
 	if (answered || t->cancelled || t->given_up)
 		return true;
-	if (!t->timer)
-		t->timer = g_timeout_add(TRANSFER_ANSWER_MS, on_silence, t);
+	if (t->timer)
+		return false;
+	/* An agent that still reads learns that nothing more comes. */
+	break_off(t);
+	t->timer = g_timeout_add(TRANSFER_ANSWER_MS, on_silence, t);
 	return false;
 }
 
@@ -241,27 +248,20 @@ struct copy_report transfer_so_far(struct transfer *t)
 	return report;
 }
 
-static const struct end *failed_end(const struct transfer *t)
-{
-	for (unsigned i = 0; i < 2; i++)
-		if (t->ends[i].error)
-			return &t->ends[i];
-	return NULL;
-}
-
 /* What this host has found wrong is told before what came of it in the guest. */
 static void explain(const struct transfer *t, GError **error)
 {
-	const struct end *failed = failed_end(t);
 	g_autofree char *text = logfile_clean(t->report.text, -1, COPY_TEXT_MAX);
 
 	if (t->cancelled)
 		g_set_error_literal(error, ORCH_ERROR, ORCH_ERROR_INTERRUPTED, "interrupted");
-	else if (*text && (!t->report.peer || !failed))
+	else if (*text && !t->report.peer)
 		g_set_error_literal(error, ORCH_ERROR, ORCH_ERROR_FAILED, text);
-	else if (failed)
-		g_set_error(error, ORCH_ERROR, agent_exit_code(failed->error), "%s:%s: %s",
-			    failed->what->vm, failed->what->path, failed->error->message);
+	else if (t->failed)
+		g_set_error(error, ORCH_ERROR, agent_exit_code(t->failed->error), "%s: %s",
+			    t->failed->what->vm, t->failed->error->message);
+	else if (*text)
+		g_set_error_literal(error, ORCH_ERROR, ORCH_ERROR_FAILED, text);
 	else if (t->result < 0)
 		err_set_errno(error, ORCH_ERROR_FAILED, -t->result, "the copy was broken off");
 	else
@@ -272,7 +272,7 @@ static void explain(const struct transfer *t, GError **error)
 gboolean transfer_result(struct transfer *t, struct copy_report *ret_report,
 			 const struct transfer_end **ret_unreached, GError **error)
 {
-	bool good = t->result == 0 && !failed_end(t) && !t->cancelled && !t->given_up;
+	bool good = t->result == 0 && !t->failed && !t->cancelled && !t->given_up;
 
 	*ret_unreached = NULL;
 	if (good) {

@@ -393,6 +393,7 @@ static void test_no_descriptors(void **state)
 		assert_int_equal(loop_once(&loop, 0), 0);
 	assert_int_equal(vm->hybrid.clients.stats.clients, 1);
 	assert_silent(waiting[1]);
+	assert_int_equal(fake_request(vm->vm, 22, SOCK_STREAM)->state, FAKE_REFUSED);
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
 
 	assert_int_equal(loop_once(&loop, loop_now_ns() + 2 * ACCEPTOR_PAUSE_NS), 0);

@@ -40,10 +40,22 @@ static void request_end(struct request *r)
 	loop_defer(r->vm->host->loop, &r->bury, on_bury);
 }
 
+/* Nobody there is everyday life; that we could not even look is the operator's business. */
+static void log_refusal(struct request *r, int error)
+{
+	const char *tag = hv_vm_name(r->vm->vm);
+	uint32_t port = hv_conn_port(r->conn);
+
+	if (error == -EMFILE || error == -ENFILE || error == -ENOMEM)
+		log_limited(&r->vm->hybrid.clients.log, LOG_LEVEL_WARNING, tag,
+			    "refused port %u of the host: %s", port, strerror(-error));
+	else
+		log_debug(tag, "refused port %u of the host: %s", port, strerror(-error));
+}
+
 static void refuse(struct request *r, int error)
 {
-	log_debug(hv_vm_name(r->vm->vm), "port %u of the host: %s", hv_conn_port(r->conn),
-		  strerror(-error));
+	log_refusal(r, error);
 	if (r->forward)
 		r->forward->n_failed++;
 	hv_refuse(r->conn);

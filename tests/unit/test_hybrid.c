@@ -310,7 +310,7 @@ static void test_silent_client_times_out(void **state)
 
 static void test_half_open_limit(void **state)
 {
-	int fd[CLIENT_HALF_OPEN_MAX + 1];
+	int fd[CLIENT_HALF_OPEN_MAX + 1], late;
 
 	for (unsigned i = 0; i < CLIENT_HALF_OPEN_MAX; i++) {
 		fd[i] = client();
@@ -327,15 +327,25 @@ static void test_half_open_limit(void **state)
 	assert_int_equal(vm->hybrid.clients.stats.lines_evicted, 0);
 	assert_silent(fd[1]);
 
-	close(client());
+	/* Nor does one that brings its line along. */
+	late = client();
+	say(late, "CONNECT 2\n");
+	pass();
+	assert_int_equal(vm->hybrid.clients.stats.lines_evicted, 0);
+	close(late);
+
+	late = client();
 	pass();
 	assert_int_equal(vm->hybrid.clients.stats.lines_evicted, 1);
+	assert_silent(late);
+	close(late);
 	assert_silent(fd[0]);
 	assert_closed(fd[1]);
 	assert_silent(fd[2]);
 	for (unsigned i = 0; i < array_size(fd); i++)
 		close(fd[i]);
-	pass();
+	for (unsigned i = 0; i < array_size(fd) / LOOP_BATCH + 1; i++)
+		pass();
 	assert_null(vm->hybrid.clients.oldest);
 }
 
@@ -394,6 +404,7 @@ static void test_no_descriptors(void **state)
 	assert_int_equal(vm->hybrid.clients.stats.clients, 1);
 	assert_silent(waiting[1]);
 	assert_int_equal(fake_request(vm->vm, 22, SOCK_STREAM)->state, FAKE_REFUSED);
+	pass(); /* its memory goes */
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
 
 	assert_int_equal(loop_once(&loop, loop_now_ns() + 2 * ACCEPTOR_PAUSE_NS), 0);

@@ -242,20 +242,18 @@ static struct client *client_new(struct client_set *set, int fd, int type, bool 
 
 void client_greet(struct client_set *set, int fd, int type)
 {
-	struct client *c;
+	struct client *c = client_new(set, fd, type, true);
 
-	if (set->n_half_open >= CLIENT_HALF_OPEN_MAX)
-		evict_oldest(set);
-	c = client_new(set, fd, type, true);
 	if (!c)
 		return;
 	client_read(c); /* most often the line is there already */
 	if (!c->half_open || c->fd < 0)
 		return;
+	if (set->n_half_open > CLIENT_HALF_OPEN_MAX)
+		evict_oldest(set);
 	loop_timer_init(&c->timer, on_timeout);
 	loop_timer_set(set->loop, &c->timer, loop_now_ns() + CLIENT_LINE_NS);
-	client_read(c); /* most often it is there already */
-	if (c->fd >= 0 && c->half_open && loop_add(set->loop, &c->src, fd, EPOLLIN, on_line) < 0)
+	if (loop_add(set->loop, &c->src, fd, EPOLLIN, on_line) < 0)
 		client_close(c);
 }
 

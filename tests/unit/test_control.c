@@ -27,6 +27,8 @@ static struct loop loop;
 static struct control *control;
 static unsigned touched;
 
+#define SLOW_NS 1000000u
+
 /* ---- methods ---- */
 
 static int do_echo(struct control_call *call, struct json_object *params, struct json_object **ret)
@@ -84,6 +86,17 @@ static int do_big(struct control_call *call, struct json_object *params, struct 
 	return 0;
 }
 
+/* Takes a millisecond, and counts. */
+static int do_slow(struct control_call *call, struct json_object *params, struct json_object **ret)
+{
+	uint64_t end = loop_now_ns() + SLOW_NS;
+
+	while (loop_now_ns() < end)
+		;
+	touched++;
+	return 0;
+}
+
 static int do_notify(struct control_call *call, struct json_object *params,
 		     struct json_object **ret)
 {
@@ -94,7 +107,7 @@ static int do_notify(struct control_call *call, struct json_object *params,
 static const struct control_method methods[] = {
 	{ "echo", do_echo, "a?,bc?" },    { "touch", do_touch, "" },        { "fail", do_fail, "" },
 	{ "refuse", do_refuse, "" },      { "typed", do_typed, "s,n?,b?" }, { "big", do_big, "" },
-	{ "notify", do_notify, "state" },
+	{ "notify", do_notify, "state" }, { "slow", do_slow, "" },
 };
 
 /* ---- fixtures ---- */
@@ -133,10 +146,11 @@ static int dial(void)
 	return fd;
 }
 
+/* Each pass waits a moment, since requests are answered in turns with rests between them. */
 static void turn(unsigned passes)
 {
 	while (passes-- > 0)
-		assert_int_equal(loop_once(&loop, 0), 0);
+		assert_int_equal(loop_once(&loop, loop_now_ns() + 200000), 0);
 }
 
 /* Send all of it, with the loop running, to a server that may close. */
@@ -600,6 +614,59 @@ static void test_attached_connection(void **state)
 	close(pair[1]);
 }
 
+#define SLOW   "{\"jsonrpc\":\"2.0\",\"method\":\"slow\"}\n"
+#define SLOW_4 SLOW SLOW SLOW SLOW
+
+/* Requests in a row get half of the time: whatever else the thread has to do waits for one of them at most. */
+static void test_flood_is_rationed(void **state)
+{
+	uint64_t begin = loop_now_ns();
+	int fd = dial();
+
+	assert_int_equal(send(fd, SLOW_4 SLOW_4, strlen(SLOW_4 SLOW_4), 0), strlen(SLOW_4 SLOW_4));
+	for (unsigned before = 0; touched < 8; before = touched) {
+		assert_int_equal(loop_once(&loop, loop_now_ns() + SLOW_NS), 0);
+		assert_true(touched <= before + 1);
+	}
+	assert_true(loop_now_ns() - begin >= (8 + 7) * SLOW_NS);
+	close(fd);
+}
+
+/* Who sends one request among those who send many has its turn after one of each. */
+static void test_flood_leaves_others_their_turn(void **state)
+{
+	int flood[3] = { dial(), dial(), dial() }, fd = dial();
+	const char *text = "";
+
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(send(flood[i], SLOW_4, strlen(SLOW_4), 0), strlen(SLOW_4));
+	assert_int_equal(send(fd, TOUCH, strlen(TOUCH), 0), strlen(TOUCH));
+	while (!text[0]) {
+		turn(1);
+		text = answers(fd);
+	}
+	assert_string_equal(text, TOUCHED);
+	assert_true(touched <= 1 + 4);
+	while (touched < 1 + 12)
+		turn(1);
+	for (unsigned i = 0; i < 3; i++)
+		close(flood[i]);
+	close(fd);
+}
+
+/* All that was sent before the end is carried out, over as many turns as it takes. */
+static void test_flood_and_gone(void **state)
+{
+	int fd = dial();
+
+	assert_int_equal(send(fd, SLOW_4, strlen(SLOW_4), 0), strlen(SLOW_4));
+	close(fd);
+	while (touched < 4)
+		turn(1);
+	turn(8);
+	assert_int_equal(touched, 4);
+}
+
 static void test_free_with_clients(void **state)
 {
 	int fd = dial();
@@ -633,6 +700,9 @@ int main(void)
 		T(test_client_dies_with_answers_waiting),
 		T(test_clients_are_bounded),
 		T(test_attached_connection),
+		T(test_flood_is_rationed),
+		T(test_flood_leaves_others_their_turn),
+		T(test_flood_and_gone),
 		T(test_free_with_clients),
 	};
 #undef T

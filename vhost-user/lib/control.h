@@ -23,7 +23,8 @@
  *            trusted with our memory or time: a line of more than CONTROL_LINE_MAX ends its connection after an
  *            error (-32600), nesting ends at CONTROL_DEPTH_MAX, text must be UTF-8 (-32700), CONTROL_CLIENTS_MAX
  *            connections are served and the next is told so and closed, and whoever lets CONTROL_OUT_MAX bytes
- *            pile up unread is dropped, never waited for.
+ *            pile up unread is dropped, never waited for.  However many requests come, they get half of the thread's
+ *            time at most, in short turns, and each connection with a request gets its turn.
  * Ownership: see each function; json-c references follow its own convention (the one who is given one drops it).
  * Threads:   loop thread only.
  */

@@ -225,11 +225,14 @@ int vsd_open(struct vsd *v, const struct vsd_options *o, const char *path)
 
 int vsd_reopen(struct vsd *v, const char *path)
 {
+	struct frontend before = v->fe;
 	uint64_t features = v->fe.features;
 	int r;
 
 	frontend_done(&v->fe);
 	r = frontend_connect(&v->fe, path);
+	v->fe.pump = before.pump;
+	v->fe.ctx = before.ctx;
 	if (r == 0)
 		r = negotiate(v);
 	if (r == 0 && v->fe.features != features)

@@ -21,8 +21,9 @@
 /* Empty messages passed over in one go. */
 #define EMPTY_MAX 16
 
-/* Asked for when a descriptor has been full once: as much as net.core.wmem_max gives, which is twice the default. */
-#define SEND_BUFFER (1 << 20)
+/* The send buffer of a descriptor that has been full once.  The default (208 KiB with all its overhead) holds two or
+ * three packets of a stream; what it holds is the kernel's memory, so it is not made as large as it can be. */
+#define SEND_BUFFER (256 << 10)
 
 #define WATCH_IN ((uint32_t)EPOLLIN | (uint32_t)EPOLLRDHUP | (uint32_t)EPOLLET)
 
@@ -138,8 +139,10 @@ void far_guest_shutdown(struct hv_conn *conn)
 
 /* ---- a descriptor ------------------------------------------------------------------------------- */
 
-static void watch(struct hv_conn *conn, uint32_t events)
+/* Wait for room, or no longer. */
+static void watch(struct hv_conn *conn)
 {
+	uint32_t events = conn->full ? WATCH_IN | (uint32_t)EPOLLOUT : WATCH_IN;
 	int size = SEND_BUFFER;
 
 	if (conn->events == events)
@@ -182,38 +185,44 @@ static void become_deaf(struct hv_conn *conn)
 	far_settle(conn);
 }
 
-/* One call's worth of what waits: the bytes it took, or -errno. */
+/* Something waits, and if it is a message then all of it. */
+static bool can_flush(const struct hv_conn *conn)
+{
+	uint32_t len;
+	uint8_t flags;
+
+	return conn->seqpacket ? buffer_message(&conn->out, &len, &flags) :
+				 !buffer_is_empty(&conn->out);
+}
+
+/* One call's worth of it: the bytes taken, or -errno. */
 static ssize_t flush_some(struct hv_conn *conn)
 {
 	struct iovec iov[BUFFER_IOVS];
-	uint32_t len;
-	uint8_t flags;
-	unsigned n;
 	ssize_t r;
 
-	if (!conn->seqpacket) {
-		n = buffer_peek(&conn->out, UINT32_MAX, iov);
-		r = n ? send_pieces(conn->fd, iov, n) : -EAGAIN;
+	if (conn->seqpacket) {
+		r = send_pieces(conn->fd, iov, buffer_peek_message(&conn->out, iov));
+		if (r >= 0)
+			buffer_consume_message(&conn->out, &conn->vm->pool);
+	} else {
+		r = send_pieces(conn->fd, iov, buffer_peek(&conn->out, UINT32_MAX, iov));
 		if (r > 0)
 			buffer_consume(&conn->out, &conn->vm->pool, (uint32_t)r);
-		return r;
 	}
-	if (!buffer_message(&conn->out, &len, &flags))
-		return -EAGAIN;
-	r = send_pieces(conn->fd, iov, buffer_peek_message(&conn->out, iov));
-	if (r >= 0)
-		buffer_consume_message(&conn->out, &conn->vm->pool);
 	return r;
 }
 
-/* The descriptor has room. */
+/* The descriptor may have room. */
 static void flush(struct hv_conn *conn)
 {
 	uint32_t total = 0;
-	ssize_t r;
+	ssize_t r = 0;
 
-	while ((r = flush_some(conn)) > 0)
+	while (can_flush(conn) && (r = flush_some(conn)) > 0)
 		total += (uint32_t)r;
+	conn->full = r == -EAGAIN;
+	watch(conn);
 	conn->out_len -= total;
 	if (total > 0)
 		conn->vm->ops->taken(conn, total);
@@ -222,10 +231,7 @@ static void flush(struct hv_conn *conn)
 		conn->vm->ops->reset(conn);
 	} else if (r < 0 && r != -EAGAIN) {
 		become_deaf(conn);
-		return;
-	}
-	if (buffer_is_empty(&conn->out)) {
-		watch(conn, WATCH_IN);
+	} else {
 		far_settle(conn);
 	}
 }
@@ -238,7 +244,7 @@ static void on_far(struct loop_source *src, uint32_t events)
 		conn->hung_up = true;
 	if (events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP))
 		conn->fin = true;
-	if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR) && !buffer_is_empty(&conn->out))
+	if (conn->full && events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
 		flush(conn);
 	if (conn->hung_up && conn->state == HV_CONN_CONNECTING) {
 		conn_give_up(conn, -ECONNABORTED);
@@ -277,10 +283,12 @@ static int keep(struct hv_conn *conn, const struct iovec *iov, uint32_t skip, ui
 		return lose(conn, r);
 	conn->out_len += len;
 	conn->vm->stats.bytes_buffered += len;
-	if (conn->sibling)
+	if (conn->sibling) {
 		become_readable(conn->sibling);
-	else
-		watch(conn, WATCH_IN | (uint32_t)EPOLLOUT);
+	} else {
+		conn->full = true; /* or there would be nothing to keep */
+		watch(conn);
+	}
 	return 0;
 }
 
@@ -362,8 +370,8 @@ static int keep_parts(struct hv_conn *conn, const struct iovec *iov, const struc
 		return lose(conn, r);
 	if (n > 0 && conn->sibling)
 		become_readable(conn->sibling);
-	else if (n > 0)
-		watch(conn, WATCH_IN | (uint32_t)EPOLLOUT);
+	else if (!conn->full) /* what was the middle of a message may have got its end */
+		flush(conn);
 	return 0;
 }
 

@@ -107,6 +107,7 @@ struct hv_conn {
 	bool deaf;       /* it takes no more: EPIPE, or a sibling's shutdown */
 	bool shut_wr;    /* shutdown(SHUT_WR) was done */
 	bool widened;    /* its send buffer was made larger */
+	bool full;       /* the descriptor takes nothing for now: EPOLLOUT will tell */
 	bool queued_free;
 	uint8_t guest_shutdown; /* HV_SHUTDOWN_…: what the guest gave up */
 	uint8_t far_told;       /* what the transport was told that the far end gave up */

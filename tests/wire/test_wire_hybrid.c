@@ -30,7 +30,17 @@ struct place {
 	struct tmp_dir dir;
 	char p[128];
 	struct vsd guest;
+	char events[256]; /* what subscribers were told of the VM */
 };
+
+static void on_event(struct host *host, const char *vm_name, const char *state)
+{
+	struct place *p = host->context;
+	size_t len = strlen(p->events);
+
+	assert_string_equal(vm_name, "n1");
+	(void)snprintf(p->events + len, sizeof(p->events) - len, "%s ", state);
+}
 
 static void pump(void *ctx)
 {
@@ -50,7 +60,9 @@ static int setup(void **state)
 	log_set_level(LOG_LEVEL_ERROR);
 	tmp_dir_init(&p->dir);
 	assert_int_equal(loop_init(&p->loop), 0);
-	p->host = (struct host){ .loop = &p->loop, .ports_base = PORTS_BASE_DEFAULT };
+	p->host = (struct host){
+		.loop = &p->loop, .ports_base = PORTS_BASE_DEFAULT, .event = on_event, .context = p
+	};
 	assert_int_equal(host_init(&p->host, NULL), 0);
 	assert_int_equal(frontend_pair(&p->guest.fe, &c.fd), 0);
 	c.vm.limits.connections = LIMIT;
@@ -318,6 +330,18 @@ static void test_frontend_goes(void **state)
 	assert_int_equal(access(p->p, F_OK), 0);
 }
 
+static void test_events(void **state)
+{
+	struct place *p = *state;
+
+	vsd_done(&p->guest);
+	memset(&p->guest, 0, sizeof(p->guest));
+	p->guest.fe.sock = p->guest.fe.mem_fd = -1;
+	settle(p);
+	host_remove_vm(p->vm);
+	assert_string_equal(p->events, "added negotiated running closed removed ");
+}
+
 /* ---- from the guest ---- */
 
 static int listen_at(struct place *p, const char *suffix, int type)
@@ -446,6 +470,7 @@ int main(void)
 		RUNNING(test_seqpacket),
 		RUNNING(test_vm_goes),
 		RUNNING(test_frontend_goes),
+		RUNNING(test_events),
 		RUNNING(test_guest_connects),
 		RUNNING(test_guest_is_refused),
 		RUNNING(test_guest_gives_up),

@@ -157,7 +157,9 @@ bool seat_close(struct seat *seat)
 
 const char *seat_state(const struct seat *seat)
 {
-	if (seat->session)
-		return vu_session_state(seat->session);
+	const char *state = seat->session ? vu_session_state(seat->session) : "closing";
+
+	if (strcmp(state, "closing") != 0)
+		return state;
 	return seat->listen_fd >= 0 ? "listening" : "closed";
 }

@@ -75,7 +75,8 @@ void seat_next(struct seat *seat, int reason);
  * called (and does neither of the two); false: there was no session. */
 bool seat_close(struct seat *seat);
 
-/* "listening" no frontend, "closed" there will be none, else vu_session_state(). */
+/* "listening" no frontend, "closed" there will be none, else vu_session_state().  A session that is closing is none any
+ * more: nobody has to know that word. */
 const char *seat_state(const struct seat *seat);
 
 #endif

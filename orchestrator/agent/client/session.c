@@ -12,6 +12,8 @@
 #include "run/logfile.h"
 
 #define TEXT_MAX 500 /* characters of a guest's words */
+#define QUEUED_MAX \
+	(4u * AGENT_MESSAGE_MAX) /* for an agent that asks and does not read the answers */
 
 struct call {
 	uint32_t transaction;
@@ -32,9 +34,10 @@ struct agent_session {
 	GHashTable *calls;  /* transaction → struct call */
 	uint32_t last_transaction;
 	bool greeted;
-	uint32_t capabilities; /* bits of enum agent_capability */
-	GError *error;         /* it has ended */
-	bool told;             /* and the owner knows */
+	uint32_t capabilities;                     /* bits of enum agent_capability */
+	GError *error;                             /* it has ended */
+	bool told;                                 /* and the owner knows */
+	const struct agent_session_events *events; /* it has dialled us; NULL: we it */
 	agent_closed_fn *closed;
 	void *data;
 	unsigned busy; /* callbacks under way */
@@ -202,7 +205,7 @@ static void flush(struct agent_session *s)
 	}
 }
 
-static bool queue(struct agent_session *s, uint32_t type, uint32_t transaction,
+static bool queue(struct agent_session *s, uint32_t type, uint32_t transaction, uint32_t step,
 		  struct json_object *body)
 {
 	size_t len = 0;
@@ -211,7 +214,7 @@ static bool queue(struct agent_session *s, uint32_t type, uint32_t transaction,
 	struct agent_header header = {
 		.type = type,
 		.transaction = transaction,
-		.step = 1,
+		.step = step,
 	};
 	uint8_t bytes[AGENT_HEADER_SIZE];
 
@@ -248,6 +251,23 @@ static struct json_object *parse(const uint8_t *body, size_t len)
 	return o;
 }
 
+static uint32_t capabilities_of(struct json_object *hello)
+{
+	struct json_object *list = json_member(hello, "capabilities", json_type_array);
+	uint32_t found = 0;
+
+	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
+		struct json_object *word = json_object_array_get_idx(list, i);
+
+		for (unsigned c = 0; c < AGENT_CAPABILITY_COUNT; c++)
+			if (json_object_is_type(word, json_type_string) &&
+			    strcmp(json_object_get_string(word),
+				   agent_capability_word((enum agent_capability)c)) == 0)
+				found |= 1u << c;
+	}
+	return found;
+}
+
 static GError *refusal(struct json_object *body)
 {
 	const char *code = json_str(body, "code"), *text = json_str(body, "text");
@@ -282,11 +302,94 @@ static bool answers(const struct call *call, const struct agent_header *h)
 	return h->type == call->type;
 }
 
+/* --- what an agent asks and tells that has dialled us ------------------------------------------------------ */
+
+static void reply(struct agent_session *s, uint32_t type, const struct agent_header *request,
+		  struct json_object *body)
+{
+	auto_json taken = body;
+
+	(void)queue(s, type, request->transaction, 2, taken);
+	if (s->queued->len > QUEUED_MAX)
+		broken(s, "it does not read what it asked for");
+	else
+		flush(s);
+}
+
+static struct json_object *our_hello(void)
+{
+	struct json_object *body = json_object_new_object(), *version = json_object_new_array();
+
+	json_object_array_add(version, json_object_new_int(AGENT_VERSION_MIN));
+	json_object_array_add(version, json_object_new_int(AGENT_VERSION_MAX));
+	json_object_object_add(body, "version", version);
+	return body;
+}
+
+static struct json_object *our_error(enum agent_error code, const char *text)
+{
+	struct json_object *body = json_object_new_object();
+
+	json_put_str(body, "code", agent_error_word(code));
+	json_put_str(body, "text", text);
+	return body;
+}
+
+/* Whether the range [min, max] in a HELLO has a version that we speak. */
+static bool common_version(struct json_object *hello)
+{
+	struct json_object *range = json_member(hello, "version", json_type_array);
+	struct json_object *min = range ? json_object_array_get_idx(range, 0) : NULL;
+	struct json_object *max = range ? json_object_array_get_idx(range, 1) : NULL;
+
+	return json_object_is_type(min, json_type_int) && json_object_is_type(max, json_type_int) &&
+	       json_object_get_int64(min) <= AGENT_VERSION_MAX &&
+	       json_object_get_int64(max) >= AGENT_VERSION_MIN;
+}
+
+static void take_hello(struct agent_session *s, const struct agent_header *h,
+		       struct json_object *hello)
+{
+	if (!common_version(hello)) {
+		reply(s, AGENT_ERROR, h, our_error(AGENT_ERROR_VERSION, "no version in common"));
+		broken(s, "it speaks no version of ours");
+		return;
+	}
+	reply(s, AGENT_HELLO, h, our_hello());
+	s->greeted = true;
+	s->capabilities = capabilities_of(hello);
+	g_clear_handle_id(&s->hello_timer, g_source_remove);
+	s->events->hello(s, hello, s->data);
+}
+
+static void take_own(struct agent_session *s, const struct agent_header *h,
+		     struct json_object *body)
+{
+	if (s->greeted == (h->type == AGENT_HELLO))
+		broken(s, "%s %s HELLO", agent_type_name(h->type), s->greeted ? "after" : "before");
+	else if (h->type == AGENT_HELLO && h->step == 1)
+		take_hello(s, h, body);
+	else if (h->type == AGENT_PING && h->step == 1)
+		reply(s, AGENT_PING, h, NULL);
+	else if (h->step == 1)
+		reply(s, AGENT_ERROR, h, our_error(AGENT_ERROR_UNKNOWN_TYPE, "not for the host"));
+	else if (s->greeted)
+		s->events->notice(s, h->type, body, s->data);
+}
+
 static void take_message(struct agent_session *s, const struct agent_header *h, const uint8_t *body)
 {
 	struct call *call;
 	auto_json o = NULL;
 
+	if (h->step <= 1 && s->events) {
+		o = parse(body, h->size - AGENT_HEADER_SIZE);
+		if (o)
+			take_own(s, h, o);
+		else
+			broken(s, "the body of %s is no JSON object", agent_type_name(h->type));
+		return;
+	}
 	if (h->step <= 1)
 		return; /* a notice, or a request that this end does not serve */
 	call = g_hash_table_lookup(s->calls, GUINT_TO_POINTER(h->transaction));
@@ -372,23 +475,6 @@ static gboolean on_bytes(gint fd, GIOCondition condition, gpointer data)
 
 /* --- HELLO ------------------------------------------------------------------------------------------------ */
 
-static uint32_t capabilities_of(struct json_object *hello)
-{
-	struct json_object *list = json_member(hello, "capabilities", json_type_array);
-	uint32_t found = 0;
-
-	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
-		struct json_object *word = json_object_array_get_idx(list, i);
-
-		for (unsigned c = 0; c < AGENT_CAPABILITY_COUNT; c++)
-			if (json_object_is_type(word, json_type_string) &&
-			    strcmp(json_object_get_string(word),
-				   agent_capability_word((enum agent_capability)c)) == 0)
-				found |= 1u << c;
-	}
-	return found;
-}
-
 static void on_hello(uint32_t type, struct json_object *body, const GError *error, void *data)
 {
 	struct agent_session *s = data;
@@ -417,19 +503,14 @@ static gboolean on_silence(gpointer p)
 
 static void say_hello(struct agent_session *s)
 {
-	struct json_object *body = json_object_new_object(), *version = json_object_new_array();
-
-	json_object_array_add(version, json_object_new_int(AGENT_VERSION_MIN));
-	json_object_array_add(version, json_object_new_int(AGENT_VERSION_MAX));
-	json_object_object_add(body, "version", version);
-	agent_session_request(s, AGENT_HELLO, body, 2, on_hello, s);
+	agent_session_request(s, AGENT_HELLO, our_hello(), 2, on_hello, s);
 	s->hello_timer = g_timeout_add(AGENT_SESSION_HELLO_MS, on_silence, s);
 }
 
 /* --- the session ------------------------------------------------------------------------------------------ */
 
-struct agent_session *agent_session_adopt(int fd, const struct link_address *address,
-					  agent_closed_fn *closed, void *data)
+static struct agent_session *session_new(int fd, const struct link_address *address,
+					 agent_closed_fn *closed, void *data)
 {
 	struct agent_session *s = g_new0(struct agent_session, 1);
 
@@ -440,7 +521,26 @@ struct agent_session *agent_session_adopt(int fd, const struct link_address *add
 	s->calls = g_hash_table_new_full(NULL, NULL, NULL, g_free);
 	link_answer_init(&s->answer, address);
 	s->in = g_unix_fd_add(fd, G_IO_IN | G_IO_HUP | G_IO_ERR, on_bytes, s);
+	return s;
+}
+
+struct agent_session *agent_session_adopt(int fd, const struct link_address *address,
+					  agent_closed_fn *closed, void *data)
+{
+	struct agent_session *s = session_new(fd, address, closed, data);
+
 	say_hello(s);
+	return s;
+}
+
+struct agent_session *agent_session_accept(int fd, const struct agent_session_events *events,
+					   void *data)
+{
+	static const struct link_address direct = { .port = 0 };
+	struct agent_session *s = session_new(fd, &direct, events->closed, data);
+
+	s->events = events;
+	s->hello_timer = g_timeout_add(AGENT_SESSION_HELLO_MS, on_silence, s);
 	return s;
 }
 
@@ -466,7 +566,7 @@ void agent_session_request(struct agent_session *s, enum agent_type type, struct
 	call->fn = fn;
 	call->data = data;
 	g_hash_table_insert(s->calls, GUINT_TO_POINTER(call->transaction), call);
-	call->too_long = !s->error && !queue(s, type, call->transaction, taken);
+	call->too_long = !s->error && !queue(s, type, call->transaction, 1, taken);
 	if (!s->error && !call->too_long)
 		flush(s);
 	else if (!s->idle)

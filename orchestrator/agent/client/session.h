@@ -6,7 +6,8 @@
  *
  * Trust:     the agent is a guest's and may be anything.  What it sends is held to the limits of protocol.h before a byte of it
  *            is looked at; a frame that breaks them, an answer before HELLO's or one that is no answer to what was asked end
- *            the session, notices and unknown types are passed over.  Words of a guest in a GError are freed of control
+ *            the session, notices and unknown types are passed over (of an agent that dialled, unknown requests are
+ *            refused).  Words of a guest in a GError are freed of control
  *            characters.  Never is more than one message of AGENT_MESSAGE_MAX held.
  * Ownership: a session owns its connection.  Every callback may free the session.
  * Threads:   the thread of the default main context, whose loop all callbacks come from: none comes out of a call to this
@@ -43,6 +44,19 @@ typedef void agent_closed_fn(const GError *error, void *data);
 
 struct agent_session *agent_session_new(const struct link_address *address, agent_closed_fn *closed,
 					void *data, GError **error);
+/* The other way round: over a connection that an agent has dialled.  It says HELLO, is answered, and from then on has notices for
+ * us as well as answers. */
+struct agent_session_events {
+	/* Its HELLO, which has been answered; requests may be made. */
+	void (*hello)(struct agent_session *s, struct json_object *body, void *data);
+	/* EVENT, or whatever else it tells without being asked. */
+	void (*notice)(struct agent_session *s, uint32_t type, struct json_object *body,
+		       void *data);
+	agent_closed_fn *closed;
+};
+struct agent_session *agent_session_accept(int fd, const struct agent_session_events *events,
+					   void *data);
+
 /* Over a connection that is there: fd is taken over, non-blocking; address->port says whether an "OK" is to come. */
 struct agent_session *agent_session_adopt(int fd, const struct link_address *address,
 					  agent_closed_fn *closed, void *data);

@@ -30,6 +30,7 @@ struct observed *observed_new(void)
 	o->networks = g_ptr_array_new_with_free_func(g_free);
 	o->ports = g_ptr_array_new_with_free_func(port_free);
 	o->vms = g_ptr_array_new_with_free_func(vm_free);
+	o->sockets_of = g_ptr_array_new_with_free_func(g_free);
 	return o;
 }
 
@@ -40,6 +41,7 @@ void observed_free(struct observed *observed)
 	g_ptr_array_unref(observed->networks);
 	g_ptr_array_unref(observed->ports);
 	g_ptr_array_unref(observed->vms);
+	g_ptr_array_unref(observed->sockets_of);
 	g_free(observed);
 }
 
@@ -57,6 +59,11 @@ void observed_add_port(struct observed *observed, const char *network, const cha
 	g_ptr_array_add(observed->ports, p);
 }
 
+void observed_add_sockets_of(struct observed *observed, const char *vm)
+{
+	g_ptr_array_add(observed->sockets_of, g_strdup(vm));
+}
+
 void observed_add_vm(struct observed *observed, const char *vm, const char *settings)
 {
 	struct observed_vm *v = g_new0(struct observed_vm, 1);
@@ -66,17 +73,22 @@ void observed_add_vm(struct observed *observed, const char *vm, const char *sett
 	g_ptr_array_add(observed->vms, v);
 }
 
+static struct json_object *names_to_json(const GPtrArray *names)
+{
+	struct json_object *list = json_object_new_array();
+
+	for (unsigned i = 0; i < names->len; i++)
+		json_object_array_add(list, json_object_new_string(names->pdata[i]));
+	return list;
+}
+
 struct json_object *observed_to_json(const struct observed *observed)
 {
 	struct json_object *json = json_object_new_object();
-	struct json_object *networks = json_object_new_array();
 	struct json_object *ports = json_object_new_array();
 	struct json_object *vms = json_object_new_array();
 	struct json_object *o;
 
-	for (unsigned i = 0; i < observed->networks->len; i++)
-		json_object_array_add(networks,
-				      json_object_new_string(observed->networks->pdata[i]));
 	for (unsigned i = 0; i < observed->ports->len; i++) {
 		const struct observed_port *p = observed->ports->pdata[i];
 
@@ -93,9 +105,11 @@ struct json_object *observed_to_json(const struct observed *observed)
 		json_object_object_add(o, "settings", json_object_new_string(vm->settings));
 		json_object_array_add(vms, o);
 	}
-	json_object_object_add(json, "networks", networks);
+	json_object_object_add(json, "networks", names_to_json(observed->networks));
 	json_object_object_add(json, "ports", ports);
 	json_object_object_add(json, "vms", vms);
+	json_object_object_add(json, "sockets",
+			       observed->sockets ? names_to_json(observed->sockets_of) : NULL);
 	return json;
 }
 
@@ -119,16 +133,28 @@ static const char *get_string(struct json_object *json, const char *key)
 	return json_object_get_string(s);
 }
 
-static gboolean read_networks(struct observed *observed, struct json_object *array)
+static gboolean read_names(GPtrArray *names, struct json_object *array)
 {
 	for (size_t i = 0; i < json_object_array_length(array); i++) {
 		struct json_object *o = json_object_array_get_idx(array, i);
 
 		if (!json_object_is_type(o, json_type_string))
 			return FALSE;
-		observed_add_network(observed, json_object_get_string(o));
+		g_ptr_array_add(names, g_strdup(json_object_get_string(o)));
 	}
 	return TRUE;
+}
+
+/* null, or the VMs. */
+static gboolean read_sockets(struct observed *observed, struct json_object *json)
+{
+	struct json_object *o;
+
+	if (!json_object_object_get_ex(json, "sockets", &o))
+		return FALSE;
+	observed->sockets = o != NULL;
+	return !o ||
+	       (json_object_is_type(o, json_type_array) && read_names(observed->sockets_of, o));
 }
 
 static gboolean read_ports(struct observed *observed, struct json_object *array)
@@ -164,8 +190,9 @@ gboolean observed_from_json(struct json_object *json, struct observed **ret_obse
 	struct json_object *ports = get_array(json, "ports"), *vms = get_array(json, "vms");
 	struct observed *observed = observed_new();
 
-	if (networks && ports && vms && read_networks(observed, networks) &&
-	    read_ports(observed, ports) && read_vms(observed, vms)) {
+	if (networks && ports && vms && read_names(observed->networks, networks) &&
+	    read_ports(observed, ports) && read_vms(observed, vms) &&
+	    read_sockets(observed, json)) {
 		*ret_observed = observed;
 		return TRUE;
 	}

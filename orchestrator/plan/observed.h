@@ -5,12 +5,15 @@
  * it had.  Names only, no pointers into a lab: what runs may have been made from another version of the file.
  *
  * The JSON form is how it travels from the supervisor to the CLI:
- *   {"networks":["lan"],"ports":[{"network":"lan","name":"n1.0"}],"vms":[{"name":"n1","settings":"…"}]}
+ *   {"networks":["lan"],"ports":[{"network":"lan","name":"n1.0"}],"vms":[{"name":"n1","settings":"…"}],
+ *    "sockets":["n1"]}
+ * "sockets" is null where the daemon of sockets does not run.
  */
 #ifndef PLAN_OBSERVED_H
 #define PLAN_OBSERVED_H
 
 #include <glib.h>
+#include <stdbool.h>
 
 struct json_object;
 
@@ -25,9 +28,11 @@ struct observed_vm {
 };
 
 struct observed {
-	GPtrArray *networks; /* of char *: switches that run */
-	GPtrArray *ports;    /* of struct observed_port */
-	GPtrArray *vms;      /* of struct observed_vm */
+	GPtrArray *networks;   /* of char *: switches that run */
+	GPtrArray *ports;      /* of struct observed_port */
+	GPtrArray *vms;        /* of struct observed_vm */
+	bool sockets;          /* the daemon of sockets runs */
+	GPtrArray *sockets_of; /* of char *: VMs whose sockets it serves */
 };
 
 /* Nothing runs. */
@@ -36,6 +41,7 @@ void observed_free(struct observed *observed);
 
 void observed_add_network(struct observed *observed, const char *network);
 void observed_add_port(struct observed *observed, const char *network, const char *port);
+void observed_add_sockets_of(struct observed *observed, const char *vm);
 void observed_add_vm(struct observed *observed, const char *vm, const char *settings);
 
 /* Caller owns. */

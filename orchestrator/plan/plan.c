@@ -27,13 +27,15 @@ struct planner {
 	const struct lab *lab; /* NULL: nothing is wanted */
 	const struct observed *observed;
 	struct plan *plan;
-	enum fate *fates;           /* by vm->index */
-	GHashTable *running;        /* VM name -> struct observed_vm */
-	GHashTable *nets_observed;  /* set of names */
-	GHashTable *nets_wanted;    /* set of names */
-	GHashTable *ports_observed; /* set of "network/port" */
-	GHashTable *ports_wanted;   /* set of "network/port" */
-	GArray *ports;              /* of struct wanted_port, in the order of the lab */
+	enum fate *fates;             /* by vm->index */
+	GHashTable *running;          /* VM name -> struct observed_vm */
+	GHashTable *nets_observed;    /* set of names */
+	GHashTable *nets_wanted;      /* set of names */
+	GHashTable *ports_observed;   /* set of "network/port" */
+	GHashTable *ports_wanted;     /* set of "network/port" */
+	GHashTable *sockets_observed; /* set of VM names */
+	GHashTable *sockets_wanted;   /* set of VM names */
+	GArray *ports;                /* of struct wanted_port, in the order of the lab */
 	GHashTable *done_by
 		[STEP_KIND_COUNT]; /* subject ("network/port" for STEP_PORT_ADD) -> step of that kind */
 	GHashTable *
@@ -80,6 +82,27 @@ static void nic_settings(const struct nic *nic, GString *out)
 	g_string_append_printf(out, "nic.%u.mtu %u\nnic.%u.queues %u\n", i, n->mtu, i, nic->queues);
 }
 
+/* Probes and forwards are no settings of what runs: they change while it does. */
+static void socket_settings(const struct lab *lab, const struct vm *vm, GString *out)
+{
+	g_string_append_printf(out, "sockets %s\n", lab_sockets_name(vm->sockets));
+	if (vm->sockets == LAB_SOCKETS_NONE)
+		return;
+	g_string_append_printf(out, "cid %" G_GUINT32_FORMAT "\nport-base %u\n", vm->cid,
+			       lab->port_base);
+	for (unsigned i = 0; vm->peers && i < vm->peers->len; i++)
+		g_string_append_printf(out, "peers %" G_GUINT32_FORMAT "\n",
+				       ((const struct vm *)vm->peers->pdata[i])->cid);
+	if (vm->peers && vm->peers->len == 0)
+		g_string_append(out, "peers none\n");
+	for (unsigned i = 0; i < vm->distros->len; i++) {
+		const struct distro *d = vm->distros->pdata[i];
+
+		g_string_append_printf(out, "distro.%s %s %s\n", d->name,
+				       d->readonly ? "readonly" : "writable", d->image);
+	}
+}
+
 char *plan_vm_settings(const struct lab *lab, const struct vm *vm)
 {
 	GString *out = g_string_new(NULL);
@@ -100,6 +123,7 @@ char *plan_vm_settings(const struct lab *lab, const struct vm *vm)
 		g_string_append_printf(out, "append %s\n", vm->append);
 	for (unsigned i = 0; i < vm->nics->len; i++)
 		nic_settings(vm_nic(vm, i), out);
+	socket_settings(lab, vm, out);
 	return g_string_free(out, FALSE);
 }
 
@@ -278,8 +302,12 @@ static void find_wanted(struct planner *p, enum plan_flags flags)
 		p->fates[i] = decide(p, vm, flags);
 		if (p->fates[i] == FATE_HELD) {
 			want_held_ports(p, vm);
+			if (contains(p->sockets_observed, vm->name))
+				put(p->sockets_wanted, vm->name);
 			continue;
 		}
+		if (vm->sockets != LAB_SOCKETS_NONE)
+			put(p->sockets_wanted, vm->name);
 		for (unsigned j = 0; j < vm->nics->len; j++)
 			want_port(p, vm_nic(vm, j)->network->name, vm_nic(vm, j)->port);
 	}
@@ -356,6 +384,62 @@ static void stop_networks(struct planner *p)
 	}
 }
 
+/* The lines of a VM's settings that its sockets are made from; g_free(). */
+static char *socket_part(const char *settings)
+{
+	const char *from = strstr(settings, "\nsockets "),
+		   *to = from ? strstr(from, "\ndistro.") : NULL;
+
+	return to ? g_strndup(from, (gsize)(to - from)) : g_strdup(from);
+}
+
+/* Sockets are made anew with a VM that is restarted, if it is they that have changed. */
+static bool sockets_changed(const struct planner *p, const char *name)
+{
+	const struct vm *vm = p->lab ? lab_find_vm(p->lab, name) : NULL;
+	g_autofree char *settings = NULL, *before = NULL, *after = NULL;
+
+	if (!vm || p->fates[vm->index] != FATE_RESTART)
+		return false;
+	settings = plan_vm_settings(p->lab, vm);
+	before = socket_part(
+		((const struct observed_vm *)g_hash_table_lookup(p->running, name))->settings);
+	after = socket_part(settings);
+	return g_strcmp0(before, after) != 0;
+}
+
+static void remove_sockets(struct planner *p)
+{
+	for (unsigned i = 0; i < p->observed->sockets_of->len; i++) {
+		const char *name = p->observed->sockets_of->pdata[i];
+		struct step *s;
+
+		bool wanted = contains(p->sockets_wanted, name);
+
+		/* With the daemon they all go. */
+		if (g_hash_table_size(p->sockets_wanted) == 0 ||
+		    (wanted && !sockets_changed(p, name)) ||
+		    !g_hash_table_remove(p->sockets_observed, name))
+			continue;
+		s = add_step(p, STEP_SOCKETS_REMOVE, name,
+			     g_strdup(wanted ? "their settings changed" : "no longer wanted"));
+		depend(s, p->done_by[STEP_VM_STOP], name);
+		put_step(p->done_by[STEP_SOCKETS_REMOVE], name, s);
+	}
+}
+
+/* With all that it serves, after the VMs. */
+static void stop_sockets(struct planner *p)
+{
+	struct step *s;
+
+	if (!p->observed->sockets || g_hash_table_size(p->sockets_wanted) > 0)
+		return;
+	s = add_step(p, STEP_SOCKETS_STOP, PLAN_SOCKETS, g_strdup("no longer wanted"));
+	for (unsigned i = 0; i < p->observed->sockets_of->len; i++)
+		depend(s, p->done_by[STEP_VM_STOP], p->observed->sockets_of->pdata[i]);
+}
+
 /* --- what comes ----------------------------------------------------------------------------------------------------- */
 
 static bool starts(const struct planner *p, const struct vm *vm)
@@ -405,6 +489,28 @@ static void add_ports(struct planner *p)
 	}
 }
 
+static void start_sockets(struct planner *p)
+{
+	if (!p->observed->sockets && g_hash_table_size(p->sockets_wanted) > 0)
+		put_step(p->done_by[STEP_SOCKETS_START], PLAN_SOCKETS,
+			 add_step(p, STEP_SOCKETS_START, PLAN_SOCKETS, g_strdup("not running")));
+}
+
+static void add_sockets(struct planner *p)
+{
+	for (unsigned i = 0; i < p->lab->vms->len; i++) {
+		const char *name = lab_vm(p->lab, i)->name;
+		struct step *s;
+
+		if (!contains(p->sockets_wanted, name) || contains(p->sockets_observed, name))
+			continue;
+		s = add_step(p, STEP_SOCKETS_ADD, name, g_strdup("not there"));
+		depend(s, p->done_by[STEP_SOCKETS_REMOVE], name);
+		depend(s, p->done_by[STEP_SOCKETS_START], PLAN_SOCKETS);
+		put_step(p->done_by[STEP_SOCKETS_ADD], name, s);
+	}
+}
+
 static void start_vm(struct planner *p, const struct vm *vm)
 {
 	GHashTable *vm_starts = p->done_by[STEP_VM_START];
@@ -420,6 +526,7 @@ static void start_vm(struct planner *p, const struct vm *vm)
 							   g_strdup("not running"));
 	depend(s, p->done_by[STEP_VM_STOP], vm->name);
 	depend(s, p->done_by[STEP_IMAGE], vm->image->name);
+	depend(s, p->done_by[STEP_SOCKETS_ADD], vm->name);
 	for (unsigned i = 0; i < vm->nics->len; i++) {
 		const struct nic *nic = vm_nic(vm, i);
 
@@ -461,6 +568,8 @@ static void planner_init(struct planner *p, const struct lab *lab, const struct 
 		.nets_wanted = table_new(),
 		.ports_observed = table_new(),
 		.ports_wanted = table_new(),
+		.sockets_observed = table_new(),
+		.sockets_wanted = table_new(),
 		.ports = g_array_new(FALSE, FALSE, sizeof(struct wanted_port)),
 		.freed_by = table_new(),
 		.texts = g_string_chunk_new(4096),
@@ -478,6 +587,8 @@ static void planner_done(struct planner *p)
 	g_hash_table_unref(p->nets_wanted);
 	g_hash_table_unref(p->ports_observed);
 	g_hash_table_unref(p->ports_wanted);
+	g_hash_table_unref(p->sockets_observed);
+	g_hash_table_unref(p->sockets_wanted);
 	g_array_unref(p->ports);
 	for (unsigned i = 0; i < STEP_KIND_COUNT; i++)
 		g_hash_table_unref(p->done_by[i]);
@@ -498,6 +609,9 @@ static void find_observed(struct planner *p)
 		if (contains(p->nets_observed, port->network))
 			put(p->ports_observed, port_key(p, port->network, port->name));
 	}
+	/* Sockets without their daemon are none. */
+	for (unsigned i = 0; o->sockets && i < o->sockets_of->len; i++)
+		put(p->sockets_observed, o->sockets_of->pdata[i]);
 	for (unsigned i = 0; i < o->vms->len; i++) {
 		struct observed_vm *vm = o->vms->pdata[i];
 
@@ -536,10 +650,14 @@ struct plan *plan_make(const struct lab *lab, const struct observed *observed,
 	stop_vms(&p);
 	remove_ports(&p);
 	stop_networks(&p);
+	remove_sockets(&p);
+	stop_sockets(&p);
 	if (lab) {
 		prepare_images(&p);
 		start_networks(&p);
 		add_ports(&p);
+		start_sockets(&p);
+		add_sockets(&p);
 		for (unsigned i = 0; i < lab->vms->len; i++)
 			start_vm(&p, lab_vm(lab, i));
 		tell_held(&p);
@@ -582,6 +700,8 @@ static struct observed *survivors(const struct plan *plan, const struct observed
 	g_autoptr(GHashTable) vms = subjects(plan, STEP_VM_STOP),
 			      ports = subjects(plan, STEP_PORT_REMOVE);
 	g_autoptr(GHashTable) stopped = subjects(plan, STEP_NET_STOP), nets = table_new();
+	g_autoptr(GHashTable) sockets = subjects(plan, STEP_SOCKETS_REMOVE),
+			      daemon = subjects(plan, STEP_SOCKETS_STOP);
 	struct observed *left = observed_new();
 
 	for (unsigned i = 0; i < observed->networks->len; i++) {
@@ -604,6 +724,10 @@ static struct observed *survivors(const struct plan *plan, const struct observed
 		if (!contains(vms, vm->name))
 			observed_add_vm(left, vm->name, vm->settings);
 	}
+	left->sockets = observed->sockets && g_hash_table_size(daemon) == 0;
+	for (unsigned i = 0; left->sockets && i < observed->sockets_of->len; i++)
+		if (!contains(sockets, observed->sockets_of->pdata[i]))
+			observed_add_sockets_of(left, observed->sockets_of->pdata[i]);
 	return left;
 }
 
@@ -619,6 +743,10 @@ struct observed *plan_result(const struct plan *plan, const struct lab *lab,
 			observed_add_network(result, s->subject);
 		} else if (s->kind == STEP_PORT_ADD) {
 			observed_add_port(result, s->network, s->subject);
+		} else if (s->kind == STEP_SOCKETS_START) {
+			result->sockets = true;
+		} else if (s->kind == STEP_SOCKETS_ADD) {
+			observed_add_sockets_of(result, s->subject);
 		} else if (s->kind == STEP_VM_START) {
 			g_autofree char *settings =
 				plan_vm_settings(lab, lab_find_vm(lab, s->subject));

@@ -10,11 +10,11 @@
  *
  * What never happens: a VM that runs and whose settings changed is not restarted behind its user's back.  Its step is
  * STEP_VM_RESTART with held = true: told, not done, and its switch ports stay as they are.  With PLAN_RESTART the same
- * change becomes VM_STOP, PORT_REMOVE, PORT_ADD, VM_START.  A switch that died under running VMs is started again and
+ * change becomes VM_STOP, PORT_REMOVE, PORT_ADD, VM_START; the same goes for the VM's sockets.  A switch that died under running VMs is started again and
  * given its ports; the VMs reconnect by themselves and have no step.
  *
  * Order: a step's deps have smaller numbers than itself, so executing front to back is right, and so is executing
- * everything whose deps are done at once.  A VM_START depends on its image, its ports and the VM_STARTs of its `after`:
+ * everything whose deps are done at once.  A VM_START depends on its image, its ports, its sockets and the VM_STARTs of its `after`:
  * there "done" means the VM is *ready*.  A VM of `after` that has no step runs already; whoever executes still has to see
  * that it is ready.
  */
@@ -30,14 +30,18 @@ struct json_object;
 struct lab;
 struct vm;
 
-#define STEP_KINDS(X)                                     \
-	X(STEP_VM_STOP, "vm-stop", "stop VM")             \
-	X(STEP_PORT_REMOVE, "port-remove", "remove port") \
-	X(STEP_NET_STOP, "net-stop", "stop switch")       \
-	X(STEP_IMAGE, "image", "prepare image")           \
-	X(STEP_NET_START, "net-start", "start switch")    \
-	X(STEP_PORT_ADD, "port-add", "add port")          \
-	X(STEP_VM_START, "vm-start", "start VM")          \
+#define STEP_KINDS(X)                                                    \
+	X(STEP_VM_STOP, "vm-stop", "stop VM")                            \
+	X(STEP_PORT_REMOVE, "port-remove", "remove port")                \
+	X(STEP_NET_STOP, "net-stop", "stop switch")                      \
+	X(STEP_SOCKETS_REMOVE, "sockets-remove", "remove sockets of VM") \
+	X(STEP_SOCKETS_STOP, "sockets-stop", "stop daemon of")           \
+	X(STEP_IMAGE, "image", "prepare image")                          \
+	X(STEP_NET_START, "net-start", "start switch")                   \
+	X(STEP_PORT_ADD, "port-add", "add port")                         \
+	X(STEP_SOCKETS_START, "sockets-start", "start daemon of")        \
+	X(STEP_SOCKETS_ADD, "sockets-add", "add sockets of VM")          \
+	X(STEP_VM_START, "vm-start", "start VM")                         \
 	X(STEP_VM_RESTART, "vm-restart", "restart VM")
 
 #define STEP_KIND_ID(id, word, text) id,
@@ -47,10 +51,13 @@ enum step_kind { STEP_KINDS(STEP_KIND_ID) STEP_KIND_COUNT };
 const char *step_kind_word(enum step_kind kind);
 const char *step_kind_text(enum step_kind kind);
 
+/* The subject of the steps about the daemon of sockets itself. */
+#define PLAN_SOCKETS "sockets"
+
 struct step {
 	enum step_kind kind;
 	bool held;      /* told, not done: STEP_VM_RESTART only */
-	char *subject;  /* VM, network, image, or port ("n1.0") */
+	char *subject;  /* VM, network, image, port ("n1.0"), or PLAN_SOCKETS */
 	char *network;  /* ports: of which network; otherwise NULL */
 	char *reason;   /* for people: "not running", "memory changed", "no longer in the lab" */
 	unsigned index; /* in plan->steps */

@@ -62,8 +62,11 @@ static void test_from_nothing(void **state)
 		    "   2  start switch lan  (not running)\n"
 		    "   3  add port a.0 to lan  (not there; after 2)\n"
 		    "   4  add port b.0 to lan  (not there; after 2)\n"
-		    "   5  start VM b  (not running; after 1, 4)\n"
-		    "   6  start VM a  (not running; after 1, 3, 5)\n");
+		    "   5  start daemon of sockets  (not running)\n"
+		    "   6  add sockets of VM a  (not there; after 5)\n"
+		    "   7  add sockets of VM b  (not there; after 5)\n"
+		    "   8  start VM b  (not running; after 1, 4, 7)\n"
+		    "   9  start VM a  (not running; after 1, 3, 6, 8)\n");
 	observed_free(nothing);
 	lab_free(lab);
 }
@@ -90,9 +93,11 @@ static void test_vm_added_and_removed(void **state)
 	assert_plan(after, running, PLAN_DEFAULT,
 		    "   1  stop VM a  (no longer wanted)\n"
 		    "   2  remove port a.0 from lan  (no longer wanted; after 1)\n"
-		    "   3  prepare image tiny  (VMs start from it)\n"
-		    "   4  add port c.0 to lan  (not there)\n"
-		    "   5  start VM c  (not running; after 3, 4)\n");
+		    "   3  remove sockets of VM a  (no longer wanted; after 1)\n"
+		    "   4  prepare image tiny  (VMs start from it)\n"
+		    "   5  add port c.0 to lan  (not there)\n"
+		    "   6  add sockets of VM c  (not there)\n"
+		    "   7  start VM c  (not running; after 4, 5, 6)\n");
 	observed_free(running);
 	lab_free(before);
 	lab_free(after);
@@ -153,13 +158,51 @@ static void test_dead_switch(void **state)
 
 		observed_add_vm(left, vm->name, vm->settings);
 	}
+	left->sockets = true;
+	observed_add_sockets_of(left, "a");
+	observed_add_sockets_of(left, "b");
 	assert_plan(lab, left, PLAN_DEFAULT,
 		    "   1  start switch lan  (not running)\n"
 		    "   2  add port a.0 to lan  (not there; after 1)\n"
 		    "   3  add port b.0 to lan  (not there; after 1)\n");
+	left->sockets = false;
+	g_ptr_array_set_size(left->sockets_of, 0);
+	assert_plan(lab, left, PLAN_DEFAULT,
+		    "   1  start switch lan  (not running)\n"
+		    "   2  add port a.0 to lan  (not there; after 1)\n"
+		    "   3  add port b.0 to lan  (not there; after 1)\n"
+		    "   4  start daemon of sockets  (not running)\n"
+		    "   5  add sockets of VM a  (not there; after 4)\n"
+		    "   6  add sockets of VM b  (not there; after 4)\n");
 	observed_free(left);
 	observed_free(all);
 	lab_free(lab);
+}
+
+/* Sockets whose CID has changed are made anew with their VM, not before; one that lost them is changed like any other. */
+static void test_sockets_change(void **state)
+{
+	struct lab *before = parse("{\"vms\": {\"a\": {\"cid\": 5}, \"b\": {}}}");
+	struct lab *after =
+		parse("{\"vms\": {\"a\": {\"cid\": 6}, \"b\": {\"sockets\": \"none\"}}}");
+	struct observed *running = all_of(before);
+
+	assert_plan(after, running, PLAN_DEFAULT,
+		    "   1  restart VM a  (cid changed; not done: it runs)\n"
+		    "   2  restart VM b  (sockets, cid, port-base changed; not done: it runs)\n"
+		    "nothing to do\n");
+	assert_plan(after, running, PLAN_RESTART,
+		    "   1  stop VM a  (cid changed)\n"
+		    "   2  stop VM b  (sockets, cid, port-base changed)\n"
+		    "   3  remove sockets of VM a  (their settings changed; after 1)\n"
+		    "   4  remove sockets of VM b  (no longer wanted; after 2)\n"
+		    "   5  prepare image tiny  (VMs start from it)\n"
+		    "   6  add sockets of VM a  (not there; after 3)\n"
+		    "   7  start VM a  (cid changed; after 1, 5, 6)\n"
+		    "   8  start VM b  (sockets, cid, port-base changed; after 2, 5)\n");
+	observed_free(running);
+	lab_free(before);
+	lab_free(after);
 }
 
 static void test_dead_vm(void **state)
@@ -183,14 +226,15 @@ static void test_down(void **state)
 	assert_plan(NULL, all, PLAN_DEFAULT,
 		    "   1  stop VM b  (no longer wanted)\n"
 		    "   2  stop VM a  (no longer wanted)\n"
-		    "   3  stop switch lan  (no longer wanted; after 1, 2)\n");
+		    "   3  stop switch lan  (no longer wanted; after 1, 2)\n"
+		    "   4  stop daemon of sockets  (no longer wanted; after 1, 2)\n");
 	observed_free(all);
 	lab_free(lab);
 }
 
 static void test_json(void **state)
 {
-	struct lab *lab = parse("{\"vms\": {\"a\": {}}}");
+	struct lab *lab = parse("{\"vms\": {\"a\": {\"sockets\": \"none\"}}}");
 	struct observed *nothing = observed_new();
 	struct plan *plan = plan_make(lab, nothing, PLAN_DEFAULT);
 	struct json_object *json = plan_to_json(plan);
@@ -238,6 +282,9 @@ static void test_observed_json_refused(void **state)
 		"{\"networks\":[],\"ports\":[{\"name\":\"a\"}],\"vms\":[]}",
 		"{\"networks\":[],\"ports\":[],\"vms\":[{\"name\":\"a\",\"settings\":null}]}",
 		"{\"networks\":[],\"ports\":[],\"vms\":[7]}",
+		"{\"networks\":[],\"ports\":[],\"vms\":[]}",
+		"{\"networks\":[],\"ports\":[],\"vms\":[],\"sockets\":true}",
+		"{\"networks\":[],\"ports\":[],\"vms\":[],\"sockets\":[7]}",
 	};
 
 	for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
@@ -289,6 +336,8 @@ static void check_order(const struct plan *plan, const struct lab *lab)
 			continue;
 		vm = lab_find_vm(lab, s->subject);
 		assert_true(depends_on(s, index_of(plan, STEP_IMAGE, vm->image->name)));
+		if (index_of(plan, STEP_SOCKETS_ADD, vm->name) != UINT_MAX)
+			assert_true(depends_on(s, index_of(plan, STEP_SOCKETS_ADD, vm->name)));
 		for (unsigned j = 0; j < vm->after->len; j++) {
 			unsigned n = index_of(plan, STEP_VM_START,
 					      ((struct vm *)vm->after->pdata[j])->name);
@@ -346,6 +395,11 @@ static void lose_some(struct observed *o, GRand *r)
 	for (unsigned i = o->networks->len; i-- > 0;)
 		if (g_rand_int_range(r, 0, 6) == 0)
 			g_ptr_array_remove_index(o->networks, i);
+	for (unsigned i = o->sockets_of->len; i-- > 0;)
+		if (g_rand_int_range(r, 0, 10) == 0)
+			g_ptr_array_remove_index(o->sockets_of, i);
+	if (g_rand_int_range(r, 0, 6) == 0)
+		o->sockets = false;
 }
 
 /* From any version of a lab, damaged in any way, to any other version. */
@@ -383,6 +437,8 @@ static void test_down_leaves_nothing(void **state)
 		assert_int_equal(result->vms->len, 0);
 		assert_int_equal(result->ports->len, 0);
 		assert_int_equal(result->networks->len, 0);
+		assert_int_equal(result->sockets_of->len, 0);
+		assert_false(result->sockets);
 		observed_free(result);
 		observed_free(running);
 		plan_free(plan);
@@ -393,7 +449,8 @@ static void test_down_leaves_nothing(void **state)
 /* The longest chain of `after` there can be. */
 static void test_long_chain(void **state)
 {
-	GString *text = g_string_new("{\"networks\": {}, \"vms\": {");
+	GString *text = g_string_new(
+		"{\"networks\": {}, \"defaults\": {\"sockets\": \"none\"}, \"vms\": {");
 	struct observed *nothing = observed_new();
 	struct plan *plan;
 	struct lab *lab;
@@ -420,6 +477,7 @@ int main(void)
 		cmocka_unit_test(test_change_is_told_or_done),
 		cmocka_unit_test(test_network_move),
 		cmocka_unit_test(test_dead_switch),
+		cmocka_unit_test(test_sockets_change),
 		cmocka_unit_test(test_dead_vm),
 		cmocka_unit_test(test_down),
 		cmocka_unit_test(test_json),

@@ -56,6 +56,8 @@ static bool end_processes(const char *lab, const struct state *state)
 
 		all &= end_process(lab, "switch", n->name, &n->id);
 	}
+	if (state->sockets)
+		all &= end_process(lab, "daemon of", state->sockets->name, &state->sockets->id);
 	return all;
 }
 

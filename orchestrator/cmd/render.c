@@ -92,7 +92,8 @@ static GStrv vm_argv(struct renderer *r, const struct vm *vm, GError **error)
 	if (!r->caps[vm->arch] &&
 	    !qemu_caps_probe(lab_arch_name(vm->arch), r->dirs->cache, &r->caps[vm->arch], error))
 		return NULL;
-	if (!render_qemu(r->lab, vm, r->caps[vm->arch], image, r->paths, &argv, error))
+	if (!render_qemu(r->lab, vm, r->caps[vm->arch], image, r->paths, RENDER_BY_HAND, &argv,
+			 error))
 		return NULL;
 	return argv;
 }

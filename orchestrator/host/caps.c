@@ -38,6 +38,7 @@ static void parse_version(struct qemu_caps *caps)
 static const char questions[] =
 	"{\"execute\":\"qmp_capabilities\"}\n"
 	"{\"execute\":\"query-command-line-options\",\"arguments\":{\"option\":\"chardev\"}}\n"
+	"{\"execute\":\"device-list-properties\",\"arguments\":{\"typename\":\"vhost-user-vsock-pci\"},\"id\":\"vsock\"}\n"
 	"{\"execute\":\"quit\"}\n";
 
 /* The greeting: {"QMP": {"version": {"qemu": {"major": 7, …}}}}. */
@@ -79,6 +80,16 @@ static void take_parameters(struct qemu_caps *caps, struct json_object *message)
 	}
 }
 
+/* The answer to a question about a device that exists: {"return": […], "id": "vsock"}; an error without it. */
+static void take_device(struct qemu_caps *caps, struct json_object *message)
+{
+	struct json_object *id;
+
+	if (json_object_object_get_ex(message, "id", &id) &&
+	    g_strcmp0(json_object_get_string(id), "vsock") == 0)
+		caps->has_vsock = json_object_object_get_ex(message, "return", NULL);
+}
+
 static void take_answers(struct qemu_caps *caps, const char *out)
 {
 	g_auto(GStrv) lines = g_strsplit(out, "\n", -1);
@@ -89,6 +100,7 @@ static void take_answers(struct qemu_caps *caps, const char *out)
 		if (json_object_is_type(message, json_type_object)) {
 			take_greeting(caps, message);
 			take_parameters(caps, message);
+			take_device(caps, message);
 		}
 		json_object_put(message);
 	}
@@ -141,10 +153,12 @@ static gboolean recall(struct qemu_caps *caps, const char *file, const char *id)
 	if (!g_key_file_load_from_file(known, file, 0, NULL))
 		return FALSE;
 	then = g_key_file_get_string(known, caps->binary, "identity", NULL);
-	if (g_strcmp0(then, id))
+	/* What an earlier version of ours wrote does not know all that is asked now. */
+	if (g_strcmp0(then, id) || !g_key_file_has_key(known, caps->binary, "vsock", NULL))
 		return FALSE;
 	caps->version = g_key_file_get_string(known, caps->binary, "version", NULL);
 	caps->has_reconnect_ms = g_key_file_get_boolean(known, caps->binary, "reconnect-ms", NULL);
+	caps->has_vsock = g_key_file_get_boolean(known, caps->binary, "vsock", NULL);
 	if (caps->version)
 		parse_version(caps);
 	return caps->major > 0;
@@ -160,6 +174,7 @@ static void remember(const struct qemu_caps *caps, const char *cache_dir, const 
 	g_key_file_set_string(known, caps->binary, "identity", id);
 	g_key_file_set_string(known, caps->binary, "version", caps->version);
 	g_key_file_set_boolean(known, caps->binary, "reconnect-ms", caps->has_reconnect_ms);
+	g_key_file_set_boolean(known, caps->binary, "vsock", caps->has_vsock);
 	g_key_file_save_to_file(known, file, NULL);
 }
 

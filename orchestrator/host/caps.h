@@ -2,7 +2,7 @@
 /* What the QEMU and the daemons of this host can do, as far as rendering a command line depends on it.
  *
  * struct qemu_caps is plain data: render/ takes it as an argument and does no probing; a test fills it by hand.
- * The probing asks the binary itself (QMP's query-version and query-command-line-options, `-machine none`), never its
+ * The probing asks the binary itself (QMP's query-command-line-options and device-list-properties, `-machine none`), never its
  * version number alone, and remembers the answer in CACHE_DIR/qemu-caps by path, size and time of the binary.
  *
  * Ownership: every string belongs to its struct. */
@@ -18,6 +18,7 @@ struct qemu_caps {
 	char *version; /* "7.2.22" */
 	unsigned major, minor, micro;
 	bool has_reconnect_ms; /* chardev socket: reconnect-ms=; false: only reconnect= (seconds) */
+	bool has_vsock; /* device vhost-user-vsock-pci; false: VMs of this QEMU have no sockets */
 	bool kvm_usable; /* accel "auto" becomes kvm; false: tcg.  A fact about the host, not cached */
 };
 

@@ -116,6 +116,13 @@ static void add_serial(GPtrArray *argv, const struct vm *vm, const struct vm_pat
 	add(argv, "-mon", "chardev=qmp0,mode=control");
 }
 
+/* "reconnect-ms=200", in this QEMU's words; g_free(). */
+static char *reconnect_option(const struct qemu_caps *caps)
+{
+	return caps->has_reconnect_ms ? g_strdup_printf("reconnect-ms=%d", RECONNECT_MS) :
+					g_strdup_printf("reconnect=%d", RECONNECT_S);
+}
+
 /* How many MSI-X vectors a NIC gets.  Before QEMU 10 none without KVM: vhost_net_start() switches the masking of
  * vhost-user's notifiers off, and virtio-pci then goes for an irqfd that only KVM has (7.2 dies there, 10.0 does not;
  * those between are not trusted).  The NIC interrupts by INTx instead. */
@@ -131,9 +138,7 @@ static void add_nic(GPtrArray *argv, const struct nic *nic, const struct qemu_ca
 		    const struct vm_paths *p)
 {
 	g_autofree char *port = escape_commas(vm_paths_port(p, nic->index));
-	g_autofree char *reconnect = caps->has_reconnect_ms ?
-					     g_strdup_printf("reconnect-ms=%d", RECONNECT_MS) :
-					     g_strdup_printf("reconnect=%d", RECONNECT_S);
+	g_autofree char *reconnect = reconnect_option(caps);
 	g_autoptr(GString) device = g_string_new(NULL);
 	char mac[NAMES_MAC_LEN + 1];
 	unsigned i = nic->index;
@@ -150,9 +155,39 @@ static void add_nic(GPtrArray *argv, const struct nic *nic, const struct qemu_ca
 	add(argv, "-device", device->str);
 }
 
+bool render_qemu_has_sockets(const struct vm *vm, const struct qemu_caps *caps)
+{
+	return vm->sockets == LAB_SOCKETS_VSOCK && caps->has_vsock;
+}
+
+static void add_sockets(GPtrArray *argv, const struct qemu_caps *caps, enum render_for whom,
+			const struct vm_paths *p)
+{
+	g_autofree char *path = escape_commas(p->vsock), *reconnect = reconnect_option(caps);
+	bool by_hand = whom == RENDER_BY_HAND;
+
+	if (!by_hand)
+		add(argv, "-preconfig", NULL);
+	addf(argv, "-chardev", "socket,id=" RENDER_VSOCK_CHARDEV ",path=%s%s%s", path,
+	     by_hand ? "" : ",", by_hand ? "" : reconnect);
+	add(argv, "-device", "vhost-user-vsock-pci,id=vsock0,chardev=" RENDER_VSOCK_CHARDEV);
+}
+
+static void add_distro(GPtrArray *argv, const struct distro *distro)
+{
+	g_autofree char *image = escape_commas(distro->image);
+	unsigned i = distro->index;
+
+	addf(argv, "-blockdev",
+	     "driver=%s,node-name=distro%u,read-only=%s,file.driver=file,file.filename=%s",
+	     distro->format == DISTRO_QCOW2 ? "qcow2" : "raw", i, distro->readonly ? "on" : "off",
+	     image);
+	addf(argv, "-device", "virtio-blk-pci,drive=distro%u,serial=%s", i, distro->name);
+}
+
 gboolean render_qemu(const struct lab *lab, const struct vm *vm, const struct qemu_caps *caps,
-		     const struct image *image, const struct lab_paths *paths, GStrv *ret_argv,
-		     GError **error)
+		     const struct image *image, const struct lab_paths *paths, enum render_for whom,
+		     GStrv *ret_argv, GError **error)
 {
 	const struct vm_paths *p = lab_paths_vm(paths, vm->index);
 	bool kvm = render_qemu_uses_kvm(vm, caps);
@@ -172,6 +207,10 @@ gboolean render_qemu(const struct lab *lab, const struct vm *vm, const struct qe
 	add_serial(argv, vm, p);
 	for (unsigned i = 0; i < vm->nics->len; i++)
 		add_nic(argv, vm_nic(vm, i), caps, kvm, p);
+	if (render_qemu_has_sockets(vm, caps))
+		add_sockets(argv, caps, whom, p);
+	for (unsigned i = 0; i < vm->distros->len; i++)
+		add_distro(argv, vm->distros->pdata[i]);
 	add(argv, "-device", "virtio-rng-pci");
 	g_ptr_array_add(argv, NULL);
 	*ret_argv = (GStrv)g_ptr_array_free(argv, FALSE);
@@ -213,6 +252,13 @@ static void append_preparation(GString *out, const char *run_dir, const struct v
 	g_string_append(out, "\nfi\n");
 }
 
+static bool strv_has_prefix(char **words, const char *prefix)
+{
+	while (*words && !g_str_has_prefix(*words, prefix))
+		words++;
+	return *words != NULL;
+}
+
 char *render_qemu_script(const struct lab *lab, const struct vm *vm, const struct lab_paths *paths,
 			 GStrv argv)
 {
@@ -224,6 +270,9 @@ char *render_qemu_script(const struct lab *lab, const struct vm *vm, const struc
 	for (unsigned i = 0; i < vm->nics->len; i++)
 		g_string_append_printf(out, "# The switch of network %s has to listen on %s\n",
 				       vm_nic(vm, i)->network->name, vm_paths_port(p, i));
+	if (strv_has_prefix(argv, "vhost-user-vsock-pci,"))
+		g_string_append_printf(out, "# vhost-user-hvsock has to listen on %s for VM %s\n",
+				       p->vsock, vm->name);
 	append_preparation(out, paths->run_dir, p);
 	append_quoted(out, "exec ", argv[0]);
 	for (char **word = argv + 1; *word; word++)

@@ -2,7 +2,11 @@
 /* A VM as a QEMU command line.
  *
  * Pure: the same lab, capabilities, image and paths give the same words; nothing is probed, no file is looked at.  What
- * `render qemu` prints is what the supervisor executes: both come from here, the script only quotes it.
+ * `render qemu` prints is what the supervisor executes: both come from here, the script only quotes it.  There is one
+ * difference.  A vhost-user-vsock device does not wait for a chardev that reconnects, and fails; one that does not
+ * reconnect never comes back when the daemon has been restarted.  Who holds the monitor has both: with
+ * RENDER_SUPERVISED QEMU stops before it makes its devices (-preconfig), and goes on when it is told to
+ * (x-exit-preconfig), once the chardev is connected.  A script, with nobody at the monitor, does without reconnecting.
  *
  * What a command line says, for every VM:
  *   - nothing of QEMU's defaults (-nodefaults, -no-user-config), no display;
@@ -10,6 +14,8 @@
  *   - serial 0: the console, a socket that takes one client at a time and logs everything to a file;
  *     serial 1: output only, to the `ready` file, where the guest says that it is up;
  *   - QMP on a socket;
+ *   - its sockets as a vhost-user client of the daemon, where this QEMU has the device;
+ *   - each distribution as a virtio disk whose serial number is the distribution's name;
  *   - each NIC as a vhost-user client of its port's socket; QEMU reconnects by itself when the switch is restarted;
  *   - the guest's configuration by fw_cfg, from a file: never on the kernel command line.
  *
@@ -30,11 +36,22 @@ struct vm;
 /* Whether vm runs under KVM: what it says, or for "auto" what the host can (caps->kvm_usable and the host's own arch). */
 bool render_qemu_uses_kvm(const struct vm *vm, const struct qemu_caps *caps);
 
+enum render_for {
+	RENDER_BY_HAND,    /* runs as it stands */
+	RENDER_SUPERVISED, /* with sockets: waits for x-exit-preconfig */
+};
+
+/* Whether vm has a socket device: it wants one, and its QEMU has it. */
+bool render_qemu_has_sockets(const struct vm *vm, const struct qemu_caps *caps);
+
+/* The id of the chardev that has to be connected before x-exit-preconfig. */
+#define RENDER_VSOCK_CHARDEV "vs0"
+
 /* The words, argv[0] (caps->binary) included; free with g_strfreev().  The one error: ORCH_ERROR_HOST_UNFIT, the VM insists
  * on KVM and the host has none. */
 gboolean render_qemu(const struct lab *lab, const struct vm *vm, const struct qemu_caps *caps,
-		     const struct image *image, const struct lab_paths *paths, GStrv *ret_argv,
-		     GError **error);
+		     const struct image *image, const struct lab_paths *paths, enum render_for whom,
+		     GStrv *ret_argv, GError **error);
 
 /* An sh script that makes the VM's directories and becomes that QEMU (exec): one option a line, every word quoted where it
  * needs to be.  It says in comments which sockets have to be there.  A guest configuration that lies beside it (n1.conf for

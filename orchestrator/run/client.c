@@ -224,11 +224,14 @@ static struct observed *observe_state(const struct state *state)
 		if (proc_id_alive(&n->id))
 			observed_add_network(o, n->name);
 	}
+	o->sockets = state->sockets && proc_id_alive(&state->sockets->id);
 	for (guint i = 0; i < state->vms->len; i++) {
 		const struct state_vm *v = state->vms->pdata[i];
 
 		if (!proc_id_alive(&v->id))
 			continue;
+		if (o->sockets && v->cid)
+			observed_add_sockets_of(o, v->name);
 		observed_add_vm(o, v->name, v->settings ? v->settings : "");
 		for (guint j = 0; j < v->ports->len; j++) {
 			const struct state_port *p = v->ports->pdata[j];

@@ -56,8 +56,9 @@ static bool keeps(const char *name)
 /* What we put into a state directory, besides logs. */
 static bool ours_in_state(const char *name)
 {
-	static const char *const names[] = { "lab.json",   "state.json", "lock",  "config.json",
-					     "guest.conf", "qemu.sh",    "ready", "ready.1" };
+	static const char *const names[] = { "lab.json",    "state.json", "lock",
+					     "config.json", "guest.conf", "qemu.sh",
+					     "ready",       "ready.1",    "ssh_config" };
 
 	if (g_str_has_suffix(name, ".new"))
 		return true;
@@ -143,6 +144,7 @@ bool dirs_clear(const struct lab_dirs *dirs, const struct lab_paths *paths, bool
 {
 	g_autofree char *labs = g_build_filename(dirs->state, "labs", NULL);
 
+	(void)unlink(paths->hvsock->journal);
 	clear_sockets(paths->run_dir);
 	(void)rmdir(dirs->runtime);
 	clear_state(paths->state_dir, everything);

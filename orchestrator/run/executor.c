@@ -97,6 +97,8 @@ static enum step_state look_at_vm_start(struct executor *e, const struct step *s
 		return DONE;
 	if (m->stage == STAGE_FAILED)
 		return fail(e, m->name, m->reason_code, m->reason);
+	if (machine_gave_up(m))
+		return fail(e, m->name, m->reason_code, m->reason);
 	if (m->stage == STAGE_STOPPED)
 		return fail(e, m->name, ORCH_ERROR_FAILED, m->reason);
 	return BEGUN;
@@ -104,21 +106,21 @@ static enum step_state look_at_vm_start(struct executor *e, const struct step *s
 
 static enum step_state look_at_net_start(struct executor *e, const struct step *step)
 {
-	const struct switchd *sw = sup_find_switch(e->sup, step->subject);
+	const struct daemon *sw = sup_find_switch(e->sup, step->subject);
 
-	if (sw->stage == SWITCH_RUNNING)
+	if (sw->stage == DAEMON_RUNNING)
 		return DONE;
-	if (sw->stage == SWITCH_FAILED)
+	if (sw->stage == DAEMON_FAILED)
 		return fail(e, sw->name, sw->reason_code, sw->reason);
 	return BEGUN;
 }
 
 static enum step_state look_at_port(struct executor *e, const struct step *step)
 {
-	const struct switchd *sw = sup_find_switch(e->sup, step->network);
-	const struct switch_port *port = sw ? switchd_find_port(sw, step->subject) : NULL;
+	const struct daemon *sw = sup_find_switch(e->sup, step->network);
+	const struct daemon_item *port = sw ? daemon_find_item(sw, step->subject) : NULL;
 
-	if (!sw || sw->stage == SWITCH_FAILED)
+	if (!sw || sw->stage == DAEMON_FAILED)
 		return FAILED; /* the switch itself has been reported */
 	if (port && port->problem)
 		return fail(e, step->subject,
@@ -126,6 +128,29 @@ static enum step_state look_at_port(struct executor *e, const struct step *step)
 							      ORCH_ERROR_FAILED,
 			    port->problem);
 	return port && port->state ? DONE : BEGUN;
+}
+
+static enum step_state look_at_sockets_start(struct executor *e)
+{
+	const struct daemon *d = sup_sockets(e->sup);
+
+	if (d->stage == DAEMON_RUNNING)
+		return DONE;
+	if (d->stage == DAEMON_FAILED)
+		return fail(e, d->name, d->reason_code, d->reason);
+	return BEGUN;
+}
+
+static enum step_state look_at_sockets_add(struct executor *e, const struct step *step)
+{
+	const struct daemon *d = sup_sockets(e->sup);
+	const struct daemon_item *item = daemon_find_item(d, step->subject);
+
+	if (d->stage == DAEMON_FAILED)
+		return FAILED; /* the daemon itself has been reported */
+	if (item && item->problem)
+		return fail(e, step->subject, ORCH_ERROR_FAILED, item->problem);
+	return item && item->state ? DONE : BEGUN;
 }
 
 static enum step_state look_at_image(struct executor *e, const struct step *step)
@@ -146,7 +171,7 @@ static enum step_state look_at_image(struct executor *e, const struct step *step
 static enum step_state look(struct executor *e, const struct step *step)
 {
 	const struct machine *m;
-	const struct switchd *sw;
+	const struct daemon *sw;
 
 	switch (step->kind) {
 	case STEP_VM_STOP:
@@ -154,7 +179,13 @@ static enum step_state look(struct executor *e, const struct step *step)
 		return m && machine_alive(m) ? BEGUN : DONE;
 	case STEP_NET_STOP:
 		sw = sup_find_switch(e->sup, step->subject);
-		return sw && sw->stage != SWITCH_DOWN ? BEGUN : DONE;
+		return sw && sw->stage != DAEMON_DOWN ? BEGUN : DONE;
+	case STEP_SOCKETS_STOP:
+		return e->sup->sockets && e->sup->sockets->stage != DAEMON_DOWN ? BEGUN : DONE;
+	case STEP_SOCKETS_START:
+		return look_at_sockets_start(e);
+	case STEP_SOCKETS_ADD:
+		return look_at_sockets_add(e, step);
 	case STEP_IMAGE:
 		return look_at_image(e, step);
 	case STEP_NET_START:
@@ -164,6 +195,7 @@ static enum step_state look(struct executor *e, const struct step *step)
 	case STEP_VM_START:
 		return look_at_vm_start(e, step);
 	case STEP_PORT_REMOVE:
+	case STEP_SOCKETS_REMOVE:
 	case STEP_VM_RESTART:
 	case STEP_KIND_COUNT:
 		break;
@@ -175,7 +207,7 @@ static enum step_state look(struct executor *e, const struct step *step)
 
 static void want_port(struct supervisor *sup, const char *network, const char *port)
 {
-	struct switchd *sw = sup_find_switch(sup, network);
+	struct daemon *sw = sup_find_switch(sup, network);
 	const struct network *n = lab_find_network(sup->lab, network);
 	g_autoptr(GPtrArray) nics = sw && n ? lab_network_nics(sup->lab, n) : g_ptr_array_new();
 
@@ -188,15 +220,16 @@ static void want_port(struct supervisor *sup, const char *network, const char *p
 			continue;
 		vm_name = g_strndup(port, (gsize)(strrchr(port, '.') - port));
 		vm = lab_find_vm(sup->lab, vm_name);
-		switchd_add_port(sw, port,
-				 vm_paths_port(lab_paths_vm(sup->paths, vm->index), nic->index));
+		daemon_add_item(sw, daemon_port_params(
+					    port, vm_paths_port(lab_paths_vm(sup->paths, vm->index),
+								nic->index)));
 	}
 }
 
 /* With all the ports that the plan gives it, so that they are in its first configuration. */
 static void begin_net_start(struct executor *e, const struct step *step)
 {
-	struct switchd *sw = sup_switch(e->sup, step->subject);
+	struct daemon *sw = sup_switch(e->sup, step->subject);
 
 	for (guint i = 0; i < e->plan->steps->len; i++) {
 		const struct step *other = plan_step(e->plan, i);
@@ -204,16 +237,31 @@ static void begin_net_start(struct executor *e, const struct step *step)
 		if (other->kind == STEP_PORT_ADD && strcmp(other->network, step->subject) == 0)
 			want_port(e->sup, other->network, other->subject);
 	}
-	if (!switchd_alive(sw))
-		(void)switchd_start(sw, NULL); /* a failure is seen when it is looked at */
+	if (!daemon_alive(sw))
+		(void)daemon_start(sw, NULL); /* a failure is seen when it is looked at */
+}
+
+/* With all the VMs that the plan gives it, as with networks. */
+static void begin_sockets_start(struct executor *e)
+{
+	struct daemon *d = sup_sockets(e->sup);
+
+	for (guint i = 0; i < e->plan->steps->len; i++) {
+		const struct step *step = plan_step(e->plan, i);
+
+		if (step->kind == STEP_SOCKETS_ADD)
+			sup_add_sockets(e->sup, lab_find_vm(e->sup->lab, step->subject));
+	}
+	if (!daemon_alive(d))
+		(void)daemon_start(d, NULL); /* a failure is seen when it is looked at */
 }
 
 static void begin_port_remove(struct executor *e, const struct step *step)
 {
-	struct switchd *sw = sup_find_switch(e->sup, step->network);
+	struct daemon *sw = sup_find_switch(e->sup, step->network);
 
 	if (sw)
-		switchd_remove_port(sw, step->subject);
+		daemon_remove_item(sw, step->subject);
 }
 
 static void begin_vm_start(struct executor *e, const struct step *step)
@@ -243,7 +291,7 @@ static void begin(struct executor *e, const struct step *step)
 		begin_port_remove(e, step);
 		break;
 	case STEP_NET_STOP:
-		switchd_stop(sup_switch(e->sup, step->subject));
+		daemon_stop(sup_switch(e->sup, step->subject));
 		break;
 	case STEP_NET_START:
 		begin_net_start(e, step);
@@ -253,6 +301,18 @@ static void begin(struct executor *e, const struct step *step)
 		break;
 	case STEP_VM_START:
 		begin_vm_start(e, step);
+		break;
+	case STEP_SOCKETS_REMOVE:
+		daemon_remove_item(sup_sockets(e->sup), step->subject);
+		break;
+	case STEP_SOCKETS_STOP:
+		daemon_stop(sup_sockets(e->sup));
+		break;
+	case STEP_SOCKETS_START:
+		begin_sockets_start(e);
+		break;
+	case STEP_SOCKETS_ADD:
+		sup_add_sockets(e->sup, lab_find_vm(e->sup->lab, step->subject));
 		break;
 	case STEP_IMAGE: /* looking at it begins it */
 	case STEP_VM_RESTART:
@@ -371,7 +431,7 @@ static void prune(struct executor *e)
 		const char *name = l->data;
 
 		if (!(sup->lab && lab_find_network(sup->lab, name)) &&
-		    !switchd_alive(sup_find_switch(sup, name)))
+		    !daemon_alive(sup_find_switch(sup, name)))
 			sup_forget_switch(sup, name);
 	}
 }
@@ -401,7 +461,8 @@ bool executor_settled(struct executor *e)
 	while (g_hash_table_iter_next(&iter, NULL, &value)) {
 		const struct machine *m = value;
 
-		if (stage_on_its_way(m->stage) || m->stage == STAGE_STOPPING)
+		if ((stage_on_its_way(m->stage) && !machine_gave_up(m)) ||
+		    m->stage == STAGE_STOPPING)
 			return false;
 	}
 	return true;
@@ -414,8 +475,8 @@ enum launch executor_start_vm(struct supervisor *sup, const struct vm *vm, GErro
 
 	for (guint i = 0; i < vm->nics->len; i++) {
 		const struct nic *nic = vm_nic(vm, i);
-		const struct switchd *sw = sup_find_switch(sup, nic->network->name);
-		const struct switch_port *port;
+		const struct daemon *sw = sup_find_switch(sup, nic->network->name);
+		const struct daemon_item *port;
 
 		if (!sw) {
 			g_set_error(error, ORCH_ERROR, ORCH_ERROR_FAILED,
@@ -424,12 +485,29 @@ enum launch executor_start_vm(struct supervisor *sup, const struct vm *vm, GErro
 			return LAUNCH_FAILED;
 		}
 		want_port(sup, nic->network->name, nic->port);
-		port = switchd_find_port(sw, nic->port);
+		port = daemon_find_item(sw, nic->port);
 		if (port->problem) {
 			g_set_error_literal(error, ORCH_ERROR, ORCH_ERROR_FAILED, port->problem);
 			return LAUNCH_FAILED;
 		}
 		wait |= !port->state;
+	}
+	if (vm->sockets != LAB_SOCKETS_NONE) {
+		const struct daemon_item *item;
+
+		if (!sup->sockets || !daemon_alive(sup->sockets)) {
+			g_set_error_literal(
+				error, ORCH_ERROR, ORCH_ERROR_FAILED,
+				"the daemon of sockets does not run: run `orchestrator up`");
+			return LAUNCH_FAILED;
+		}
+		sup_add_sockets(sup, vm);
+		item = daemon_find_item(sup->sockets, vm->name);
+		if (item->problem) {
+			g_set_error_literal(error, ORCH_ERROR, ORCH_ERROR_FAILED, item->problem);
+			return LAUNCH_FAILED;
+		}
+		wait |= !item->state;
 	}
 	switch (launch_image(sup, vm->image->name, &problem)) {
 	case LAUNCH_WAIT:

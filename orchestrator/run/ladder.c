@@ -2,6 +2,7 @@
 #include "run/ladder.h"
 
 #include <string.h>
+#include <glib.h>
 
 #define STAGE_WORD(id, word) [id] = word,
 static const char *const words[STAGE_COUNT] = { LADDER_STAGES(STAGE_WORD) };
@@ -50,24 +51,41 @@ const char *ladder_waits_for(enum stage stage)
 	return next[stage] ? next[stage] : "";
 }
 
+/* The next whole line from *text on, which moves behind it; NULL: there is none.  *ret_len is without its end. */
+static const char *next_line(const char **text, const char *end, unsigned long *ret_len)
+{
+	const char *line = *text;
+	const char *newline = line < end ? memchr(line, '\n', (unsigned long)(end - line)) : NULL;
+	unsigned long len;
+
+	if (!newline)
+		return NULL; /* half a line is none yet */
+	*text = newline + 1;
+	len = (unsigned long)(newline - line);
+	*ret_len = len > 0 && line[len - 1] == '\r' ? len - 1 : len;
+	return line;
+}
+
 bool ladder_ready_mark(const char *text, unsigned long len)
 {
 	static const char mark[] = "ready 1";
-	const unsigned long mark_len = sizeof(mark) - 1;
-	const char *end = text + len;
+	const char *end = text + len, *line;
+	unsigned long line_len;
 
-	for (const char *line = text; line < end;) {
-		const char *newline = memchr(line, '\n', (unsigned long)(end - line));
-		unsigned long line_len;
-
-		if (!newline)
-			return false; /* half a line is no mark yet */
-		line_len = (unsigned long)(newline - line);
-		if (line_len > 0 && line[line_len - 1] == '\r')
-			line_len--;
-		if (line_len == mark_len && memcmp(line, mark, mark_len) == 0)
+	while ((line = next_line(&text, end, &line_len)))
+		if (line_len == sizeof(mark) - 1 && memcmp(line, mark, line_len) == 0)
 			return true;
-		line = newline + 1;
-	}
 	return false;
+}
+
+char *ladder_error_line(const char *text, unsigned long len)
+{
+	static const char word[] = "error ";
+	const char *end = text + len, *line;
+	unsigned long line_len;
+
+	while ((line = next_line(&text, end, &line_len)))
+		if (line_len > sizeof(word) - 1 && memcmp(line, word, sizeof(word) - 1) == 0)
+			return g_strndup(line + sizeof(word) - 1, line_len - (sizeof(word) - 1));
+	return NULL;
 }

@@ -6,7 +6,7 @@
  *   process     the kernel:  QEMU runs
  *   qmp         QEMU:        its monitor answers
  *   negotiated  the switch:  the guest's driver has set up every NIC (no word of the guest is needed for that)
- *   ready       the guest:   it has written "ready 1" to its second serial port
+ *   ready       the guest:   its agent says so, or it has written "ready 1" to its second serial port
  *
  * A VM is as far as the first probe that does not hold.  The ladder only climbs: a switch that is restarted, or a guest
  * that reboots, does not make a ready VM unready (`status` shows the port's state beside the stage).
@@ -51,5 +51,7 @@ const char *ladder_waits_for(enum stage stage);
 
 /* Whether the text of the `ready` file says so: a whole line "ready 1".  text need not end in NUL. */
 bool ladder_ready_mark(const char *text, unsigned long len);
+/* What follows the first "error " at the start of a whole line; g_free().  NULL: there is none. */
+char *ladder_error_line(const char *text, unsigned long len);
 
 #endif

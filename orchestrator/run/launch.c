@@ -140,6 +140,9 @@ gboolean launch_check(const struct lab *lab, const struct lab_dirs *dirs,
 
 	if (!host_find_daemon("vhost-user-net", &daemon, error))
 		return FALSE;
+	g_clear_pointer(&daemon, g_free);
+	if (lab_has_sockets(lab) && !host_find_daemon("vhost-user-hvsock", &daemon, error))
+		return FALSE;
 	for (guint i = 0; i < lab->vms->len; i++) {
 		const struct vm *vm = lab_vm(lab, i);
 
@@ -176,12 +179,17 @@ static GPtrArray *ports_of(const struct supervisor *sup, const struct vm *vm)
 	return ports;
 }
 
-static gboolean write_files(const struct supervisor *sup, const struct vm *vm, GStrv argv,
-			    GError **error)
+static gboolean write_files(const struct supervisor *sup, const struct vm *vm,
+			    const struct image *image, GError **error)
 {
 	const struct vm_paths *paths = lab_paths_vm(sup->paths, vm->index);
-	g_autofree char *conf = guest_conf(sup->lab, vm);
-	g_autofree char *script = render_qemu_script(sup->lab, vm, sup->paths, argv);
+	g_autofree char *conf = guest_conf(sup->lab, vm), *script = NULL;
+	g_auto(GStrv) argv = NULL;
+
+	if (!render_qemu(sup->lab, vm, sup->caps[vm->arch], image, sup->paths, RENDER_BY_HAND,
+			 &argv, error))
+		return FALSE;
+	script = render_qemu_script(sup->lab, vm, sup->paths, argv);
 
 	if (g_mkdir_with_parents(paths->dir, 0700) < 0) {
 		err_set_errno(error, ORCH_ERROR_FAILED, errno, "cannot make %s", paths->dir);
@@ -195,13 +203,27 @@ gboolean launch_vm(struct supervisor *sup, const struct vm *vm, GError **error)
 {
 	const struct image_slot *slot = g_hash_table_lookup(sup->images, vm->image->name);
 	g_autofree char *settings = plan_vm_settings(sup->lab, vm);
+	const struct qemu_caps *caps = sup->caps[vm->arch];
+	bool sockets = render_qemu_has_sockets(vm, caps);
 	struct machine *m = sup_machine(sup, vm->name);
 	g_auto(GStrv) argv = NULL;
+	struct machine_start start = {
+		.settings = settings,
+		.cid = sockets ? vm->cid : 0,
+	};
 
 	g_assert(slot && slot->image);
-	if (!render_qemu(sup->lab, vm, sup->caps[vm->arch], slot->image, sup->paths, &argv,
+	if (vm->sockets != LAB_SOCKETS_NONE && !sockets)
+		sup_event(sup, "vm", vm->name, "starting",
+			  "without sockets: this QEMU has no vhost-user-vsock-pci");
+	if (!render_qemu(sup->lab, vm, caps, slot->image, sup->paths, RENDER_SUPERVISED, &argv,
 			 error) ||
-	    !write_files(sup, vm, argv, error))
+	    !write_files(sup, vm, slot->image, error))
 		return FALSE;
-	return machine_start(m, (const char *const *)argv, settings, ports_of(sup, vm), error);
+	start.argv = (const char *const *)argv;
+	start.ports = ports_of(sup, vm);
+	if (!machine_start(m, &start, error))
+		return FALSE;
+	sup_attend_agent(sup, m);
+	return TRUE;
 }

@@ -10,6 +10,8 @@
 
 #include "err.h"
 #include "model/names.h"
+#include "render/qemu.h"
+#include "run/agent.h"
 #include "run/json.h"
 #include "run/logfile.h"
 #include "run/qemu_error.h"
@@ -18,6 +20,8 @@
 
 /* A QEMU that was told to quit, or got SIGTERM, is gone in a few milliseconds; only a host that swaps needs more. */
 #define QUIT_MS 3000
+/* Between two looks at a chardev that is not connected; QEMU connects it in its first moment. */
+#define CHARDEV_MS 5
 /* What of the `ready` file is looked at: one short line is expected. */
 #define READY_MAX     4096
 #define LAST_LINE_MAX 240
@@ -49,6 +53,8 @@ static void detach(struct machine *m)
 	m->qmp = NULL;
 	watch_free(m->ready_watch);
 	m->ready_watch = NULL;
+	g_clear_handle_id(&m->chardev_timer, g_source_remove);
+	g_clear_pointer(&m->agent, vm_agent_free);
 	proc_free(m->proc);
 	m->proc = NULL;
 }
@@ -63,6 +69,8 @@ void machine_free(struct machine *m)
 	g_array_unref(m->port_up);
 	g_free(m->settings);
 	g_free(m->reason);
+	g_free(m->guest_error);
+	g_free(m->told_reason);
 	g_free(m->name);
 	g_free(m);
 }
@@ -77,9 +85,35 @@ const struct proc_id *machine_process(const struct machine *m)
 	return m->proc ? proc_identity(m->proc) : NULL;
 }
 
+/* Whether the agent's word counts: it has given one, or it will. */
+static bool agent_counts(const struct machine *m)
+{
+	return m->agent &&
+	       (m->agent_expected || vm_agent_seen(m->agent) || vm_agent_has_probes(m->agent));
+}
+
 const char *machine_waits_for(const struct machine *m)
 {
-	return ladder_waits_for(m->stage);
+	if (m->stage != STAGE_NEGOTIATED || !agent_counts(m))
+		return ladder_waits_for(m->stage);
+	switch (vm_agent_state(m->agent)) {
+	case VM_AGENT_ABSENT:
+		return m->marked && !m->agent_expected ? "an agent in the guest, for its probes" :
+							 "the agent in the guest to call";
+	case VM_AGENT_CONFIGURING:
+		return "the agent to set up the guest";
+	case VM_AGENT_PROBING:
+		return vm_agent_words(m->agent);
+	case VM_AGENT_READY:
+	case VM_AGENT_FAILED:
+		break;
+	}
+	return "";
+}
+
+bool machine_gave_up(const struct machine *m)
+{
+	return m->guest_error && stage_on_its_way(m->stage);
 }
 
 static void set_stage(struct machine *m, enum stage stage)
@@ -115,27 +149,83 @@ static void climb(struct machine *m)
 	set_stage(m, stage);
 }
 
+/* The beginning of the `ready` file; *len 0 if there is none. */
+static void read_ready(const char *path, char text[READY_MAX], size_t *ret_len)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? 0 : read(fd, text, READY_MAX);
+
+	if (fd >= 0)
+		close(fd);
+	*ret_len = n > 0 ? (size_t)n : 0;
+}
+
 bool machine_ready_mark(const char *ready_path)
 {
-	int fd = open(ready_path, O_RDONLY | O_CLOEXEC);
 	char text[READY_MAX];
-	ssize_t n;
+	size_t len;
 
-	if (fd < 0)
-		return false;
-	n = read(fd, text, sizeof(text));
-	close(fd);
-	return n > 0 && ladder_ready_mark(text, (unsigned long)n);
+	read_ready(ready_path, text, &len);
+	return ladder_ready_mark(text, len);
+}
+
+static void set_guest_error(struct machine *m, const char *text)
+{
+	if (m->guest_error || !stage_on_its_way(m->stage))
+		return;
+	m->guest_error = g_strdup(text);
+	g_free(m->reason);
+	m->reason = g_strdup_printf("the guest says: %s", text);
+	m->reason_code = ORCH_ERROR_FAILED;
+	m->ops->changed(m, m->data);
+}
+
+/* Put together what the witnesses of readiness say. */
+static void weigh(struct machine *m)
+{
+	if (agent_counts(m)) {
+		enum vm_agent_state state = vm_agent_state(m->agent);
+
+		m->ladder.ready |= state == VM_AGENT_READY;
+		if (state == VM_AGENT_FAILED)
+			set_guest_error(m, vm_agent_words(m->agent));
+	} else {
+		m->ladder.ready |= m->marked;
+	}
+	climb(m);
 }
 
 static void look_at_ready(void *data)
 {
 	struct machine *m = data;
+	g_autofree char *error = NULL;
+	char text[READY_MAX];
+	size_t len;
 
-	if (!machine_ready_mark(m->paths->ready))
-		return;
-	m->ladder.ready = true;
-	climb(m);
+	read_ready(m->paths->ready, text, &len);
+	m->marked |= ladder_ready_mark(text, len);
+	error = ladder_error_line(text, len);
+	if (error && !m->marked) {
+		g_autofree char *clean = logfile_clean(error, -1, LAST_LINE_MAX);
+
+		set_guest_error(m, clean);
+	}
+	weigh(m);
+}
+
+void machine_agent_changed(void *machine)
+{
+	struct machine *m = machine;
+
+	weigh(m);
+	m->ops->changed(m, m->data);
+}
+
+void machine_set_agent(struct machine *m, struct vm_agent *agent)
+{
+	vm_agent_free(m->agent);
+	m->agent = agent;
+	weigh(m);
 }
 
 /* --- the end ---------------------------------------------------------------------------------------------- */
@@ -156,6 +246,7 @@ static void qemu_exited(struct proc *p, int status, const char *how, void *data)
 	unlink_sockets(m);
 	memset(&m->ladder, 0, sizeof(m->ladder));
 	g_free(m->reason);
+	g_clear_pointer(&m->guest_error, g_free);
 	m->reason_code = 0;
 	if (asked) {
 		m->reason = g_strdup("stopped on request");
@@ -176,12 +267,75 @@ static void qemu_exited(struct proc *p, int status, const char *how, void *data)
 
 static void redial(struct machine *m);
 
+/* It takes part in the lab: QEMU has made all of its devices. */
+static void qmp_up(struct machine *m)
+{
+	m->ladder.qmp = true;
+	climb(m);
+}
+
+static void ask_for_chardev(struct machine *m);
+
+static gboolean chardev_due(gpointer p)
+{
+	struct machine *m = p;
+
+	m->chardev_timer = 0;
+	ask_for_chardev(m);
+	return G_SOURCE_REMOVE;
+}
+
+static void left_preconfig(struct json_object *result, const GError *error, void *data)
+{
+	struct machine *m = data;
+
+	/* One that an earlier supervisor has told already says that it is too late, and one that cannot make its devices
+	 * ends. */
+	if (m->proc)
+		qmp_up(m);
+}
+
+static bool is_connected(struct json_object *chardevs)
+{
+	for (size_t i = 0; i < json_object_array_length(chardevs); i++) {
+		struct json_object *o = json_object_array_get_idx(chardevs, i);
+		const char *label = json_str(o, "label"), *filename = json_str(o, "filename");
+
+		if (label && filename && strcmp(label, RENDER_VSOCK_CHARDEV) == 0)
+			return !g_str_has_prefix(filename, "disconnected:");
+	}
+	return true; /* it has none */
+}
+
+static void on_chardevs(struct json_object *result, const GError *error, void *data)
+{
+	struct machine *m = data;
+
+	if (!m->qmp)
+		return;
+	if (json_object_is_type(result, json_type_array) && !is_connected(result))
+		m->chardev_timer = g_timeout_add(CHARDEV_MS, chardev_due, m);
+	else
+		qmp_execute(m->qmp, "x-exit-preconfig", NULL, left_preconfig, m);
+}
+
+static void ask_for_chardev(struct machine *m)
+{
+	if (m->qmp)
+		qmp_execute(m->qmp, "query-chardev", NULL, on_chardevs, m);
+}
+
 static void qmp_ready(struct qmp *q, const char *status, void *data)
 {
 	struct machine *m = data;
 
-	m->ladder.qmp = true;
-	climb(m);
+	/* We hold the monitor: what is paused was left so by stopped()'s predecessor. */
+	if (strcmp(status, "paused") == 0)
+		qmp_execute(q, "cont", NULL, NULL, NULL);
+	if (m->cid && strcmp(status, "prelaunch") == 0)
+		ask_for_chardev(m);
+	else
+		qmp_up(m);
 }
 
 static void qmp_event(struct qmp *q, const char *name, struct json_object *event_data, void *data)
@@ -205,6 +359,7 @@ static void qmp_closed(struct qmp *q, const char *why, void *data)
 {
 	struct machine *m = data;
 
+	g_clear_handle_id(&m->chardev_timer, g_source_remove);
 	qmp_free(m->qmp);
 	m->qmp = NULL;
 	if (m->proc && m->stage != STAGE_STOPPING)
@@ -271,16 +426,20 @@ static gboolean fresh_ready_file(const struct machine *m, GError **error)
 	return !full;
 }
 
-gboolean machine_start(struct machine *m, const char *const *argv, const char *settings,
-		       GPtrArray *ports, GError **error)
+gboolean machine_start(struct machine *m, const struct machine_start *start, GError **error)
 {
 	g_autoptr(GError) start_error = NULL;
 
 	g_assert(!machine_alive(m));
 	g_ptr_array_unref(m->ports);
-	m->ports = ports;
+	m->ports = start->ports;
 	g_free(m->settings);
-	m->settings = g_strdup(settings);
+	m->settings = g_strdup(start->settings);
+	m->cid = start->cid;
+	m->agent_expected = false;
+	m->marked = false;
+	m->sockets_lost = false;
+	g_clear_pointer(&m->guest_error, g_free);
 	g_clear_pointer(&m->reason, g_free);
 	m->reason_code = 0;
 	m->guest_ended = false;
@@ -294,7 +453,8 @@ gboolean machine_start(struct machine *m, const char *const *argv, const char *s
 	m->stage = STAGE_STARTING;
 	unlink_sockets(m);
 	if (fresh_ready_file(m, &start_error))
-		m->proc = proc_spawn(argv, NULL, m->paths->qemu_log, qemu_exited, m, &start_error);
+		m->proc = proc_spawn(start->argv, NULL, m->paths->qemu_log, qemu_exited, m,
+				     &start_error);
 	if (!m->proc) {
 		m->reason = g_strdup(start_error->message);
 		m->reason_code = err_exit_code(start_error);
@@ -314,6 +474,7 @@ bool machine_adopt(struct machine *m, const struct state_vm *was)
 	g_ptr_array_unref(m->ports);
 	m->ports = g_ptr_array_ref(was->ports);
 	m->ready_us = was->ready_us;
+	m->cid = was->cid;
 	m->reason = g_strdup(was->reason);
 	m->proc = proc_adopt(&was->id, qemu_exited, m);
 	if (!m->proc) {
@@ -354,6 +515,30 @@ void machine_port_changed(struct machine *m, const char *port, bool negotiated)
 	}
 }
 
+/* --- the daemon of sockets -------------------------------------------------------------------------------- */
+
+void machine_sockets_lost(struct machine *m)
+{
+	m->sockets_lost = m->cid && m->ladder.qmp;
+}
+
+static void stopped(struct json_object *result, const GError *error, void *data)
+{
+	struct machine *m = data;
+
+	/* Whatever became of it, this QEMU is to run. */
+	if (m->qmp)
+		qmp_execute(m->qmp, "cont", NULL, NULL, NULL);
+}
+
+void machine_sockets_back(struct machine *m)
+{
+	if (!m->sockets_lost || !m->qmp || m->stage == STAGE_STOPPING)
+		return;
+	m->sockets_lost = false;
+	qmp_execute(m->qmp, "stop", NULL, stopped, m);
+}
+
 /* --- stopping --------------------------------------------------------------------------------------------- */
 
 enum stop_step { STOP_POWERDOWN, STOP_QUIT, STOP_KILL };
@@ -378,35 +563,62 @@ static void quit(struct machine *m)
 	stop_wait(m, STOP_KILL, QUIT_MS);
 }
 
+static void press_button(struct machine *m)
+{
+	qmp_execute(m->qmp, "system_powerdown", NULL, NULL, NULL);
+	stop_wait(m, STOP_QUIT, m->stop_grace_ms);
+}
+
 static gboolean stop_next(gpointer p)
 {
 	struct machine *m = p;
 
 	m->stop_timer = 0;
-	if (m->stop_step == STOP_QUIT)
-		quit(m);
-	else
+	if (m->stop_step == STOP_POWERDOWN && m->qmp)
+		press_button(m);
+	else if (m->stop_step == STOP_KILL)
 		proc_signal(m->proc, SIGKILL);
+	else
+		quit(m);
 	return G_SOURCE_REMOVE;
+}
+
+/* The agent will not power off. */
+static void agent_refused(void *data)
+{
+	struct machine *m = data;
+
+	if (m->stage == STAGE_STOPPING && m->stop_step == STOP_POWERDOWN)
+		stop_wait(m, STOP_POWERDOWN, 0);
+}
+
+/* Ask the guest, which has grace_ms in all: half of it for the agent, where there is one, and half for the button. */
+static void ask_guest(struct machine *m, unsigned grace_ms)
+{
+	m->stop_grace_ms = grace_ms;
+	if (m->agent && vm_agent_shutdown(m->agent, grace_ms / 4, agent_refused, m)) {
+		m->stop_grace_ms = grace_ms / 2;
+		stop_wait(m, STOP_POWERDOWN, grace_ms / 2);
+	} else {
+		press_button(m);
+	}
 }
 
 void machine_stop(struct machine *m, unsigned grace_ms)
 {
-	/* Only a guest that is up hears the power button. */
+	/* Only a guest that is up hears, and only one that runs. */
 	bool ask = grace_ms > 0 && m->stage == STAGE_READY && m->qmp && m->ladder.qmp;
 
 	if (!m->proc)
 		return;
 	if (m->stage == STAGE_STOPPING) {
-		if (grace_ms == 0 && m->stop_step == STOP_QUIT)
+		if (grace_ms == 0 && m->stop_step <= STOP_QUIT)
 			quit(m);
 		return;
 	}
-	if (ask) {
-		qmp_execute(m->qmp, "system_powerdown", NULL, NULL, NULL);
-		stop_wait(m, STOP_QUIT, grace_ms);
-	} else {
+	if (ask)
+		ask_guest(m, grace_ms);
+	else
 		quit(m);
-	}
 	set_stage(m, STAGE_STOPPING);
 }

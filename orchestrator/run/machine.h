@@ -4,7 +4,15 @@
  * A machine knows how to run a command line and how to end it; what that line says is render/'s, when it may start is the
  * executor's.  It survives its QEMU: after the end it says why, until it is started again.
  *
- * Stopping: ACPI power button over QMP if the guest is up to hear it, then "quit", then SIGKILL, each with a deadline.
+ * Ready is what the agent says, where there is one and it has called; else the mark on the second serial port.  A guest that
+ * says there what went wrong ("error TEXT") will not become ready by itself: machine_gave_up().
+ *
+ * A QEMU with a socket device waits in -preconfig (render/qemu.h): it is told to go on as soon as the device's chardev is
+ * connected.  When the daemon of sockets has died and another one is there, such a QEMU reconnects and says nothing; stopped
+ * and continued once, it tells the new daemon about its rings: machine_sockets_lost(), then machine_sockets_back().
+ *
+ * Stopping: the agent is asked to power off, else ACPI's power button over QMP, if the guest is up to hear either; then
+ * "quit", then SIGKILL, each with a deadline.
  *
  * Ownership: the machine owns its strings, its process watch and its connections; freeing it leaves QEMU running.
  * Threads:   the thread of the default main context.  ops->changed() comes from the main loop or from machine_start() and
@@ -14,6 +22,7 @@
 #define RUN_MACHINE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <glib.h>
 
 #include "run/ladder.h"
@@ -24,6 +33,8 @@ struct dial;
 struct qmp;
 struct vm_paths;
 struct watch;
+
+struct vm_agent;
 
 struct machine;
 struct machine_ops {
@@ -38,12 +49,20 @@ struct machine {
 	GPtrArray *ports; /* of struct state_port, by NIC; as started */
 	enum stage stage;
 	struct ladder ladder;
-	char *reason;      /* why it stopped or failed; NULL otherwise */
-	int reason_code;   /* of enum orch_error, for a failure */
-	gint64 started_us; /* CLOCK_BOOTTIME */
-	gint64 ready_us;   /* from its start to ready; 0: not yet */
-	unsigned resets;   /* of the guest, as seen */
+	char *reason;           /* why it stopped or failed; NULL otherwise */
+	int reason_code;        /* of enum orch_error, for a failure */
+	char *guest_error;      /* what the guest could not do; NULL: it did not say so */
+	uint32_t cid;           /* as started; 0: without a socket device */
+	struct vm_agent *agent; /* who waits for its agent; NULL: nobody */
+	bool agent_expected;    /* its image has one: the mark alone does not count */
+	gint64 started_us;      /* CLOCK_BOOTTIME */
+	gint64 ready_us;        /* from its start to ready; 0: not yet */
+	unsigned resets;        /* of the guest, as seen */
 	bool adopted;
+	/* For ops->changed(): what its owner told others last. */
+	enum stage told_stage;
+	unsigned told_resets;
+	char *told_reason;
 
 	/* Private. */
 	const struct machine_ops *ops;
@@ -52,11 +71,15 @@ struct machine {
 	struct dial *dial;
 	struct qmp *qmp;
 	struct watch *ready_watch;
-	GArray *port_up; /* of bool, by NIC */
+	GArray *port_up;     /* of bool, by NIC */
+	bool marked;         /* the guest has written its mark */
+	guint chardev_timer; /* to ask again whether the socket device's chardev is connected */
+	bool sockets_lost;   /* the daemon that knew its rings is gone */
 	guint stop_timer;
 	unsigned stop_step;
-	bool guest_ended; /* QMP said that the guest powered itself off */
-	gint64 log_from;  /* where this run's words begin in qemu.log */
+	unsigned stop_grace_ms; /* for the power button */
+	bool guest_ended;       /* QMP said that the guest powered itself off */
+	gint64 log_from;        /* where this run's words begin in qemu.log */
 };
 
 /* Takes over paths.  Of a VM that has not been started. */
@@ -68,10 +91,20 @@ void machine_free(struct machine *m);
 bool machine_alive(const struct machine *m);
 const struct proc_id *machine_process(const struct machine *m); /* NULL: none */
 
-/* Start argv.  paths->dir exists, and so do the files that argv names.  settings is copied; ports is taken over.
- * On failure the machine has failed and knows why, too. */
-gboolean machine_start(struct machine *m, const char *const *argv, const char *settings,
-		       GPtrArray *ports, GError **error);
+/* What a machine is started with. */
+struct machine_start {
+	const char *const *argv; /* the files that it names exist */
+	const char *settings;    /* copied */
+	GPtrArray *ports;        /* of struct state_port, by NIC; taken over */
+	uint32_t cid;            /* 0: argv has no socket device */
+};
+
+/* paths->dir exists.  On failure the machine has failed and knows why, too. */
+gboolean machine_start(struct machine *m, const struct machine_start *start, GError **error);
+
+/* Who waits for its agent, from now on; taken over.  Its ops->changed() is machine_agent_changed(), of this machine. */
+void machine_set_agent(struct machine *m, struct vm_agent *agent);
+void machine_agent_changed(void *machine);
 
 /* Go on with a QEMU that an earlier supervisor started.  was: what that one wrote down.  False: it does not run any more;
  * the machine then is what 'was' says, or failed. */
@@ -80,13 +113,20 @@ bool machine_adopt(struct machine *m, const struct state_vm *was);
 /* Whether the guest has written its mark to this `ready` file. */
 bool machine_ready_mark(const char *ready_path);
 
+/* The daemon of sockets is gone; another one is there, and QEMU has connected to it. */
+void machine_sockets_lost(struct machine *m);
+void machine_sockets_back(struct machine *m);
+
 /* The switch's view of one of its ports: negotiated or not. */
 void machine_port_changed(struct machine *m, const char *port, bool negotiated);
 
 /* Bring it down; STAGE_STOPPED follows.  With grace_ms 0 the guest is not asked. */
 void machine_stop(struct machine *m, unsigned grace_ms);
 
-/* What it is waited for, with the evidence: "the guest's ready mark". */
+/* What it is waited for, with the evidence: "the guest's ready mark", "probe http: … (hint: …)"; "" when nothing is. */
 const char *machine_waits_for(const struct machine *m);
+
+/* On its way, and will not arrive: reason says what the guest said. */
+bool machine_gave_up(const struct machine *m);
 
 #endif

@@ -44,17 +44,21 @@ static void found_vm(struct remains *r, const char *name, const struct proc_id *
 	if (!vm)
 		return;
 	v->settings = plan_vm_settings(r->lab, vm);
+	v->cid = vm->sockets == LAB_SOCKETS_NONE ? 0 : vm->cid;
 	for (guint i = 0; i < vm->nics->len; i++)
 		state_add_port(v, vm_nic(vm, i)->port, vm_nic(vm, i)->network->name,
 			       vm_paths_port(lab_paths_vm(r->paths, vm->index), i));
 }
 
-/* "n1.qmp" is VM n1's monitor, "lan.ctl" the switch of network lan. */
+/* "n1.qmp" is VM n1's monitor, "lan.ctl" the switch of network lan, hvsock.sock the daemon of sockets. */
 static void find_by_sockets(struct remains *r)
 {
 	g_autoptr(GDir) dir = g_dir_open(r->paths->run_dir, 0, NULL);
+	struct proc_id sockets;
 	const char *file;
 
+	if (listener_of(r->paths->hvsock->ctl, &sockets))
+		state_add_sockets(r->state)->id = sockets;
 	while (dir && (file = g_dir_read_name(dir))) {
 		g_autofree char *path = g_build_filename(r->paths->run_dir, file, NULL);
 		const char *dot = strrchr(file, '.');

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "run/service.h"
 
-#include <errno.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "err.h"
@@ -17,6 +14,7 @@
 #include "run/report.h"
 #include "run/state.h"
 #include "run/supervisor.h"
+#include "run/watch.h"
 
 #define GRACE_MS 10000 /* for a guest to power off */
 #define FLUSH_MS 1000
@@ -189,6 +187,7 @@ static gboolean apply(struct service *s, const char *path, unsigned jobs, bool *
 	}
 	s->fresh = s->fresh || !runs;
 	begin_plan(s, lab, jobs, GRACE_MS, ret_changed);
+	sup_write_ssh_config(sup);
 	return TRUE;
 }
 
@@ -406,7 +405,7 @@ static void drop_old_ports(struct supervisor *sup, const struct machine *m, cons
 {
 	for (guint i = 0; i < m->ports->len; i++) {
 		const struct state_port *p = m->ports->pdata[i];
-		struct switchd *sw = sup_find_switch(sup, p->network);
+		struct daemon *sw = sup_find_switch(sup, p->network);
 		bool wanted = false;
 
 		for (guint j = 0; j < vm->nics->len; j++) {
@@ -416,7 +415,7 @@ static void drop_old_ports(struct supervisor *sup, const struct machine *m, cons
 				  strcmp(nic->network->name, p->network) == 0;
 		}
 		if (sw && !wanted)
-			switchd_remove_port(sw, p->name);
+			daemon_remove_item(sw, p->name);
 	}
 }
 
@@ -471,7 +470,7 @@ static bool vm_round(struct service *s, struct waiting *w)
 		rpc_reply(w->call, NULL);
 		return true;
 	}
-	if (machine_alive(m))
+	if (machine_alive(m) && !machine_gave_up(m))
 		return false;
 	rpc_fail_text(w->call, m->reason_code ? m->reason_code : ORCH_ERROR_FAILED, "%s: %s", w->vm,
 		      m->reason ? m->reason : "it does not run");
@@ -544,25 +543,6 @@ static const struct rpc_method methods[] = {
 	{ NULL, NULL, NULL },
 };
 
-/* We hold the lab's lock: whatever lies at that path is left over. */
-static int listen_at(const char *path, GError **error)
-{
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-	g_assert(strlen(path) < sizeof(addr.sun_path));
-	memcpy(addr.sun_path, path, strlen(path) + 1);
-	(void)unlink(path);
-	if (fd < 0 || bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0 ||
-	    listen(fd, SOMAXCONN) < 0) {
-		err_set_errno(error, ORCH_ERROR_FAILED, errno, "cannot listen on %s", path);
-		if (fd >= 0)
-			close(fd);
-		return -1;
-	}
-	return fd;
-}
-
 static gboolean alone(gpointer p)
 {
 	struct service *s = p;
@@ -575,7 +555,7 @@ static gboolean alone(gpointer p)
 
 struct service *service_new(struct supervisor *sup, const char *path, int client_fd, GError **error)
 {
-	int fd = listen_at(path, error);
+	int fd = listen_now(path, error);
 	struct service *s;
 
 	if (fd < 0)

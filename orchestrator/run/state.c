@@ -43,6 +43,10 @@ static void vm_free(void *p)
 	g_free(v->name);
 	g_free(v->settings);
 	g_free(v->reason);
+	g_free(v->sockets);
+	g_free(v->agent);
+	g_free(v->agent_version);
+	g_free(v->waits_for);
 	g_ptr_array_unref(v->ports);
 	g_free(v);
 }
@@ -66,17 +70,33 @@ void state_free(struct state *s)
 	g_free(s->lab);
 	g_free(s->path);
 	g_ptr_array_unref(s->nets);
+	if (s->sockets)
+		net_free(s->sockets);
 	g_ptr_array_unref(s->vms);
 	g_free(s);
 }
 
-struct state_net *state_add_net(struct state *s, const char *name)
+static struct state_net *net_new(const char *name)
 {
 	struct state_net *n = g_new0(struct state_net, 1);
 
 	n->name = g_strdup(name);
+	return n;
+}
+
+struct state_net *state_add_net(struct state *s, const char *name)
+{
+	struct state_net *n = net_new(name);
+
 	g_ptr_array_add(s->nets, n);
 	return n;
+}
+
+struct state_net *state_add_sockets(struct state *s)
+{
+	g_assert(!s->sockets);
+	s->sockets = net_new("sockets");
+	return s->sockets;
 }
 
 struct state_vm *state_add_vm(struct state *s, const char *name)
@@ -154,6 +174,7 @@ static bool read_vm(struct state *s, struct json_object *o)
 	v->settings = g_strdup(json_str(o, "settings"));
 	v->reason = g_strdup(json_str(o, "reason"));
 	v->ready_us = json_int(o, "ready-us", 0);
+	v->cid = (uint32_t)json_int(o, "cid", 0);
 	for (size_t i = 0; i < json_object_array_length(ports); i++) {
 		struct json_object *p = json_object_array_get_idx(ports, i);
 
@@ -176,6 +197,12 @@ static bool read_all(struct state *s, struct json_object *o)
 	s->lab = g_strdup(json_str(o, "lab"));
 	s->path = g_strdup(json_str(o, "path"));
 	s->supervisor = read_id(json_member(o, "supervisor", json_type_object));
+	if (json_member(o, "sockets", json_type_object)) {
+		struct json_object *sockets = json_member(o, "sockets", json_type_object);
+
+		state_add_sockets(s)->id = read_id(sockets);
+		s->sockets->restarts = (unsigned)json_int(sockets, "restarts", 0);
+	}
 	for (size_t i = 0; i < json_object_array_length(nets); i++)
 		if (!read_net(s, json_object_array_get_idx(nets, i)))
 			return false;
@@ -191,6 +218,8 @@ static void forget_pids(struct state *s)
 	s->supervisor.pid = 0;
 	for (guint i = 0; i < s->nets->len; i++)
 		((struct state_net *)s->nets->pdata[i])->id.pid = 0;
+	if (s->sockets)
+		s->sockets->id.pid = 0;
 	for (guint i = 0; i < s->vms->len; i++) {
 		struct state_vm *v = s->vms->pdata[i];
 
@@ -266,6 +295,8 @@ static struct json_object *vm_to_json(const struct state_vm *v)
 	json_put_str(o, "reason", v->reason);
 	if (v->ready_us)
 		json_put_int(o, "ready-us", v->ready_us);
+	if (v->cid)
+		json_put_int(o, "cid", v->cid);
 	for (guint i = 0; i < v->ports->len; i++) {
 		const struct state_port *p = v->ports->pdata[i];
 		struct json_object *port = json_object_new_object();
@@ -303,6 +334,13 @@ gboolean state_save(const char *path, const struct state *s, GError **error)
 		json_object_array_add(nets, net);
 	}
 	json_object_object_add(o, "networks", nets);
+	if (s->sockets) {
+		struct json_object *sockets = json_object_new_object();
+
+		write_id(sockets, &s->sockets->id);
+		json_put_int(sockets, "restarts", s->sockets->restarts);
+		json_object_object_add(o, "sockets", sockets);
+	}
 	for (guint i = 0; i < s->vms->len; i++)
 		json_object_array_add(vms, vm_to_json(s->vms->pdata[i]));
 	json_object_object_add(o, "vms", vms);
@@ -317,6 +355,8 @@ bool state_anything_alive(const struct state *s)
 
 	for (guint i = 0; i < s->nets->len; i++)
 		alive |= proc_id_alive(&((struct state_net *)s->nets->pdata[i])->id);
+	if (s->sockets)
+		alive |= proc_id_alive(&s->sockets->id);
 	for (guint i = 0; i < s->vms->len; i++)
 		alive |= proc_id_alive(&((struct state_vm *)s->vms->pdata[i])->id);
 	return alive;

@@ -13,6 +13,7 @@
 #define RUN_STATE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <glib.h>
 
 #include "run/ladder.h"
@@ -22,7 +23,7 @@ struct state_net {
 	char *name;
 	struct proc_id id;
 	unsigned restarts;
-	const char *stage; /* not in the file: switch_stage_word() or NULL */
+	const char *stage; /* not in the file: daemon_stage_word() or NULL */
 	char *reason;      /* nor is this */
 };
 
@@ -37,10 +38,15 @@ struct state_vm {
 	char *name;
 	struct proc_id id; /* pid 0: it does not run */
 	enum stage stage;
-	char *settings;   /* plan_vm_settings() when it was started; NULL: never was */
-	char *reason;     /* why it failed or stopped; NULL: it did not */
-	gint64 ready_us;  /* from its start to ready; 0: it never was */
-	GPtrArray *ports; /* of struct state_port, by NIC */
+	char *settings;      /* plan_vm_settings() when it was started; NULL: never was */
+	char *reason;        /* why it failed or stopped; NULL: it did not */
+	gint64 ready_us;     /* from its start to ready; 0: it never was */
+	uint32_t cid;        /* 0: it was started without a socket device */
+	char *sockets;       /* not in the file: as the daemon of sockets sees them, or NULL */
+	char *agent;         /* nor is this: vm_agent_state_word(), or NULL */
+	char *agent_version; /* nor this; NULL: none has called */
+	char *waits_for;     /* nor this: more than the stage says, or NULL */
+	GPtrArray *ports;    /* of struct state_port, by NIC */
 };
 
 struct state {
@@ -49,6 +55,7 @@ struct state {
 	char boot_id[PROC_BOOT_ID_LEN + 1];
 	struct proc_id supervisor; /* pid 0: ended in an orderly way */
 	GPtrArray *nets;           /* of struct state_net */
+	struct state_net *sockets; /* the daemon of sockets; NULL: none */
 	GPtrArray *vms;            /* of struct state_vm */
 };
 
@@ -56,6 +63,7 @@ struct state {
 struct state *state_new(const char *lab, const char *path);
 void state_free(struct state *s);
 struct state_net *state_add_net(struct state *s, const char *name);
+struct state_net *state_add_sockets(struct state *s);
 struct state_vm *state_add_vm(struct state *s, const char *name);
 struct state_port *state_add_port(struct state_vm *vm, const char *name, const char *network,
 				  const char *path);

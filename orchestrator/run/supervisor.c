@@ -14,6 +14,7 @@
 #include "host/caps.h"
 #include "plan/observed.h"
 #include "plan/plan.h"
+#include "run/agent.h"
 #include "run/dirs.h"
 #include "run/executor.h"
 #include "run/json.h"
@@ -78,14 +79,22 @@ static void machine_changed(struct machine *m, void *data)
 {
 	struct supervisor *sup = data;
 
-	sup_event(sup, "vm", m->name, stage_word(m->stage), m->reason);
+	/* What its agent is about is for `status`; an event is a stage, a reason or a reset. */
+	if (m->told_stage != m->stage || m->told_resets != m->resets ||
+	    g_strcmp0(m->told_reason, m->reason) != 0) {
+		m->told_stage = m->stage;
+		m->told_resets = m->resets;
+		g_free(m->told_reason);
+		m->told_reason = g_strdup(m->reason);
+		sup_event(sup, "vm", m->name, stage_word(m->stage), m->reason);
+	}
 	sup->state_dirty = true;
 	sup_poke(sup);
 }
 
 static const struct machine_ops machine_ops = { .changed = machine_changed };
 
-static void switch_changed(struct switchd *sw, void *data)
+static void switch_changed(struct daemon *sw, void *data)
 {
 	struct supervisor *sup = data;
 
@@ -93,29 +102,29 @@ static void switch_changed(struct switchd *sw, void *data)
 	sup_poke(sup);
 }
 
-static void switch_port(struct switchd *sw, const char *port, bool negotiated, void *data)
+static void switch_port(struct daemon *sw, const char *port, const char *state, void *data)
 {
 	struct supervisor *sup = data;
 	g_autofree char *vm = g_strndup(port, strcspn(port, "."));
 	struct machine *m = sup_find_machine(sup, vm);
 
 	if (m)
-		machine_port_changed(m, port, negotiated);
+		machine_port_changed(m, port, daemon_negotiated(state));
 	sup_poke(sup);
 }
 
-static void switch_note(struct switchd *sw, const char *text, void *data)
+static void switch_died(struct daemon *sw, const char *text, void *data)
 {
-	sup_event(data, "network", sw->name, switch_stage_word(SWITCH_STARTING), text);
+	sup_event(data, "network", sw->name, daemon_stage_word(DAEMON_STARTING), text);
 }
 
-static const struct switchd_ops switch_ops = {
+static const struct daemon_ops switch_ops = {
 	.changed = switch_changed,
-	.port = switch_port,
-	.note = switch_note,
+	.item = switch_port,
+	.died = switch_died,
 };
 
-struct switchd *sup_find_switch(struct supervisor *sup, const char *name)
+struct daemon *sup_find_switch(struct supervisor *sup, const char *name)
 {
 	return g_hash_table_lookup(sup->switches, name);
 }
@@ -125,13 +134,13 @@ struct machine *sup_find_machine(struct supervisor *sup, const char *name)
 	return g_hash_table_lookup(sup->machines, name);
 }
 
-struct switchd *sup_switch(struct supervisor *sup, const char *name)
+struct daemon *sup_switch(struct supervisor *sup, const char *name)
 {
-	struct switchd *sw = sup_find_switch(sup, name);
+	struct daemon *sw = sup_find_switch(sup, name);
 
 	if (sw)
 		return sw;
-	sw = switchd_new(name, net_paths_new(sup->paths, name), &switch_ops, sup);
+	sw = daemon_new(name, &daemon_switch, net_paths_new(sup->paths, name), &switch_ops, sup);
 	(void)g_mkdir_with_parents(sw->paths->dir, 0700); /* what is written there will say so */
 	g_hash_table_insert(sup->switches, sw->name, sw);
 	return sw;
@@ -160,6 +169,19 @@ void sup_forget_machine(struct supervisor *sup, const char *name)
 	sup->state_dirty = true;
 }
 
+static void observe_sockets(const struct daemon *d, struct observed *o)
+{
+	if (!d || !daemon_alive(d) || d->stage == DAEMON_STOPPING)
+		return;
+	o->sockets = true;
+	for (guint i = 0; i < d->items->len; i++) {
+		const struct daemon_item *item = d->items->pdata[i];
+
+		if (!item->problem)
+			observed_add_sockets_of(o, item->name);
+	}
+}
+
 struct observed *sup_observe(struct supervisor *sup)
 {
 	struct observed *o = observed_new();
@@ -168,18 +190,19 @@ struct observed *sup_observe(struct supervisor *sup)
 
 	g_hash_table_iter_init(&iter, sup->switches);
 	while (g_hash_table_iter_next(&iter, NULL, &value)) {
-		const struct switchd *sw = value;
+		const struct daemon *sw = value;
 
-		if (!switchd_alive(sw) || sw->stage == SWITCH_STOPPING)
+		if (!daemon_alive(sw) || sw->stage == DAEMON_STOPPING)
 			continue;
 		observed_add_network(o, sw->name);
-		for (guint i = 0; i < sw->ports->len; i++) {
-			const struct switch_port *port = sw->ports->pdata[i];
+		for (guint i = 0; i < sw->items->len; i++) {
+			const struct daemon_item *port = sw->items->pdata[i];
 
 			if (!port->problem)
 				observed_add_port(o, sw->name, port->name);
 		}
 	}
+	observe_sockets(sup->sockets, o);
 	g_hash_table_iter_init(&iter, sup->machines);
 	while (g_hash_table_iter_next(&iter, NULL, &value)) {
 		const struct machine *m = value;
@@ -200,14 +223,34 @@ static void state_of_machine(struct supervisor *sup, struct state *s, const stru
 	v->settings = g_strdup(m->settings);
 	v->reason = g_strdup(m->reason);
 	v->ready_us = m->ready_us;
+	v->cid = m->cid;
+	v->waits_for = g_strdup(machine_waits_for(m));
+	if (m->agent) {
+		v->agent = g_strdup(vm_agent_state_word(vm_agent_state(m->agent)));
+		v->agent_version = g_strdup(vm_agent_version(m->agent));
+	}
+	if (sup->sockets && m->cid) {
+		const struct daemon_item *item = daemon_find_item(sup->sockets, m->name);
+
+		v->sockets = g_strdup(item ? item->state : NULL);
+	}
 	for (guint i = 0; i < m->ports->len; i++) {
 		const struct state_port *p = m->ports->pdata[i];
-		const struct switchd *sw = sup_find_switch(sup, p->network);
-		const struct switch_port *port = sw ? switchd_find_port(sw, p->name) : NULL;
+		const struct daemon *sw = sup_find_switch(sup, p->network);
+		const struct daemon_item *port = sw ? daemon_find_item(sw, p->name) : NULL;
 
 		state_add_port(v, p->name, p->network, p->path)->state =
 			g_strdup(port ? port->state : NULL);
 	}
+}
+
+static void state_of_daemon(struct state_net *n, const struct daemon *d)
+{
+	if (daemon_alive(d))
+		n->id = *daemon_process(d);
+	n->restarts = d->restarts;
+	n->stage = daemon_stage_word(d->stage);
+	n->reason = g_strdup(d->reason);
 }
 
 struct state *sup_state(struct supervisor *sup)
@@ -219,15 +262,12 @@ struct state *sup_state(struct supervisor *sup)
 	(void)proc_id_read(getpid(), &s->supervisor);
 	g_hash_table_iter_init(&iter, sup->switches);
 	while (g_hash_table_iter_next(&iter, NULL, &value)) {
-		const struct switchd *sw = value;
-		struct state_net *n = state_add_net(s, sw->name);
+		const struct daemon *sw = value;
 
-		if (switchd_alive(sw))
-			n->id = *switchd_process(sw);
-		n->restarts = sw->restarts;
-		n->stage = switch_stage_word(sw->stage);
-		n->reason = g_strdup(sw->reason);
+		state_of_daemon(state_add_net(s, sw->name), sw);
 	}
+	if (sup->sockets)
+		state_of_daemon(state_add_sockets(s), sup->sockets);
 	g_hash_table_iter_init(&iter, sup->machines);
 	while (g_hash_table_iter_next(&iter, NULL, &value))
 		state_of_machine(sup, s, value);
@@ -238,11 +278,11 @@ bool sup_anything_runs(struct supervisor *sup)
 {
 	GHashTableIter iter;
 	gpointer value;
-	bool runs = false;
+	bool runs = sup->sockets && daemon_alive(sup->sockets);
 
 	g_hash_table_iter_init(&iter, sup->switches);
 	while (g_hash_table_iter_next(&iter, NULL, &value))
-		runs |= switchd_alive(value);
+		runs |= daemon_alive(value);
 	g_hash_table_iter_init(&iter, sup->machines);
 	while (g_hash_table_iter_next(&iter, NULL, &value))
 		runs |= machine_alive(value);
@@ -261,6 +301,7 @@ void sup_set_lab(struct supervisor *sup, struct lab *lab)
 		g_free(sup->lab_path);
 		sup->lab_path = g_strdup(lab->path);
 	}
+	sup_sync_forwards(sup);
 	sup->state_dirty = true;
 }
 
@@ -275,7 +316,7 @@ void sup_leave(struct supervisor *sup)
 static void adopt_switch(struct supervisor *sup, const struct state_net *was,
 			 const struct state *state)
 {
-	struct switchd *sw = sup_switch(sup, was->name);
+	struct daemon *sw = sup_switch(sup, was->name);
 
 	sw->restarts = was->restarts;
 	for (guint i = 0; i < state->vms->len; i++) {
@@ -285,16 +326,16 @@ static void adopt_switch(struct supervisor *sup, const struct state_net *was,
 			const struct state_port *p = v->ports->pdata[j];
 
 			if (strcmp(p->network, was->name) == 0)
-				switchd_add_port(sw, p->name, p->path);
+				daemon_add_item(sw, daemon_port_params(p->name, p->path));
 		}
 	}
-	if (switchd_adopt(sw, &was->id)) {
+	if (daemon_adopt(sw, &was->id)) {
 		g_message("took over switch %s, pid %d", sw->name, (int)was->id.pid);
 	} else if (was->id.pid) {
 		/* It died while nobody looked; its VMs wait for it. */
 		g_message("switch %s has died, starting it again", sw->name);
 		sw->restarts++;
-		(void)switchd_start(sw, NULL);
+		(void)daemon_start(sw, NULL);
 	}
 }
 
@@ -320,6 +361,8 @@ static void adopt(struct supervisor *sup)
 	if (state_anything_alive(state))
 		for (guint i = 0; i < state->nets->len; i++)
 			adopt_switch(sup, state->nets->pdata[i], state);
+	if (state_anything_alive(state))
+		sup_adopt_sockets(sup, state);
 	sup->state_dirty = true;
 	remains_free(remains);
 }
@@ -333,9 +376,11 @@ static gboolean bound_logs(gpointer p)
 	gpointer value;
 
 	logfile_bound(sup->paths->supervisor_log);
+	if (sup->sockets)
+		logfile_bound(sup->sockets->paths->log);
 	g_hash_table_iter_init(&iter, sup->switches);
 	while (g_hash_table_iter_next(&iter, NULL, &value))
-		logfile_bound(((struct switchd *)value)->paths->log);
+		logfile_bound(((struct daemon *)value)->paths->log);
 	g_hash_table_iter_init(&iter, sup->machines);
 	while (g_hash_table_iter_next(&iter, NULL, &value)) {
 		const struct vm_paths *paths = ((struct machine *)value)->paths;
@@ -392,7 +437,7 @@ static void machine_free_value(void *p)
 
 static void switch_free_value(void *p)
 {
-	switchd_free(p);
+	daemon_free(p);
 }
 
 static struct supervisor *sup_new(const char *lab_name)
@@ -404,6 +449,7 @@ static struct supervisor *sup_new(const char *lab_name)
 	sup->paths = lab_paths_new_named(lab_name, sup->dirs);
 	sup->switches = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, switch_free_value);
 	sup->machines = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, machine_free_value);
+	sup->forwards = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	sup->images = launch_images_new();
 	sup->executor = executor_new(sup);
 	sup->lock_fd = -1;
@@ -419,7 +465,9 @@ static void sup_free(struct supervisor *sup)
 	executor_free(sup->executor);
 	service_free(sup->service);
 	g_hash_table_unref(sup->switches);
+	daemon_free(sup->sockets);
 	g_hash_table_unref(sup->machines);
+	g_hash_table_unref(sup->forwards);
 	g_hash_table_unref(sup->images);
 	for (unsigned i = 0; i < LAB_ARCH_COUNT; i++)
 		qemu_caps_free(sup->caps[i]);

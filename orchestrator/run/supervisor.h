@@ -8,8 +8,8 @@
  *
  * It can be killed at any moment: what it started goes on, and the next supervisor takes it over (remains.h).
  *
- * The files of this: supervisor.c (life and adoption), executor.c (plan -> deeds), launch.c (what a VM needs before its
- * QEMU starts), service.c (the methods of its socket), report.c (what it says about itself).
+ * The files of this: supervisor.c (life and adoption), sockets.c (the daemon of sockets), executor.c (plan -> deeds),
+ * launch.c (what a VM needs before its QEMU starts), service.c (the methods of its socket), report.c (what it says about itself).
  */
 #ifndef RUN_SUPERVISOR_H
 #define RUN_SUPERVISOR_H
@@ -21,12 +21,13 @@
 #include "model/lab.h"
 #include "run/jsonrpc.h"
 #include "run/machine.h"
-#include "run/switchd.h"
+#include "run/daemon.h"
 
 struct executor;
 struct observed;
 struct qemu_caps;
 struct service;
+struct state;
 
 struct supervisor {
 	char *name;
@@ -34,9 +35,11 @@ struct supervisor {
 	struct lab_paths *paths; /* of the name alone while there is no lab */
 	struct lab *lab;         /* as applied last; NULL: none yet, or it is being taken down */
 	char *lab_path;          /* the file it came from */
-	GHashTable *switches;    /* name -> struct switchd */
-	GHashTable *machines;    /* name -> struct machine */
-	GHashTable *images;      /* name -> struct image_slot (launch.c) */
+	GHashTable *switches;    /* name -> struct daemon */
+	struct daemon *sockets;  /* the lab's vhost-user-hvsock; NULL: never was needed */
+	GHashTable *forwards; /* set of ids: forwards of the lab file that the daemon was given */
+	GHashTable *machines; /* name -> struct machine */
+	GHashTable *images;   /* name -> struct image_slot (launch.c) */
 	struct qemu_caps *caps[LAB_ARCH_COUNT];
 	struct executor *executor;
 	struct service *service;
@@ -59,10 +62,10 @@ void sup_event(struct supervisor *sup, const char *kind, const char *subject, co
 	       const char *text);
 
 /* The switch or machine of that name, made if need be. */
-struct switchd *sup_switch(struct supervisor *sup, const char *name);
+struct daemon *sup_switch(struct supervisor *sup, const char *name);
 struct machine *sup_machine(struct supervisor *sup, const char *name);
 /* NULL: there is none. */
-struct switchd *sup_find_switch(struct supervisor *sup, const char *name);
+struct daemon *sup_find_switch(struct supervisor *sup, const char *name);
 struct machine *sup_find_machine(struct supervisor *sup, const char *name);
 /* One that is no longer in the lab and no longer runs. */
 void sup_forget_switch(struct supervisor *sup, const char *name);
@@ -80,6 +83,22 @@ void sup_set_lab(struct supervisor *sup, struct lab *lab);
 
 /* Everything is down: remove what we made, and end. */
 void sup_leave(struct supervisor *sup);
+
+/* --- sockets.c -------------------------------------------------------------------------------------------- */
+
+/* The daemon of sockets, made if need be. */
+struct daemon *sup_sockets(struct supervisor *sup);
+/* Have it serve that VM of the lab, as the lab says now. */
+void sup_add_sockets(struct supervisor *sup, const struct vm *vm);
+/* Give it the forwards of the lab file, and take back those that are no longer there. */
+void sup_sync_forwards(struct supervisor *sup);
+/* Listen for the agent of a machine that has sockets and is in the lab.  A failure is told in the log: the machine then waits
+ * for an agent that cannot call. */
+void sup_attend_agent(struct supervisor *sup, struct machine *m);
+/* Go on with one that an earlier supervisor started; or start it again, if its VMs live. */
+void sup_adopt_sockets(struct supervisor *sup, const struct state *state);
+/* Write the ssh_config of the lab. */
+void sup_write_ssh_config(const struct supervisor *sup);
 
 /* --- launch.c --------------------------------------------------------------------------------------------- */
 

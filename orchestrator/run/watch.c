@@ -116,6 +116,24 @@ void watch_free(struct watch *w)
 	g_free(w);
 }
 
+int listen_now(const char *path, GError **error)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	g_assert(strlen(path) < sizeof(addr.sun_path));
+	memcpy(addr.sun_path, path, strlen(path) + 1);
+	(void)unlink(path);
+	if (fd < 0 || bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0 ||
+	    listen(fd, SOMAXCONN) < 0) {
+		err_set_errno(error, ORCH_ERROR_FAILED, errno, "cannot listen on %s", path);
+		if (fd >= 0)
+			close(fd);
+		return -1;
+	}
+	return fd;
+}
+
 int dial_now(const char *path)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };

@@ -27,4 +27,8 @@ void dial_free(struct dial *d);
 /* One attempt, now: the descriptor, or -errno. */
 int dial_now(const char *path);
 
+/* A listening, non-blocking socket at path, mode as umask says; whatever lies there is left over and removed.  -1: *error
+ * says why. */
+int listen_now(const char *path, GError **error);
+
 #endif

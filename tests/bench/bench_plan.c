@@ -83,7 +83,7 @@ static void render(const struct lab *lab)
 		g_autofree char *script = NULL;
 		g_auto(GStrv) argv = NULL;
 
-		if (!render_qemu(lab, vm, &caps, &image, paths, &argv, NULL))
+		if (!render_qemu(lab, vm, &caps, &image, paths, RENDER_BY_HAND, &argv, NULL))
 			exit(1);
 		script = render_qemu_script(lab, vm, paths, argv);
 	}

@@ -79,7 +79,7 @@ static void check_plan(const struct lab *lab)
 static void check_render(const struct lab *lab)
 {
 	static struct image image = { .key = "", .kernel = "/k", .initrd = "/i", .append = "a" };
-	static struct qemu_caps caps = { .binary = "/q", .kvm_usable = true };
+	static struct qemu_caps caps = { .binary = "/q", .has_vsock = true, .kvm_usable = true };
 	struct lab_paths *paths = lab_paths_new(lab, &dirs);
 
 	for (unsigned i = 0; i < MIN(lab->vms->len, 4); i++) {
@@ -87,7 +87,7 @@ static void check_render(const struct lab *lab)
 		g_autofree char *script = NULL;
 		g_auto(GStrv) argv = NULL;
 
-		if (!render_qemu(lab, vm, &caps, &image, paths, &argv, NULL))
+		if (!render_qemu(lab, vm, &caps, &image, paths, RENDER_BY_HAND, &argv, NULL))
 			continue;
 		script = render_qemu_script(lab, vm, paths, argv);
 		assert(g_str_has_prefix(script, "#!/bin/sh\n"));

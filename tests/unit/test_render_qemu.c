@@ -31,10 +31,13 @@ static struct qemu_caps new_qemu = { .arch = "x86_64",
 				     .version = "10.0.2",
 				     .major = 10,
 				     .has_reconnect_ms = true,
+				     .has_vsock = true,
 				     .kvm_usable = true };
-static struct qemu_caps arm_qemu = {
-	.arch = "aarch64", .binary = "/usr/bin/qemu-system-aarch64", .version = "7.2.22", .major = 7
-};
+static struct qemu_caps arm_qemu = { .arch = "aarch64",
+				     .has_vsock = true,
+				     .binary = "/usr/bin/qemu-system-aarch64",
+				     .version = "7.2.22",
+				     .major = 7 };
 
 static struct lab *parse(const char *text)
 {
@@ -58,7 +61,7 @@ static char *script_of(const struct lab *lab, const char *vm_name, const struct 
 	g_auto(GStrv) argv = NULL;
 	char *script;
 
-	assert_true(render_qemu(lab, vm, caps, image, paths, &argv, NULL));
+	assert_true(render_qemu(lab, vm, caps, image, paths, RENDER_BY_HAND, &argv, NULL));
 	script = render_qemu_script(lab, vm, paths, argv);
 	lab_paths_free(paths);
 	return script;
@@ -80,6 +83,12 @@ static void test_golden(void **state)
 		{ "qemu/auto-kvm.txt", "{\"vms\": {\"n1\": {}}}", "n1", &new_qemu, &tiny },
 		{ "qemu/auto-tcg.txt", "{\"vms\": {\"n1\": {\"accel\": \"tcg\"}}}", "n1", &new_qemu,
 		  &tiny },
+		{ "qemu/distros.txt",
+		  "{\"vms\": {\"n1\": {\"sockets\": \"vsock\", \"distros\": {\"deb\": {\"image\": \"deb,ian.qcow2\"}, "
+		  "\"alpine\": {\"image\": \"/a.squashfs\"}, \"raw\": {\"image\": \"r\", \"readonly\": true}}}}}",
+		  "n1", &new_qemu, &tiny },
+		{ "qemu/no-sockets.txt", "{\"vms\": {\"n1\": {\"sockets\": \"none\"}}}", "n1",
+		  &new_qemu, &tiny },
 		{ "qemu/no-network.txt", "{\"networks\": {}, \"vms\": {\"n1\": {}}}", "n1",
 		  &old_qemu, &bare },
 		{ "qemu/nics.txt",
@@ -104,6 +113,46 @@ static void test_golden(void **state)
 	assert_int_equal(differ, 0);
 }
 
+/* A supervised QEMU waits before it makes its devices, and reconnects; one by hand does neither.  Nothing else differs. */
+static void test_supervised(void **state)
+{
+	struct lab *lab = parse("{\"vms\": {\"n1\": {}, \"n2\": {\"sockets\": \"none\"}}}");
+	struct lab_paths *paths = lab_paths_new(lab, &dirs);
+	static const struct qemu_caps *const caps[] = { &new_qemu, &arm_qemu };
+	static const char *const reconnect[] = { ",reconnect-ms=200", ",reconnect=1" };
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(caps); i++) {
+		g_auto(GStrv) hand = NULL, supervised = NULL, none = NULL;
+		unsigned h = 0, n_differ = 0;
+
+		assert_true(render_qemu(lab, lab_vm(lab, 0), caps[i], &tiny, paths, RENDER_BY_HAND,
+					&hand, NULL));
+		assert_true(render_qemu(lab, lab_vm(lab, 0), caps[i], &tiny, paths,
+					RENDER_SUPERVISED, &supervised, NULL));
+		assert_true(render_qemu(lab, lab_vm(lab, 1), caps[i], &tiny, paths,
+					RENDER_SUPERVISED, &none, NULL));
+		assert_false(g_strv_contains((const char *const *)none, "-preconfig"));
+		for (unsigned s = 0; supervised[s]; s++) {
+			if (strcmp(supervised[s], "-preconfig") == 0)
+				continue;
+			if (g_str_has_prefix(supervised[s], "socket,id=" RENDER_VSOCK_CHARDEV)) {
+				g_autofree char *longer = g_strconcat(hand[h], reconnect[i], NULL);
+
+				assert_string_equal(supervised[s], longer);
+				n_differ++;
+			} else {
+				assert_string_equal(supervised[s], hand[h]);
+			}
+			h++;
+		}
+		assert_null(hand[h]);
+		assert_int_equal(n_differ, 1);
+		assert_true(g_strv_contains((const char *const *)supervised, "-preconfig"));
+	}
+	lab_paths_free(paths);
+	lab_free(lab);
+}
+
 static void test_kvm_wanted_and_missing(void **state)
 {
 	struct lab *lab = parse("{\"vms\": {\"n1\": {\"accel\": \"kvm\"}}}");
@@ -111,7 +160,8 @@ static void test_kvm_wanted_and_missing(void **state)
 	GError *error = NULL;
 	GStrv argv = NULL;
 
-	assert_false(render_qemu(lab, lab_vm(lab, 0), &old_qemu, &tiny, paths, &argv, &error));
+	assert_false(render_qemu(lab, lab_vm(lab, 0), &old_qemu, &tiny, paths, RENDER_BY_HAND,
+				 &argv, &error));
 	assert_int_equal(err_exit_code(error), 4);
 	assert_non_null(strstr(error->message, "n1"));
 	assert_non_null(strstr(error->message, "KVM"));
@@ -165,7 +215,8 @@ static void test_script_is_the_argv(void **state)
 	g_auto(GStrv) argv = NULL;
 	const char *exec;
 
-	assert_true(render_qemu(lab, lab_vm(lab, 0), &old_qemu, &tiny, paths, &argv, NULL));
+	assert_true(render_qemu(lab, lab_vm(lab, 0), &old_qemu, &tiny, paths, RENDER_BY_HAND, &argv,
+				NULL));
 	script = render_qemu_script(lab, lab_vm(lab, 0), paths, argv);
 	exec = strstr(script, "\nexec ");
 	assert_non_null(exec);
@@ -186,7 +237,8 @@ static void test_commas(void **state)
 	g_autofree char *all = NULL;
 	g_auto(GStrv) argv = NULL;
 
-	assert_true(render_qemu(lab, lab_vm(lab, 0), &old_qemu, &image, paths, &argv, NULL));
+	assert_true(render_qemu(lab, lab_vm(lab, 0), &old_qemu, &image, paths, RENDER_BY_HAND,
+				&argv, NULL));
 	all = g_strjoinv("\n", argv);
 	assert_non_null(strstr(all, "-kernel\n/k,3\n-initrd\n/i,4\n-append\na,b\n"));
 	assert_non_null(
@@ -236,7 +288,7 @@ static const char *const flags[] = { "-nodefaults", "-no-user-config" };
 static const char *const options[] = { "-name",   "-display", "-msg",     "-machine", "-cpu",
 				       "-smp",    "-m",       "-object",  "-kernel",  "-initrd",
 				       "-append", "-fw_cfg",  "-chardev", "-serial",  "-netdev",
-				       "-device", "-mon" };
+				       "-device", "-mon",     "-blockdev" };
 
 static bool one_of(const char *word, const char *const *list, unsigned n)
 {
@@ -250,7 +302,7 @@ static bool one_of(const char *word, const char *const *list, unsigned n)
 static void check_argv(GStrv argv, const struct vm *vm, const struct vm_paths *paths)
 {
 	g_autoptr(GHashTable) ids = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-	unsigned n_nics = 0, n_sockets = 0;
+	unsigned n_nics = 0, n_sockets = 0, n_disks = 0;
 
 	for (char **word = argv + 1; *word; word++) {
 		const char *option = *word;
@@ -266,11 +318,13 @@ static void check_argv(GStrv argv, const struct vm *vm, const struct vm_paths *p
 			continue;
 		check_option(ids, option, *word);
 		n_nics += g_str_has_prefix(*word, "virtio-net-pci,");
+		n_disks += g_str_has_prefix(*word, "virtio-blk-pci,");
 		for (unsigned i = 0; i < vm->nics->len; i++)
 			n_sockets += strstr(*word, vm_paths_port(paths, i)) != NULL;
 	}
 	assert_int_equal(n_nics, vm->nics->len);
 	assert_int_equal(n_sockets, vm->nics->len);
+	assert_int_equal(n_disks, vm->distros->len);
 }
 
 static void test_any_lab_gives_a_command_line(void **state)
@@ -285,10 +339,10 @@ static void test_any_lab_gives_a_command_line(void **state)
 			g_auto(GStrv) argv = NULL, again = NULL;
 
 			assert_true(render_qemu(lab, vm, seed % 2 ? &old_qemu : &new_qemu, &tiny,
-						paths, &argv, NULL));
+						paths, RENDER_BY_HAND, &argv, NULL));
 			check_argv(argv, vm, lab_paths_vm(paths, i));
 			assert_true(render_qemu(lab, vm, seed % 2 ? &old_qemu : &new_qemu, &tiny,
-						paths, &again, NULL));
+						paths, RENDER_BY_HAND, &again, NULL));
 			assert_true(g_strv_equal((const char *const *)argv,
 						 (const char *const *)again));
 		}
@@ -301,6 +355,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_golden),
+		cmocka_unit_test(test_supervised),
 		cmocka_unit_test(test_kvm_wanted_and_missing),
 		cmocka_unit_test(test_sh_quote),
 		cmocka_unit_test(test_script_is_the_argv),

@@ -34,6 +34,10 @@
  * another burst's worth, the transmitq is not read: Linux's vhost-vsock does the same. */
 #define VSOCK_RESETS (4 * VQ_BURST)
 
+/* Packets of one burst that make or end a connection, which is some system calls each: then the others wait, while what
+ * these were is told.  A crowd is served in step with whoever is on the other side, and not by turns. */
+#define VSOCK_COSTLY 4
+
 enum { VSOCK_RX, VSOCK_TX, VSOCK_EVENT, VSOCK_QUEUES };
 
 struct vsock_conn;
@@ -100,7 +104,8 @@ struct vsock_port {
 	struct vsock_conn *first_batch, **last_batch;
 	struct vsock_item item[VQ_BURST];
 	struct hv_part part[VQ_BURST];
-	unsigned rx_next; /* chain of rx not yet used */
+	unsigned n_costly; /* see VSOCK_COSTLY */
+	unsigned rx_next;  /* chain of rx not yet used */
 	struct vq_burst tx, rx;
 	struct iovec iov[VQ_BURST_IOVS];
 };

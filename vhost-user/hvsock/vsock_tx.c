@@ -153,6 +153,7 @@ static void act(struct vsock_port *port, struct vsock_conn *vc, unsigned events)
 	if (events & CONN_EV_BROKEN)
 		port->vm.stats.reset_malformed++;
 	if (events & CONN_EV_OVER) {
+		port->n_costly++;
 		/* A new connection of this address may come at any time now, unless an RST is still to tell. */
 		if (vc->m.state != CONN_RESETTING)
 			conntab_remove(&port->tab, &vc->node);
@@ -194,6 +195,7 @@ static void request(struct vsock_port *port, const struct pkt *p)
 		return;
 	}
 	port->reset_due = false;
+	port->n_costly++;
 	hv_conn_ask(hv);
 }
 
@@ -268,6 +270,7 @@ bool vsock_transmit(struct vsock_port *port)
 {
 	struct vu_queue *q = port->queue[VSOCK_TX];
 	struct vq_burst *b = &port->tx;
+	unsigned done = 0;
 	int n;
 
 	if (port->n_resets > VSOCK_RESETS - VQ_BURST)
@@ -280,13 +283,17 @@ bool vsock_transmit(struct vsock_port *port)
 		vu_session_queue_broken(q->session, q);
 		return true;
 	}
-	port->vm.stats.packets_from_guest += (unsigned)n;
+	port->n_costly = 0;
 	port->first_batch = NULL;
 	port->last_batch = &port->first_batch;
-	for (int i = 0; i < n; i++)
-		take_packet(port, &b->chain[i], (unsigned)i);
+	while (done < (unsigned)n && port->n_costly < VSOCK_COSTLY) {
+		take_packet(port, &b->chain[done], done);
+		done++;
+	}
 	pass_on_all(port);
-	for (int i = 0; i < n; i++)
+	port->vm.stats.packets_from_guest += done;
+	vq_unpop(&q->vq, (unsigned)n - done);
+	for (unsigned i = 0; i < done; i++)
 		vq_push(&q->vq, b->chain[i].head, 0);
 	vq_publish(&q->vq);
 	port->vm.stats.queue_calls += vq_call(&q->vq);

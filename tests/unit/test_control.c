@@ -628,6 +628,7 @@ static void test_flood_is_rationed(void **state)
 		assert_int_equal(loop_once(&loop, loop_now_ns() + SLOW_NS), 0);
 		assert_true(touched <= before + 1);
 	}
+	/* Not sooner, however slow the machine: a rest is as long as what it follows. */
 	assert_true(loop_now_ns() - begin >= (8 + 7) * SLOW_NS);
 	close(fd);
 }

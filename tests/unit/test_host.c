@@ -547,8 +547,10 @@ static void real_qemu(void **state)
 	struct qemu_caps *caps;
 	g_autofree char *binary = command_find("qemu-system-x86_64", NULL);
 
-	if (!binary)
+	if (!binary) {
+		print_message("# SKIP no qemu-system-x86_64 here\n");
 		skip();
+	}
 	assert_true(qemu_caps_probe("x86_64", NULL, &caps, NULL));
 	assert_true(caps->major >= 7);
 	assert_int_equal(caps->has_reconnect_ms,

@@ -793,8 +793,10 @@ static void test_entries_change_under_us(void **state)
 	pthread_t thread;
 	uint32_t base;
 
-	if (THREAD_SANITIZER)
-		skip(); /* the race is the test */
+	if (THREAD_SANITIZER) {
+		print_message("# SKIP under the thread sanitizer: the race is the test\n");
+		skip();
+	}
 	driver_params(&f->driver, &p);
 	assert_int_equal(pthread_create(&thread, NULL, mutate, &m), 0);
 	/* The other thread may get its turn late: until there was enough of both. */

@@ -458,8 +458,10 @@ static void test_descriptors_change_under_us(void **state)
 	pthread_t thread;
 	uint32_t base;
 
-	if (THREAD_SANITIZER)
-		skip(); /* the race is the test */
+	if (THREAD_SANITIZER) {
+		print_message("# SKIP under the thread sanitizer: the race is the test\n");
+		skip();
+	}
 	desc(f, 0, DATA, 64, 0, 0);
 	desc(f, 1, TABLE, 3 * 16, INDIR, 0);
 	for (uint16_t i = 0; i < 3; i++)

@@ -107,24 +107,48 @@ static int connect_vsock(const struct link_address *address, GError **error)
 	return -1;
 }
 
+/* What 'to' is in the guest, by its agent. */
+static int connect_relay(const struct reach *r, const char *vm, const struct link_address *address,
+			 const char *to, GError **error)
+{
+	bool answered = false;
+	int fd = relay_open(address, to, ANSWER_MS, &answered, error);
+
+	if (fd < 0 && !answered)
+		reach_explain(r, vm, error);
+	else if (fd < 0)
+		g_prefix_error(error, "%s of %s: ", to, vm);
+	return fd;
+}
+
+/* A number is a vsock port first.  Where nobody listens on it, as most ssh servers do not, it is the TCP port. */
+static int connect_number(const struct reach *r, const char *vm, const struct link_address *agent,
+			  uint32_t port, GError **error)
+{
+	struct link_address address = { .path = agent->path, .port = port };
+	g_autofree char *tcp = g_strdup_printf("tcp:127.0.0.1:%u", port);
+	int fd = connect_vsock(&address, port <= G_MAXUINT16 ? NULL : error);
+
+	if (fd >= 0 || port > G_MAXUINT16)
+		return fd;
+	return connect_relay(r, vm, agent, tcp, error);
+}
+
 static int connect_to(const struct reach *r, const char *vm, const char *word, GError **error)
 {
 	struct vm_paths *paths = reach_vm(r, vm, error);
-	struct link_address address;
-	bool asks_agent, answered = true;
+	struct link_address agent;
+	uint32_t port;
 	int fd;
 
 	if (!paths)
 		return -1;
-	address = reach_agent(r, paths);
-	asks_agent = !vsock_port(word, &address.port);
-	fd = asks_agent ? relay_open(&address, word, ANSWER_MS, &answered, error) :
-			  connect_vsock(&address, error);
+	agent = reach_agent(r, paths);
+	if (vsock_port(word, &port))
+		fd = connect_number(r, vm, &agent, port, error);
+	else
+		fd = connect_relay(r, vm, &agent, word, error);
 	vm_paths_free(paths);
-	if (fd < 0 && !answered)
-		reach_explain(r, vm, error);
-	else if (fd < 0)
-		g_prefix_error(error, "%s of %s: ", word, vm);
 	return fd;
 }
 
@@ -162,10 +186,11 @@ const struct cmd cmd_vsock_connect = {
 	.name = "vsock-connect",
 	.args = "VM PORT",
 	.summary = "Connect the standard input and output to a port of a VM",
-	.help = "PORT is a vsock port that somebody in the guest listens on, or, through its agent,\n"
-		"tcp:ADDRESS:PORT or unix:PATH as the guest sees them. It needs no network. For ssh:\n"
+	.help = "PORT is a vsock port of the guest or, where nobody listens on that, the TCP port of its\n"
+		"loopback interface; or tcp:ADDRESS:PORT or unix:PATH as the guest sees them. All but\n"
+		"vsock ports are its agent's work. It needs no network. For ssh:\n"
 		"\n"
-		"    ssh -o ProxyCommand='orchestrator vsock-connect n1 tcp:127.0.0.1:22' root@n1\n"
+		"    ssh -o ProxyCommand='orchestrator vsock-connect n1 22' root@n1\n"
 		"\n"
 		"It ends when the guest closes the connection; the end of the input is passed on.",
 	.options = options,

@@ -4,7 +4,7 @@
 plan-render-N: loading a lab of N VMs, planning it from nothing and rendering every VM's script, in one
 process (bench_plan.c).  The peer is the limit, 200 ms whatever the size.
 plan-render-linear: 1,000 VMs against ten times the time of 100.
-up-N-tiny: see up.py.
+up-N-tiny: see up.py.  exec-true, cp-1g: see verbs.py.
 """
 import json
 import statistics
@@ -12,11 +12,13 @@ import subprocess
 from pathlib import Path
 
 import up
+import verbs
 from bench import Result
 
 LIMIT_MS = 200
 SIZES = (10, 100, 1000)
 PLAN_CASES = [f"plan-render-{n}" for n in SIZES] + ["plan-render-linear"]
+UP_CASES = ["up-1-tiny", "up-3-tiny"]
 LINEAR_WANT = 0.8  # a square would give 0.1
 TRIES = 5  # the best of them is told: the rest is the machine's other business
 
@@ -45,8 +47,12 @@ def plan_render(b):
 def run(b):
     if any(map(b.wants, PLAN_CASES)):
         yield from plan_render(b)
-    if not (b.wants("up-1-tiny") or b.wants("up-3-tiny")):
+    if not any(map(b.wants, (*UP_CASES, *verbs.CASES))):
         return
-    b.program("vhost-user/net/vhost-user-net")
+    for program in ("vhost-user/net/vhost-user-net", "vhost-user/hvsock/vhost-user-hvsock",
+                    "orchestrator/agent/vhost-lab-agent"):
+        b.program(program)
     build = Path(b.program("orchestrator/orchestrator")).parent.parent
-    yield from up.run(b, build)
+    if any(map(b.wants, UP_CASES)):
+        yield from up.run(b, build)
+    yield from verbs.run(b, build)

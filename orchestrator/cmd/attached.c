@@ -266,8 +266,9 @@ static int verdict(struct attached *a, const struct reach *r, const struct targe
 		   GError **error)
 {
 	if (a->left) {
+		/* The guest's cursor may stand anywhere. */
 		if (a->raw)
-			out_info("left %s", target->vm);
+			out_info("\nleft %s", target->vm);
 		return 128 + a->left;
 	}
 	if (!a->error)

@@ -103,11 +103,21 @@ static const char *note(struct json_object *vm)
 	return "";
 }
 
+/* The agent's state; what the sockets are where there is none to have one. */
+static const char *agent(struct json_object *vm)
+{
+	struct json_object *sockets = json_member(vm, "sockets", json_type_object);
+	const char *kind = json_str(sockets, "kind"), *state = json_str(sockets, "agent");
+
+	if (g_strcmp0(kind, "none") == 0)
+		return "no sockets";
+	return state && strcmp(state, "unknown") != 0 ? state : "";
+}
+
 static void print_vms(struct json_object *vms)
 {
-	static const char *const headings[] = {
-		"VM", "STAGE", "UPTIME", "BOOTED IN", "ADDRESS", ""
-	};
+	static const char *const headings[] = { "VM",    "STAGE",   "UPTIME", "BOOTED IN",
+						"AGENT", "ADDRESS", "" };
 	struct out_table *t = out_table_new(headings, G_N_ELEMENTS(headings));
 
 	for (size_t i = 0; i < json_object_array_length(vms); i++) {
@@ -115,9 +125,13 @@ static void print_vms(struct json_object *vms)
 		g_autofree char *uptime = elapsed_member(vm, "uptime-ms");
 		g_autofree char *booted = elapsed_member(vm, "ready-after-ms");
 		g_autofree char *where = addresses(vm);
-		const char *cells[] = {
-			json_str(vm, "name"), json_str(vm, "stage"), uptime, booted, where, note(vm)
-		};
+		const char *cells[] = { json_str(vm, "name"),
+					json_str(vm, "stage"),
+					uptime,
+					booted,
+					agent(vm),
+					where,
+					note(vm) };
 
 		out_table_row(t, cells);
 		out_table_style(t, 1, style_of(cells[1]));
@@ -154,6 +168,18 @@ static void print_networks(struct json_object *nets)
 	out_table_free(t);
 }
 
+/* One line, and only when there is more to say than that it runs. */
+static void print_sockets(struct json_object *sockets)
+{
+	const char *stage = json_str(sockets, "stage"), *reason = json_str(sockets, "reason");
+	int64_t restarts = json_int(sockets, "restarts", 0);
+
+	if (restarts == 0 && g_strcmp0(stage, "running") == 0)
+		return;
+	printf("\nsockets: %s, restarts: %" PRId64 "%s%s\n", stage, restarts, reason ? ", " : "",
+	       reason ? reason : "");
+}
+
 static void print_text(struct json_object *report)
 {
 	struct json_object *vms = json_member(report, "vms", json_type_array);
@@ -176,6 +202,8 @@ static void print_text(struct json_object *report)
 		putchar('\n');
 		print_networks(nets);
 	}
+	if (strcmp(state, "down") != 0 && json_member(report, "sockets", json_type_object))
+		print_sockets(json_member(report, "sockets", json_type_object));
 }
 
 static void print_report(struct json_object *report)

@@ -106,6 +106,26 @@ static void examine_daemon(GPtrArray *rows, const struct host_facts *f)
 		    "build or install vhost-lab whole, or set ORCHESTRATOR_DAEMON_DIR");
 }
 
+static void examine_sockets(GPtrArray *rows, const struct host_facts *f)
+{
+	const char *id = "sockets", *without = "\"sockets\": \"none\" in the lab does without";
+	const char *rebuild = "build or install vhost-lab whole, or set ORCHESTRATOR_DAEMON_DIR";
+
+	if (!f->hvsock)
+		add(rows, id, DOCTOR_FAIL, text("%s", f->hvsock_error),
+		    "exec, cp and the agent's readiness run on sockets of this program", rebuild);
+	else if (!f->agent)
+		add(rows, id, DOCTOR_FAIL, text("%s", f->agent_error),
+		    "it is the first program of the guest image \"tiny\"", rebuild);
+	else if (f->qemu && !f->qemu->has_vsock)
+		add(rows, id, DOCTOR_WARN,
+		    text("QEMU %s has no vhost-user-vsock-pci", f->qemu->version),
+		    "VMs start without sockets: exec, cp, probes and distributions do not work",
+		    without);
+	else
+		add(rows, id, DOCTOR_OK, text("%s", f->hvsock), "", "");
+}
+
 static void examine_libvirt(GPtrArray *rows, const struct host_facts *f)
 {
 	if (f->libvirt)
@@ -400,6 +420,7 @@ GPtrArray *doctor_examine(const struct host_facts *f, const struct lab *lab)
 	examine_nesting(rows, f);
 	examine_qemu(rows, f);
 	examine_daemon(rows, f);
+	examine_sockets(rows, f);
 	examine_image(rows, f);
 	examine_memory(rows, f);
 	examine_memfd(rows, f);

@@ -43,6 +43,10 @@ struct host_facts {
 	char *qemu_error;
 	char *daemon; /* path of vhost-user-net; NULL: see daemon_error */
 	char *daemon_error;
+	char *hvsock; /* path of vhost-user-hvsock; NULL: see hvsock_error */
+	char *hvsock_error;
+	char *agent; /* path of vhost-lab-agent, for the tiny guest; NULL: see agent_error */
+	char *agent_error;
 	char *libvirt; /* version of virsh */
 
 	bool busybox;          /* a busybox in $PATH */

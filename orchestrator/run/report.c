@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "model/lab.h"
 #include "plan/plan.h"
@@ -73,9 +74,11 @@ static void report_run(struct json_object *o, const struct state_vm *was)
 	enum stage stage = stage_of(was);
 	bool alive = was && was->id.pid && stage != STAGE_FAILED;
 
+	const char *waits_for = was && was->waits_for ? was->waits_for : ladder_waits_for(stage);
+
 	json_put_str(o, "stage", stage_word(stage));
-	if (*ladder_waits_for(stage))
-		json_put_str(o, "waits-for", ladder_waits_for(stage));
+	if (*waits_for)
+		json_put_str(o, "waits-for", waits_for);
 	if (!was)
 		return;
 	if (alive) {
@@ -89,6 +92,65 @@ static void report_run(struct json_object *o, const struct state_vm *was)
 		json_put_str(o, "reason", was->reason);
 	else if (stage == STAGE_FAILED)
 		json_put_str(o, "reason", "QEMU ended while no supervisor ran");
+}
+
+static struct json_object *report_forwards(const struct vm *vm)
+{
+	struct json_object *list = json_object_new_array();
+
+	for (guint i = 0; i < vm->forwards->len; i++) {
+		const struct forward *f = vm->forwards->pdata[i];
+		struct json_object *o = json_object_new_object();
+
+		json_put_str(o, "id", f->id);
+		json_put_str(o, "direction", f->to_guest ? "to-guest" : "to-host");
+		json_put_int(o, "guest-port", f->port);
+		json_put_str(o, "host", f->host);
+		json_object_array_add(list, o);
+	}
+	return list;
+}
+
+static struct json_object *report_probes(const struct vm *vm)
+{
+	static const char *const kinds[] = {
+		[PROBE_PORT] = "port", [PROBE_FILE] = "file", [PROBE_COMMAND] = "command"
+	};
+	struct json_object *list = json_object_new_array();
+
+	for (guint i = 0; i < vm->probes->len; i++) {
+		const struct probe *p = vm->probes->pdata[i];
+		struct json_object *o = json_object_new_object();
+
+		json_put_str(o, "name", p->name);
+		if (p->kind == PROBE_PORT)
+			json_put_int(o, kinds[p->kind], p->port);
+		else
+			json_put_str(o, kinds[p->kind], p->text);
+		json_put_str(o, "hint", p->hint);
+		json_object_array_add(list, o);
+	}
+	return list;
+}
+
+/* How the VM is reached without a network, and who answers there. */
+static struct json_object *report_sockets(const struct vm *vm, const struct vm_paths *files,
+					  unsigned port_base, const struct state_vm *was)
+{
+	struct json_object *o = json_object_new_object();
+
+	json_put_str(o, "kind", lab_sockets_name(vm->sockets));
+	if (vm->sockets == LAB_SOCKETS_NONE)
+		return o;
+	json_put_int(o, "cid", vm->cid);
+	json_put_str(o, "uds-path", files->vs);
+	json_put_int(o, "agent-port", port_base);
+	json_put_str(o, "state", was && was->sockets ? was->sockets : "unknown");
+	json_put_str(o, "agent", was && was->agent ? was->agent : "unknown");
+	json_put_str(o, "agent-version", was ? was->agent_version : NULL);
+	json_object_object_add(o, "forwards", report_forwards(vm));
+	json_object_object_add(o, "probes", report_probes(vm));
+	return o;
 }
 
 static struct json_object *report_vm(const struct lab *lab, const struct lab_paths *paths,
@@ -109,6 +171,7 @@ static struct json_object *report_vm(const struct lab *lab, const struct lab_pat
 	for (guint i = 0; i < vm->nics->len; i++)
 		json_object_array_add(nics, report_nic(vm_nic(vm, i), was));
 	json_object_object_add(o, "nics", nics);
+	json_object_object_add(o, "sockets", report_sockets(vm, files, lab->port_base, was));
 	json_put_str(o, "console-socket", files->con);
 	json_put_str(o, "qmp-socket", files->qmp);
 	json_put_str(o, "console-log", files->console_log);
@@ -165,6 +228,20 @@ static struct json_object *report_net(const char *name, const struct network *ne
 	return o;
 }
 
+static struct json_object *report_daemon(const struct state_net *was, const struct lab_paths *paths)
+{
+	struct json_object *o = json_object_new_object();
+	bool alive = proc_id_alive(&was->id);
+
+	json_put_str(o, "stage", was->stage ? was->stage : alive ? "running" : "down");
+	if (alive)
+		json_put_int(o, "pid", was->id.pid);
+	json_put_int(o, "restarts", was->restarts);
+	json_put_str(o, "reason", was->reason);
+	json_put_str(o, "control-socket", paths->hvsock->ctl);
+	return o;
+}
+
 /* "ready": every VM is; "down": nothing runs; "starting": some are on their way; else "partial". */
 static const char *summary(struct json_object *vms, const struct state *state)
 {
@@ -216,6 +293,10 @@ struct json_object *report_make(const struct lab *lab, const struct lab_paths *p
 	if (state_supervisor_alive(state))
 		json_put_int(supervisor, "pid", state->supervisor.pid);
 	json_object_object_add(o, "supervisor", supervisor);
+	if (state->sockets)
+		json_object_object_add(o, "sockets", report_daemon(state->sockets, paths));
+	if (state->sockets && access(paths->ssh_config, R_OK) == 0)
+		json_put_str(o, "ssh-config", paths->ssh_config);
 	json_object_object_add(o, "networks", nets);
 	json_object_object_add(o, "vms", vms);
 	return o;

@@ -88,6 +88,44 @@ def kill_switch(place):
     assert all(vm["stage"] == "ready" for vm in place.vms(lab).values())
 
 
+def uptime(place, lab, vm):
+    """By the agent; None while it does not answer."""
+    answer = place.run("exec", "-l", lab, vm, "--", "cut", "-d ", "-f1", "/proc/uptime", code=None)
+    return float(answer.out) if answer.code == 0 else None
+
+
+@case("kill -9 of the daemon of sockets: exec works again, no VM reboots")
+def kill_sockets(place):
+    lab = up(place)
+    before = place.qemus()
+    was = uptime(place, lab, "n1")
+    for _ in range(3):
+        old = place.pid_of("vhost-user-hvsock")
+        os.kill(old, signal.SIGKILL)
+        harness.wait_for("exec", 30, lambda: all(uptime(place, lab, vm) for vm in ("n1", "n2", "n3")), 0.2)
+        assert place.pid_of("vhost-user-hvsock") != old
+        now = uptime(place, lab, "n1")
+        assert now > was, (was, now)
+        was = now
+    assert place.qemus() == before
+    harness.wait_for("the agents to have called again", 30, lambda: all(
+        vm["sockets"]["agent"] == "ready" for vm in place.vms(lab).values()), 0.2)
+    assert all(vm["stage"] == "ready" for vm in place.vms(lab).values())
+
+
+@case("kill -9 of supervisor and daemon of sockets: up brings exec back, no VM reboots")
+def kill_supervisor_and_sockets(place):
+    lab = up(place)
+    before = place.qemus()
+    was = uptime(place, lab, "n2")
+    os.kill(place.pid_of(r"orchestrator supervise"), signal.SIGKILL)
+    os.kill(place.pid_of("vhost-user-hvsock"), signal.SIGKILL)
+    place.run("up", lab)
+    harness.wait_for("exec", 30, lambda: all(uptime(place, lab, vm) for vm in ("n1", "n2", "n3")), 0.2)
+    assert uptime(place, lab, "n2") > was
+    assert place.qemus() == before
+
+
 @case("kill -9 of a QEMU: reported with its reason, the rest untouched, start brings it back")
 def kill_qemu(place):
     lab = up(place)

@@ -275,6 +275,35 @@ static void nesting_follows_the_parameter(void **state)
 	assert_row(s, "nesting", DOCTOR_INFO, "nested=1");
 }
 
+static void sockets_need_daemon_agent_and_device(void **state)
+{
+	struct sample *s = *state;
+	char *daemon, *agent;
+
+	gather(s, "");
+	daemon = s->facts->hvsock;
+	agent = s->facts->agent;
+	s->facts->hvsock = g_strdup("/d/vhost-user-hvsock");
+	s->facts->agent = g_strdup("/d/vhost-lab-agent");
+	if (s->facts->qemu)
+		s->facts->qemu->has_vsock = true;
+	assert_row(s, "sockets", DOCTOR_OK, "/d/vhost-user-hvsock");
+	if (s->facts->qemu) {
+		s->facts->qemu->has_vsock = false;
+		assert_row(s, "sockets", DOCTOR_WARN, "vhost-user-vsock-pci");
+	}
+	g_clear_pointer(&s->facts->agent, g_free);
+	g_free(s->facts->agent_error);
+	s->facts->agent_error = g_strdup("there is no vhost-lab-agent");
+	assert_row(s, "sockets", DOCTOR_FAIL, "there is no vhost-lab-agent");
+	g_clear_pointer(&s->facts->hvsock, g_free);
+	g_free(s->facts->hvsock_error);
+	s->facts->hvsock_error = g_strdup("there is no vhost-user-hvsock");
+	assert_row(s, "sockets", DOCTOR_FAIL, "ORCHESTRATOR_DAEMON_DIR");
+	s->facts->hvsock = daemon;
+	s->facts->agent = agent;
+}
+
 static void memory_counts_the_cgroup(void **state)
 {
 	struct sample *s = *state;
@@ -595,6 +624,7 @@ int main(void)
 		HOST_TEST(wsl2_by_name_and_by_interop),
 		HOST_TEST(evmcs_ends_at_two_levels),
 		HOST_TEST(nesting_follows_the_parameter),
+		HOST_TEST(sockets_need_daemon_agent_and_device),
 		HOST_TEST(memory_counts_the_cgroup),
 		HOST_TEST(cgroups_and_tun_are_no_reason_to_fail),
 		HOST_TEST(unneeded_parts_are_told),

@@ -99,6 +99,30 @@ static void assert_explained(const char *line, const char *how, int code, const 
 	assert_null(strchr(text, '\n'));
 }
 
+static void test_error_line(void **state)
+{
+	static const struct {
+		const char *text, *error;
+	} cases[] = {
+		{ "error eth0: no NIC\n", "eth0: no NIC" },
+		{ "boot\r\nerror one\r\nerror two\n", "one" },
+		{ "error half", NULL },
+		{ "error \n", NULL },
+		{ "an error it is\n", NULL },
+		{ "errors\n", NULL },
+		{ "", NULL },
+	};
+
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		g_autofree char *error = ladder_error_line(cases[i].text, strlen(cases[i].text));
+
+		if (cases[i].error)
+			assert_string_equal(error, cases[i].error);
+		else
+			assert_null(error);
+	}
+}
+
 static void test_explain(void **state)
 {
 	assert_explained(NULL, "killed by signal 9 (Killed)", ORCH_ERROR_FAILED,
@@ -127,7 +151,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_climb),      cmocka_unit_test(test_every_combination),
 		cmocka_unit_test(test_no_nics),    cmocka_unit_test(test_words),
-		cmocka_unit_test(test_ready_mark), cmocka_unit_test(test_explain),
+		cmocka_unit_test(test_ready_mark), cmocka_unit_test(test_error_line),
+		cmocka_unit_test(test_explain),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

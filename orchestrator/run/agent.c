@@ -72,39 +72,48 @@ static void fail(struct vm_agent *a, const char *text)
 
 /* --- probes ------------------------------------------------------------------------------------------------ */
 
-static void next_probe(struct vm_agent *a);
+/* again: it has failed before, and its words say how. */
+static void next_probe(struct vm_agent *a, bool again);
 
 static gboolean probe_again(gpointer p)
 {
 	struct vm_agent *a = p;
 
 	a->probe_timer = 0;
-	next_probe(a);
+	next_probe(a, true);
 	return G_SOURCE_REMOVE;
+}
+
+/* error: of its last attempt, NULL before the first.  g_free(). */
+static char *probe_words(struct json_object *probe, const GError *error)
+{
+	const char *hint = json_str(probe, "hint");
+
+	return g_strdup_printf("probe %s%s%s%s%s%s", json_str(probe, "name"), error ? ": " : "",
+			       error ? error->message : "", hint ? " (hint: " : "",
+			       hint ? hint : "", hint ? ")" : "");
 }
 
 static void on_probe(uint32_t type, struct json_object *body, const GError *error, void *data)
 {
 	struct vm_agent *a = data;
-	struct json_object *probe = a->probes->pdata[a->n_passed];
-	const char *hint = json_str(probe, "hint");
+	struct json_object *probe;
 
 	if (a->state != VM_AGENT_PROBING)
 		return;
 	if (!error) {
 		a->n_passed++;
-		next_probe(a);
+		next_probe(a, false);
 		return;
 	}
-	set_state(a, VM_AGENT_PROBING,
-		  g_strdup_printf("probe %s: %s%s%s%s", json_str(probe, "name"), error->message,
-				  hint ? " (hint: " : "", hint ? hint : "", hint ? ")" : ""));
+	probe = a->probes->pdata[a->n_passed];
+	set_state(a, VM_AGENT_PROBING, probe_words(probe, error));
 	if (a->session)
 		a->probe_timer =
 			g_timeout_add((guint)json_int(probe, "interval-ms", 0), probe_again, a);
 }
 
-static void next_probe(struct vm_agent *a)
+static void next_probe(struct vm_agent *a, bool again)
 {
 	struct json_object *probe, *body;
 
@@ -113,9 +122,8 @@ static void next_probe(struct vm_agent *a)
 		return;
 	}
 	probe = a->probes->pdata[a->n_passed];
-	if (a->state != VM_AGENT_PROBING || !a->words)
-		set_state(a, VM_AGENT_PROBING,
-			  g_strdup_printf("probe %s", json_str(probe, "name")));
+	if (!again)
+		set_state(a, VM_AGENT_PROBING, probe_words(probe, NULL));
 	body = json_object_get(json_member(probe, "wait", json_type_object));
 	agent_session_request(a->session, AGENT_WAIT, body, 2, on_probe, a);
 }
@@ -154,7 +162,7 @@ static void look(struct vm_agent *a)
 	if (a->state != VM_AGENT_CONFIGURING || a->n_asked > 0 || !a->guest_ready)
 		return;
 	a->n_passed = 0;
-	next_probe(a);
+	next_probe(a, false);
 }
 
 static void on_config(uint32_t type, struct json_object *body, const GError *error, void *data)

@@ -236,7 +236,7 @@ static void test_probes(void **state)
 	assert_int_equal(json_object_get_int(member), 80);
 	json_object_put(o);
 	expect_state(s, VM_AGENT_PROBING);
-	assert_string_equal(vm_agent_words(s->agent), "probe web");
+	assert_string_equal(vm_agent_words(s->agent), "probe web (hint: look there)");
 	say(fd, AGENT_ERROR, wait, 2,
 	    "{\"code\": \"timeout\", \"text\": \"nobody\\u001b listens\"}");
 	json_object_put(hear(fd, AGENT_WAIT, 1, &wait)); /* again, after its interval */

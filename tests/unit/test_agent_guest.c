@@ -739,43 +739,29 @@ static void disks_by_serial(void **state)
 /* --- MOUNT and distributions: an agent that may, in namespaces of its own ---------------------------------- */
 
 static const char *const as_root[] = { "unshare", "--mount", "--propagation", "private", NULL };
-static const char *const as_user[] = { "unshare", "--user", "--map-root-user", "--mount",
-				       "--pid",   "--fork", "--kill-child",    NULL };
 
+/* Root only: root of a user namespace may not set groups, which EXEC does. */
 static int setup_mounts(void **state)
 {
-	struct peer *peer = calloc(1, sizeof(*peer));
-	const char *const *wrap = geteuid() == 0 ? as_root : as_user;
+	struct peer *peer = geteuid() == 0 ? calloc(1, sizeof(*peer)) : NULL;
 
-	if (geteuid() != 0 && system("unshare --user --map-root-user true 2>/dev/null") != 0) {
-		free(peer);
-		*state = NULL;
-		return 0;
-	}
-	peer_start(peer, wrap);
+	if (peer)
+		peer_start(peer, as_root);
 	*state = peer;
 	return 0;
 }
 
 static int teardown_mounts(void **state)
 {
-	struct peer *peer = *state;
-
-	if (!peer)
-		return 0;
-	if (geteuid() == 0)
-		return teardown(state);
-	peer_kill(peer); /* unshare does not pass SIGTERM on */
-	free(peer);
-	return 0;
+	return *state ? teardown(state) : 0;
 }
 
-#define NEEDS_MOUNTS(state)                                                              \
-	do {                                                                             \
-		if (!*(state)) {                                                         \
-			print_message("# SKIP this kernel gives users no namespaces\n"); \
-			skip();                                                          \
-		}                                                                        \
+#define NEEDS_MOUNTS(state)                                          \
+	do {                                                         \
+		if (!*(state)) {                                     \
+			print_message("# SKIP mounts are root's\n"); \
+			skip();                                      \
+		}                                                    \
 	} while (0)
 
 static void run_in(struct peer *peer, int control, const char *distro, const char *argv,
@@ -924,9 +910,8 @@ static void distribution(void **state)
 	run_in(peer, control, "one", "\"hostname\"", "one\n", 0);
 	/* Its own processes: init is 1, and nobody else's are seen. */
 	run_in(peer, control, "two",
-	       "\"sh\", \"-c\", \"cat /proc/1/comm; ls -d /proc/[0-9]* | cat | "
-	       "while read p; do echo x; done\"",
-	       "distro:two\nx\nx\nx\nx\n", 0);
+	       "\"sh\", \"-c\", \"cat /proc/1/comm; for p in /proc/[0-9]*; do echo x; done\"",
+	       "distro:two\nx\nx\n", 0);
 	run_in(peer, control, "two",
 	       "\"sh\", \"-c\", \"[ -c /dev/null ] && [ -d /sys/class ] && "
 	       "[ -w /run ] && echo furnished\"",
@@ -973,8 +958,10 @@ static void stopping_ends_all_that_runs_there(void **state)
 	mount_root(peer, control, "one", true);
 	t = peer_ask(
 		control, AGENT_EXEC,
-		"{\"argv\": [\"sh\", \"-c\", \"trap '' TERM; sleep 1000; sleep 1000\"], \"distro\": \"one\"}");
+		"{\"argv\": [\"sh\", \"-c\", \"trap '' TERM; touch /run/up; sleep 1000; sleep 1000\"], \"distro\": \"one\"}");
 	peer_expect(control, t, AGENT_EXEC, NULL);
+	u = peer_ask(control, AGENT_WAIT, "{\"file\": \"/run/up\", \"distro\": \"one\"}");
+	peer_expect(control, u, AGENT_WAIT, NULL);
 	u = peer_ask(control, AGENT_UMOUNT, "{\"distro\": \"one\"}");
 	for (unsigned i = 0; i < 2; i++) { /* EXIT, and UMOUNT's answer: in either order */
 		uint32_t got;

@@ -434,7 +434,9 @@ static int do_result(struct receiver *r, const uint8_t *body, size_t size)
 	snprintf(r->report->text, sizeof(r->report->text), "%.*s",
 		 (int)strnlen((const char *)body + COPY_RESULT_HEAD, size - COPY_RESULT_HEAD),
 		 (const char *)body + COPY_RESULT_HEAD);
-	return err > 0 && err < 4096 ? -(int)err : -EPROTO;
+	if (err > 0 && err < 4096)
+		return fail_text(r, -(int)err, "the sender gave up"); /* unless it has said why */
+	return fail_text(r, -EPROTO, "the sender gave up without an error");
 }
 
 static int do_record(struct receiver *r, const char *target)

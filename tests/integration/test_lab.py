@@ -112,17 +112,24 @@ def one_vm(place):
     assert console.sh("cat /tmp/x")[0] != 0
 
 
+def dawdle(place, lab):
+    """Have the guest a take its time to stop: two seconds, until what heeds no signal is killed."""
+    place.console("a", lab).sh("(trap '' TERM HUP; exec sleep 60) >/dev/null 2>&1 &")
+
+
 @case("start and up wait for a VM that is being stopped, and are refused while the lab is")
 def crossing(place):
     lab = place.lab({"version": 1, "vms": {"a": {}}})
     place.run("up", lab)
     for verb in (("start", "-l", lab, "a"), ("up", lab)):
+        dawdle(place, lab)
         stop = place.start("stop", "-l", lab, "a")
         harness.wait_for("a is stopping", 10, lambda: place.vms(lab)["a"]["stage"] == "stopping")
         place.run(*verb)
         assert place.vms(lab)["a"]["stage"] == "ready"
         stop.communicate(timeout=30)
         assert stop.returncode == 0
+    dawdle(place, lab)
     down = place.start("down", lab)
     harness.wait_for("a is stopping", 10, lambda: place.vms(lab)["a"]["stage"] == "stopping")
     place.run("up", lab, code=7)

@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,6 +45,9 @@ static void exec_agent(const struct peer *peer, const char *const *wrap)
 	const char *argv[16];
 	unsigned n = 0;
 
+	/* cmocka would take a crash before exec for the test's, and go on with the next test in this process, too. */
+	signal(SIGSEGV, SIG_DFL);
+	signal(SIGABRT, SIG_DFL);
 	snprintf(listen, sizeof(listen), "unix:%s", peer->socket);
 	snprintf(connect, sizeof(connect), "unix:%s", peer->host);
 	while (wrap && *wrap)
@@ -62,6 +66,7 @@ void peer_start(struct peer *peer, const char *const *wrap)
 {
 	int fd = -1;
 
+	assert_non_null(getenv("AGENT"));
 	tmp_dir_init(&peer->tmp);
 	tmp_path(&peer->tmp, "agent", peer->socket, sizeof(peer->socket));
 	tmp_path(&peer->tmp, "host", peer->host, sizeof(peer->host));
@@ -107,13 +112,20 @@ static void send_all(int fd, const void *data, size_t size)
 	assert_int_equal(send(fd, data, size, MSG_NOSIGNAL), size);
 }
 
+int peer_connect(struct peer *peer)
+{
+	int fd = try_connect(peer->socket);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
 int peer_attach(struct peer *peer, const char *token, uint32_t stream)
 {
 	struct agent_attach attach = { .stream = stream };
 	uint8_t bytes[AGENT_ATTACH_SIZE];
-	int fd = try_connect(peer->socket);
+	int fd = peer_connect(peer);
 
-	assert_true(fd >= 0);
 	assert_true(agent_token_from_hex(token, attach.token));
 	agent_attach_put(bytes, &attach);
 	send_all(fd, bytes, sizeof(bytes));
@@ -148,7 +160,8 @@ uint32_t peer_ask(int control, uint32_t type, const char *format, ...)
 	return transaction;
 }
 
-static void read_all(int fd, void *data, size_t size)
+/* False: the end came before the first byte. */
+static bool read_all(int fd, void *data, size_t size)
 {
 	uint8_t *p = data;
 
@@ -158,28 +171,44 @@ static void read_all(int fd, void *data, size_t size)
 
 		assert_int_equal(poll(&wait, 1, PEER_MS), 1);
 		n = recv(fd, p, size, 0);
+		if (n <= 0 && p == data)
+			return false;
 		assert_true(n > 0);
 		p += n;
 		size -= (size_t)n;
 	}
+	return true;
+}
+
+struct json_object *peer_next(int control, struct agent_header *ret_header)
+{
+	uint8_t bytes[AGENT_HEADER_SIZE];
+	char body[AGENT_MESSAGE_MAX];
+	struct json_object *object;
+	size_t size;
+
+	if (!read_all(control, bytes, sizeof(bytes)))
+		return NULL;
+	agent_header_get(bytes, ret_header);
+	assert_int_equal(agent_header_check(ret_header, AGENT_CONTROL), 0);
+	size = ret_header->size - AGENT_HEADER_SIZE;
+	assert_true(read_all(control, body, size));
+	body[size] = '\0';
+	object = json_tokener_parse(body[0] ? body : "{}");
+	assert_non_null(object);
+	return object;
 }
 
 struct json_object *peer_read(int control, uint32_t *ret_type, uint32_t *ret_transaction)
 {
-	uint8_t bytes[AGENT_HEADER_SIZE];
-	char body[AGENT_MESSAGE_MAX];
-	struct agent_header header;
-	struct json_object *object;
+	struct agent_header header = { .step = 0 };
+	struct json_object *object = NULL;
 
-	do {
-		read_all(control, bytes, sizeof(bytes));
-		agent_header_get(bytes, &header);
-		assert_int_equal(agent_header_check(&header, AGENT_CONTROL), 0);
-		read_all(control, body, header.size - AGENT_HEADER_SIZE);
-		body[header.size - AGENT_HEADER_SIZE] = '\0';
-	} while (header.step == 0);
-	object = json_tokener_parse(body[0] ? body : "{}");
-	assert_non_null(object);
+	while (!header.step) {
+		json_object_put(object);
+		object = peer_next(control, &header);
+		assert_non_null(object);
+	}
 	*ret_type = header.type;
 	*ret_transaction = header.transaction;
 	return object;
@@ -208,9 +237,8 @@ void peer_expect(int control, uint32_t transaction, uint32_t type, const char *c
 
 int peer_control(struct peer *peer)
 {
-	int fd = try_connect(peer->socket);
+	int fd = peer_connect(peer);
 
-	assert_true(fd >= 0);
 	peer_expect(fd, peer_ask(fd, AGENT_HELLO, "{\"version\": [1, 1]}"), AGENT_HELLO, NULL);
 	return fd;
 }

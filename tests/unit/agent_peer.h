@@ -13,6 +13,8 @@
 
 #define PEER_MS 20000
 
+struct agent_header;
+
 struct peer {
 	struct tmp_dir tmp;
 	char socket[96]; /* the agent listens here; "unix:" and this is its --connect, so that port N of the host is SOCKET.host.N */
@@ -27,6 +29,8 @@ void peer_stop(struct peer *peer);
 /* SIGKILL, and reap it. */
 void peer_kill(struct peer *peer);
 
+/* A connection that has said nothing yet; blocking. */
+int peer_connect(struct peer *peer);
 /* A control connection with HELLO behind it. */
 int peer_control(struct peer *peer);
 /* A data connection that has said ATTACH; blocking. */
@@ -39,6 +43,8 @@ const char *peer_token(void);
 uint32_t peer_ask(int control, uint32_t type, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* The next message, whatever it is.  NULL: the agent has closed the connection. */
+struct json_object *peer_next(int control, struct agent_header *ret_header);
 /* The next message that is not a notice. */
 struct json_object *peer_read(int control, uint32_t *ret_type, uint32_t *ret_transaction);
 /* The answer to TRANSACTION, which must be the next; of type TYPE, or ERROR with this "code" if CODE is not NULL.  Free with

@@ -19,8 +19,8 @@ static bool is_empty(const struct relay_end *end)
 
 static void ready(struct loop_source *source, uint32_t events);
 
-/* Ask for what there is a use for: reading while there is room, writing while there is something.  An end that is of no use now
- * is not watched at all: that it is hung up would be told again and again. */
+/* Ask for what there is a use for: reading while there is room, writing while there is something.  An end that waits for the other one
+ * is not watched at all: that it is hung up would be told again and again.  One that has told its end is watched for its hang-up. */
 static int watch(struct relay_end *end)
 {
 	struct loop *loop = end->relay->loop;
@@ -30,7 +30,7 @@ static int watch(struct relay_end *end)
 		events |= EPOLLIN;
 	if (!is_empty(other(end)))
 		events |= EPOLLOUT;
-	if (!events)
+	if (!events && (!end->told || end->tty))
 		loop_remove(loop, &end->source);
 	else if (end->source.ready)
 		loop_change(loop, &end->source, events);
@@ -67,12 +67,19 @@ static int drain(struct relay_end *from, struct relay_end *to)
 	return 0;
 }
 
+/* Is a socket that is at its end closed, or may it still be written to?  An empty send() tells. */
+static bool is_gone(const struct relay_end *end)
+{
+	return end->tty || (send(end->source.fd, "", 0, MSG_NOSIGNAL) < 0 && errno == EPIPE);
+}
+
 /* TO hears that nothing more comes. */
 static void tell_end(struct relay_end *from, struct relay_end *to)
 {
 	struct termios mode;
 
 	from->told = true;
+	from->gone = is_gone(from);
 	if (!to->tty)
 		(void)shutdown(to->source.fd, SHUT_WR);
 	else if (tcgetattr(to->source.fd, &mode) == 0 && mode.c_lflag & ICANON)
@@ -95,7 +102,7 @@ static int move(struct relay_end *from)
 
 static bool is_over(const struct relay *r)
 {
-	return (r->ends[0].told && r->ends[1].told) || (r->ends[0].tty && r->ends[0].told);
+	return (r->ends[0].told && r->ends[1].told) || r->ends[0].gone || r->ends[1].gone;
 }
 
 static void ready(struct loop_source *source, uint32_t events)
@@ -104,7 +111,9 @@ static void ready(struct loop_source *source, uint32_t events)
 	struct relay *r = end->relay;
 	int err = 0;
 
-	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+	if (end->told && events & (EPOLLHUP | EPOLLERR))
+		end->gone = true;
+	else if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
 		err = move(end);
 	if (!err && !is_empty(other(end)))
 		err = move(other(end));
@@ -131,7 +140,7 @@ int relay_start(struct relay *relay, struct loop *loop, int a, int b, bool tty,
 
 		end->relay = relay;
 		end->tty = tty && i == 0;
-		end->eof = end->told = false;
+		end->eof = end->told = end->gone = false;
 		end->start = end->stop = 0;
 		end->source = (struct loop_source){ .fd = fds[i] };
 		if (!err)

@@ -3,7 +3,8 @@
  *
  * Each direction has one buffer of RELAY_BUF bytes; who reads slowly stops who writes fast.  The end of file of one side is passed on
  * to the other after the bytes before it: by shutdown() to a socket, as the end-of-file character to a terminal that reads lines.
- * The relay ends when both directions have, or one fails, or a terminal is hung up and what it said is delivered. */
+ * The relay ends when both directions have, or one fails, or one side is gone altogether (a closed socket, a terminal hung up) and
+ * what it said is delivered. */
 #ifndef ORCHESTRATOR_AGENT_GUEST_RELAY_H
 #define ORCHESTRATOR_AGENT_GUEST_RELAY_H
 
@@ -20,6 +21,7 @@ struct relay_end {
 	struct relay *relay;
 	bool tty;           /* the master of a terminal */
 	bool eof;           /* nothing more comes from here … */
+	bool gone;          /* not only silent: it takes nothing, either */
 	bool told;          /* … and the other side knows */
 	size_t start, stop; /* of BUF: read here, and not written there yet */
 	uint8_t buf[RELAY_BUF];

@@ -254,7 +254,7 @@ class Guest:
         """What QEMU has said, and the end of the guest's console."""
         console = self.directory / f"{self.name}.console"
         return (self._log.read_text(errors="replace")
-                + (console.read_text(errors="replace")[-600:] if console.exists() else ""))
+                + (console.read_text(errors="replace")[-4000:] if console.exists() else ""))
 
     def _connect(self, suffix):
         s = socket.socket(socket.AF_UNIX)

@@ -199,6 +199,11 @@ def mac(name):
     return "52:54:00:" + hashlib.sha256(name.encode()).digest()[:3].hex(":")
 
 
+def cpu(qemu):
+    """Under TCG, QEMU 7.2's cmpxchg16b now and then leaves rubbish in EFLAGS, and Linux 6.12 dies of it."""
+    return "max" if qemu_version(qemu) >= (8, 0) else "max,cx16=off"
+
+
 def reconnect(qemu):
     """Every second, as this QEMU says it."""
     return "reconnect-ms=200" if qemu_version(qemu) >= (9, 2) else "reconnect=1"
@@ -215,7 +220,7 @@ class Guest:
         self._text = b""
         append = "console=ttyS0 quiet panic=-1" + (f" guest_address={address}" if address else "")
         argv = [qemu, "-name", name, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-                "-machine", "q35,accel=tcg,memory-backend=mem0", "-cpu", "max", "-m", "256M",
+                "-machine", "q35,accel=tcg,memory-backend=mem0", "-cpu", cpu(qemu), "-m", "256M",
                 "-object", "memory-backend-memfd,id=mem0,size=256M,share=on",
                 "-kernel", str(kernel.image), "-initrd", str(initramfs), "-append", append,
                 "-chardev", f"file,id=con0,path={self.directory}/{name}.console", "-serial", "chardev:con0",

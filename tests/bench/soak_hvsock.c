@@ -8,8 +8,8 @@
  * arrived as they were sent and both ends have seen it end.  One in a thousand carries most of the bytes.  Every
  * connection's bytes begin elsewhere in the pattern, so that another's would be noticed.
  *
- * The work is cut into N + 1 parts.  Each begins with a little of it, after which the daemon's memory (RssAnon) and
- * descriptors are taken down; at its end, when all connections are gone, they must be what they were.  Then some
+ * The work is cut into N + 1 parts.  The daemon's descriptors are counted before a part, its memory (RssAnon) is
+ * after a little of the work; at the end of the part, when all connections are gone, they must be what they were.  Then some
  * are left open with bytes under way, the daemon is killed by SIGKILL, and a new one takes its place on the rings: the
  * guest must learn that each of them has ended, by RST or, every other time, by the event queue.
  *
@@ -684,9 +684,9 @@ static void part(struct soak *s, uint64_t number)
 	uint64_t until = s->connections * (number + 1) / (s->kills + 1);
 	long kib, fds;
 
+	fds = daemon_fds(s);
 	run_until(s, min(s->started + WARM_UP, until));
 	kib = daemon_kib(s);
-	fds = daemon_fds(s);
 	run_until(s, until);
 	expect_as_before(s, kib, fds);
 	if (number < s->kills)

@@ -658,7 +658,9 @@ static void on_connected(struct vsd_conn *c, const struct virtio_vsock_hdr *hdr,
 	bool more = c->ops && c->ops->credit;
 	uint32_t credit = vsd_credit(c);
 
-	update_credit(c, hdr);
+	if (le16toh(hdr->op) !=
+	    VIRTIO_VSOCK_OP_RST) /* one from a peer that knows nothing of us has zeros */
+		update_credit(c, hdr);
 	more = more && vsd_credit(c) > credit;
 	switch (le16toh(hdr->op)) {
 	case VIRTIO_VSOCK_OP_RW:

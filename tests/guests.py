@@ -232,7 +232,8 @@ class Guest:
         if net:
             argv += ["-chardev", f"socket,id=vu0,path={net}", "-netdev", "vhost-user,id=net0,chardev=vu0",
                      # vhost-user-net(8): without KVM, QEMU before 10 dies of a card's MSI-X.
-                     "-device", f"virtio-net-pci,netdev=net0,mac={mac(name)},romfile={'' if qemu_version(qemu) >= (10, 0) else ',vectors=0'}"]
+                     "-device", f"virtio-net-pci,netdev=net0,mac={mac(name)},romfile="
+                     + ("" if qemu_version(qemu) >= (10, 0) else ",vectors=0")]
         if reconnecting:
             argv.append("--preconfig")
         with open(self._log, "wb") as log:

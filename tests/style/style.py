@@ -27,9 +27,11 @@ MAY_INCLUDE = {
 # Pure code does no I/O: these folders may not include what does.
 PURE = {"orchestrator/plan", "orchestrator/render"}
 IO_HEADERS = re.compile(r"<(sys/socket|sys/epoll|sys/mman|fcntl|unistd|dirent|gio/.*)\.h>|<gio/gio.h>")
-# vq_impl.h is shared by the ring formats only; glib never enters a daemon.
+# The headers of an inside are for the files of that inside only; glib never enters a daemon.
 ONLY = {
-    "vq_impl.h": re.compile(r"vhost-user/lib/vq(_split|_packed)?\.c"),
+    "vq_impl.h": re.compile(r"vhost-user/lib/vq(_split|_packed|_chain)?\.c"),
+    "session_impl.h": re.compile(r"vhost-user/lib/session(_request|_ring)?\.c"),
+    "control_impl.h": re.compile(r"vhost-user/lib/control(_request)?\.c"),
     "json-c/": re.compile(r"vhost-user/lib/(control|backend)\.[ch]|vhost-user/(net|hvsock)/(ctl|main|stats|config)\.[ch]|orchestrator/|tests/"),
     "glib": re.compile(r"orchestrator/|tests/"),
     "libvirt": re.compile(r"orchestrator/run/engine_libvirt\.c|tests/"),

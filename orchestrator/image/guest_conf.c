@@ -44,6 +44,8 @@ char *guest_conf(const struct lab *lab, const struct vm *vm)
 	GString *text = g_string_new("format 1\n");
 
 	g_string_append_printf(text, "lab %s\nhostname %s\n", lab->name, vm->name);
+	if (lab->port_base != LAB_PORT_BASE)
+		g_string_append_printf(text, "agent-port %u\n", lab->port_base);
 	for (unsigned i = 0; i < vm->nics->len; i++)
 		put_nic(text, vm_nic(vm, i));
 	for (unsigned i = 0; i < lab->vms->len; i++)

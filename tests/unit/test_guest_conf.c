@@ -53,9 +53,21 @@ static void tells_everything(void **state)
 	lab_free(lab);
 }
 
+/* The port is told where it is not the usual one. */
+static void tells_the_port(void **state)
+{
+	struct lab *lab =
+		parse("{\"name\":\"x\",\"networks\":{},\"port-base\":51000,\"vms\":{\"n1\":{}}}");
+	g_autofree char *conf = guest_conf(lab, lab_find_vm(lab, "n1"));
+
+	assert_string_equal(conf, "format 1\nlab x\nhostname n1\nagent-port 51000\n");
+	lab_free(lab);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(tells_everything) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(tells_everything),
+					    cmocka_unit_test(tells_the_port) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -61,6 +61,15 @@ static void set_nic(struct conf *c, const char *key, const char *value)
 		agent_trouble(c->agent, "%s: %s %s: %s", name, end + 1, value, strerror(-err));
 }
 
+/* The port of the host that we dial, and ours that the host dials. */
+static void set_port(struct agent *agent, const char *value)
+{
+	unsigned long port = strtoul(value, NULL, 10);
+
+	if (port > 0 && port < UINT32_MAX)
+		agent->door.port = agent->host.port = (uint32_t)port;
+}
+
 static void take_line(struct conf *c, char *line)
 {
 	char *value = line;
@@ -72,6 +81,8 @@ static void take_line(struct conf *c, char *line)
 		c->hostname = value;
 	else if (strcmp(key, "lab") == 0)
 		c->lab = value;
+	else if (strcmp(key, "agent-port") == 0)
+		set_port(c->agent, value);
 	else if (strcmp(key, "host") == 0)
 		fprintf(c->hosts, "%s\n", value);
 	else if (strncmp(key, "nic.", 4) == 0)

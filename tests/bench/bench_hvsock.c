@@ -678,6 +678,8 @@ int main(int argc, char **argv)
 	r = vsd_open(&l.v, &vo, l.socket);
 	if (r < 0)
 		die("%s: %s", l.socket, strerror(-r));
+	if (l.v.rx.packed != l.packed)
+		die("%s: no packed ring", l.socket);
 	make_pattern(&l);
 	mode->open(&l);
 	begin = now_ns();

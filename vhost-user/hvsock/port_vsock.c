@@ -337,7 +337,9 @@ void vsock_wake(struct vsock_port *port)
 /* A ring on which nothing has ever been done belongs to a driver that has just started.  It knows of no connection. */
 static bool is_fresh(const struct vu_queue *q)
 {
-	return q->vq.last_avail == 0 && q->vq.used_idx == 0;
+	bool first_round = !q->vq.packed || (q->vq.avail_wrap && q->vq.used_wrap);
+
+	return first_round && q->vq.last_avail == 0 && q->vq.used_idx == 0;
 }
 
 static void come_up(struct vsock_port *port)
@@ -454,7 +456,7 @@ static void on_closed(struct vu_session *s, int reason)
 
 const struct vu_device_ops port_vsock_ops = {
 	.name = "vsock",
-	.features = BIT_ULL(VIRTIO_VSOCK_F_SEQPACKET),
+	.features = BIT_ULL(VIRTIO_VSOCK_F_SEQPACKET) | BIT_ULL(VIRTIO_F_RING_PACKED),
 	.resumed = true,
 	.max_queues = VSOCK_QUEUES,
 	.get_config = on_get_config,

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The environment of a program. */
+/* The environment of a program: what the host said, and below that what every program may expect.
+ *
+ * The agent's own environment, which is its init's, is passed on to nobody. */
 #ifndef ORCHESTRATOR_AGENT_GUEST_ENVIRON_H
 #define ORCHESTRATOR_AGENT_GUEST_ENVIRON_H
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* PID 1 of the tiny guest. */
+/* PID 1 of the tiny guest: what busybox init, its script and acpid were, without their forks.
+ *
+ * What fails at boot is told as trouble and on ttyS1, and the rest goes on: a guest that is half there can be looked at. */
 #ifndef ORCHESTRATOR_AGENT_GUEST_INIT_H
 #define ORCHESTRATOR_AGENT_GUEST_INIT_H
 

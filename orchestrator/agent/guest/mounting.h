@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Mounting as mount(8) does it: options by their words. */
+/* Mounting as mount(8) does it: options by their words.
+ *
+ * For CONFIG, whose mounts are there or not; MOUNT (mount.h) finds disks and file systems by itself. */
 #ifndef ORCHESTRATOR_AGENT_GUEST_MOUNTING_H
 #define ORCHESTRATOR_AGENT_GUEST_MOUNTING_H
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Names of signals. */
+/* Names of signals, since numbers differ between the architectures of host and guest.
+ *
+ * Real-time signals have no names here; SIGNAL takes numbers as well. */
 #ifndef ORCHESTRATOR_AGENT_GUEST_SIGNALS_H
 #define ORCHESTRATOR_AGENT_GUEST_SIGNALS_H
 

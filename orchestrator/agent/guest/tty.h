@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Terminals for programs that the host runs. */
+/* Terminals for programs that the host runs.
+ *
+ * The agent holds the master, and relays it to a data connection (relay.h); the program has the other end as its controlling
+ * terminal (spawn.h). */
 #ifndef ORCHESTRATOR_AGENT_GUEST_TTY_H
 #define ORCHESTRATOR_AGENT_GUEST_TTY_H
 

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,17 +28,29 @@ static const GOptionEntry options[] = {
 
 /* --- bytes ------------------------------------------------------------------------------------------------ */
 
+static void wait_for(int fd, short events)
+{
+	struct pollfd p = { .fd = fd, .events = events };
+
+	(void)poll(&p, 1, -1);
+}
+
+static bool come_back(int fd, short events)
+{
+	if (errno == EAGAIN)
+		wait_for(fd, events);
+	return errno == EAGAIN || errno == EINTR;
+}
+
 static bool write_all(int fd, const char *bytes, size_t len)
 {
 	while (len > 0) {
 		ssize_t n = write(fd, bytes, len);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
+		if (n < 0 && !come_back(fd, POLLOUT))
 			return false;
-		bytes += n;
-		len -= (size_t)n;
+		bytes += MAX(n, 0);
+		len -= (size_t)MAX(n, 0);
 	}
 	return true;
 }
@@ -49,20 +62,29 @@ static void copy_through_us(int from, int to)
 	ssize_t n;
 
 	while ((n = read(from, bytes, size)) != 0)
-		if ((n < 0 && errno != EINTR) || (n > 0 && !write_all(to, bytes, (size_t)n)))
+		if ((n < 0 && !come_back(from, POLLIN)) ||
+		    (n > 0 && !write_all(to, bytes, (size_t)n)))
 			return;
 }
 
-/* Until the end of file or an error.  Where one end is a pipe, as under ssh, the bytes stay in the kernel. */
+/* Until the end of file or an error.  Where one end is a pipe, as under ssh, the bytes stay in the kernel.
+ *
+ * splice(2) holds the pipe's lock while it waits for its other end, and whoever reads that pipe waits, too, even for what is
+ * in it: so it never waits here, poll(2) does. */
 static void copy(int from, int to)
 {
-	ssize_t n;
+	ssize_t n = 1;
 
-	do
-		n = splice(from, NULL, to, NULL, PIECE, SPLICE_F_MOVE | SPLICE_F_MORE);
-	while (n > 0 || (n < 0 && errno == EINTR));
-	if (n < 0 && errno == EINVAL)
-		copy_through_us(from, to);
+	while (n != 0) {
+		wait_for(from, POLLIN);
+		n = splice(from, NULL, to, NULL, PIECE, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+		if (n < 0 && errno == EINVAL) {
+			copy_through_us(from, to);
+			return;
+		}
+		if (n < 0 && !come_back(to, POLLOUT))
+			return;
+	}
 }
 
 static gpointer copy_input(gpointer p)
@@ -79,6 +101,7 @@ static gpointer copy_input(gpointer p)
 static void splice_both(int fd)
 {
 	(void)signal(SIGPIPE, SIG_IGN);
+	(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 	g_thread_unref(g_thread_new("input", copy_input, GINT_TO_POINTER(fd)));
 	copy(fd, STDOUT_FILENO);
 	close(STDOUT_FILENO);

@@ -101,6 +101,10 @@ static void put_output(struct json_object *o, const char *key, const GByteArray 
 	g_autofree char *base64_key = g_strdup_printf("%s-base64", key);
 	g_autofree char *base64 = NULL;
 
+	if (bytes->len == 0) {
+		json_put_str(o, key, "");
+		return;
+	}
 	if (g_utf8_validate_len((const char *)bytes->data, bytes->len, NULL)) {
 		json_object_object_add(o, key,
 				       json_object_new_string_len((const char *)bytes->data,

@@ -54,7 +54,9 @@ static char *judge(const struct lab_test *test, const struct many_job *job)
 	if (!test->stdout_regex)
 		return NULL;
 	regex = g_regex_new(test->stdout_regex, G_REGEX_MULTILINE, 0, NULL);
-	text = g_utf8_make_valid((const char *)job->output[0]->data, (gssize)job->output[0]->len);
+	text = job->output[0]->len ? g_utf8_make_valid((const char *)job->output[0]->data,
+						       (gssize)job->output[0]->len) :
+				     g_strdup("");
 	if (regex && g_regex_match(regex, text, 0, NULL))
 		return NULL;
 	return g_strdup_printf("its output does not match /%s/", test->stdout_regex);

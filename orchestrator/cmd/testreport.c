@@ -15,6 +15,9 @@ char *report_text(const guint8 *bytes, gsize len)
 {
 	gsize from = len > REPORT_SHOWN ? len - REPORT_SHOWN : 0;
 
+	/* Of nothing there is no address. */
+	if (len == 0)
+		return g_strdup("");
 	return g_utf8_make_valid((const char *)bytes + from, (gssize)(len - from));
 }
 

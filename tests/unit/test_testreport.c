@@ -104,7 +104,9 @@ static void test_junit(void **state)
 static void test_text(void **state)
 {
 	g_autofree guint8 *bytes = g_malloc(REPORT_SHOWN + 1);
-	g_autofree char *whole = NULL, *cut = NULL, *mended = NULL;
+	g_autofree char *whole = NULL, *cut = NULL, *mended = NULL, *none = report_text(NULL, 0);
+
+	assert_string_equal(none, "");
 
 	memset(bytes, 'x', REPORT_SHOWN + 1);
 	bytes[0] = 'a';

@@ -267,11 +267,31 @@ static void qemu_exited(struct proc *p, int status, const char *how, void *data)
 
 static void redial(struct machine *m);
 
+static void stopped(struct json_object *result, const GError *error, void *data)
+{
+	struct machine *m = data;
+
+	/* Whatever became of it, this QEMU is to run. */
+	if (m->qmp)
+		qmp_execute(m->qmp, "cont", NULL, NULL, NULL);
+}
+
+/* Have QEMU tell the new daemon about its rings, once both are there to be talked to. */
+static void tell_rings(struct machine *m)
+{
+	if (!m->sockets_lost || !m->sockets_back || !m->qmp || !m->ladder.qmp ||
+	    m->stage == STAGE_STOPPING)
+		return;
+	m->sockets_lost = false;
+	qmp_execute(m->qmp, "stop", NULL, stopped, m);
+}
+
 /* It takes part in the lab: QEMU has made all of its devices. */
 static void qmp_up(struct machine *m)
 {
 	m->ladder.qmp = true;
 	climb(m);
+	tell_rings(m);
 }
 
 static void ask_for_chardev(struct machine *m);
@@ -519,24 +539,15 @@ void machine_port_changed(struct machine *m, const char *port, bool negotiated)
 
 void machine_sockets_lost(struct machine *m)
 {
-	m->sockets_lost = m->cid && m->ladder.qmp;
-}
-
-static void stopped(struct json_object *result, const GError *error, void *data)
-{
-	struct machine *m = data;
-
-	/* Whatever became of it, this QEMU is to run. */
-	if (m->qmp)
-		qmp_execute(m->qmp, "cont", NULL, NULL, NULL);
+	/* One that has not come so far tells its rings by itself. */
+	m->sockets_lost = m->cid && (m->adopted || m->ladder.qmp);
+	m->sockets_back = false;
 }
 
 void machine_sockets_back(struct machine *m)
 {
-	if (!m->sockets_lost || !m->qmp || m->stage == STAGE_STOPPING)
-		return;
-	m->sockets_lost = false;
-	qmp_execute(m->qmp, "stop", NULL, stopped, m);
+	m->sockets_back = true;
+	tell_rings(m);
 }
 
 /* --- stopping --------------------------------------------------------------------------------------------- */

@@ -75,6 +75,7 @@ struct machine {
 	bool marked;         /* the guest has written its mark */
 	guint chardev_timer; /* to ask again whether the socket device's chardev is connected */
 	bool sockets_lost;   /* the daemon that knew its rings is gone */
+	bool sockets_back;   /* and QEMU has connected to another one */
 	guint stop_timer;
 	unsigned stop_step;
 	unsigned stop_grace_ms; /* for the power button */

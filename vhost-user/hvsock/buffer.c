@@ -158,8 +158,6 @@ static void drop_first(struct buffer *b, struct buffer_pool *pool)
 	chunk_put(pool, c);
 }
 
-/* What is left of a chunk that is not the last, but too small for a word, was never filled: `gap` says that it may be
- * skipped. */
 void buffer_consume(struct buffer *b, struct buffer_pool *pool, uint32_t len)
 {
 	assert(len <= b->len);

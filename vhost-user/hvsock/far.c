@@ -323,7 +323,7 @@ static ssize_t send_messages(struct hv_conn *conn, struct iovec *iov, const stru
 			     unsigned n, unsigned *ret_done)
 {
 	struct mmsghdr msgs[MESSAGES];
-	unsigned end[MESSAGES], n_msgs = 0, first = 0;
+	unsigned end[MESSAGES] = { 0 }, n_msgs = 0, first = 0;
 	ssize_t took = 0;
 	int r;
 

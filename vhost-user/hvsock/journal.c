@@ -116,7 +116,7 @@ static int map_file(struct hv_journal *j)
 		return -errno;
 	/* Blocks, not a hole: a full file system is to be met here and not by a store. */
 	r = j->fd >= 0 ? posix_fallocate(j->fd, 0, (off_t)size_of(n)) : 0;
-	if (r != 0)
+	if (r > 0)
 		return -r;
 	map = mmap(NULL, size_of(n), PROT_READ | PROT_WRITE, flags, j->fd, 0);
 	if (map == MAP_FAILED)

@@ -275,6 +275,9 @@ static void send_transport_reset(struct vsock_port *port)
 {
 	struct vu_queue *q = port->queue[VSOCK_EVENT];
 	struct virtio_vsock_event event = { .id = htole32(VIRTIO_VSOCK_EVENT_TRANSPORT_RESET) };
+	const struct vq_chain *c;
+	const struct iovec *v;
+	uint32_t len = 0;
 	int n;
 
 	if (!q || !q->enabled)
@@ -285,14 +288,13 @@ static void send_transport_reset(struct vsock_port *port)
 	if (n <= 0)
 		return;
 	port->reset_due = false;
-	if (port->rx.chain[0].n_in > 0 &&
-	    port->rx.chain[0].iov[port->rx.chain[0].n_out].iov_len >= sizeof(event)) {
-		memcpy(port->rx.chain[0].iov[port->rx.chain[0].n_out].iov_base, &event,
-		       sizeof(event));
-		vq_push(&q->vq, port->rx.chain[0].head, sizeof(event));
-	} else {
-		vq_push(&q->vq, port->rx.chain[0].head, 0);
+	c = &port->rx.chain[0];
+	v = &c->iov[c->n_out];
+	if (c->n_in > 0 && v->iov_len >= sizeof(event)) {
+		memcpy(v->iov_base, &event, sizeof(event));
+		len = sizeof(event);
 	}
+	vq_push(&q->vq, c->head, len);
 	port->rx.n = port->rx_next = 0;
 	vq_publish(&q->vq);
 	port->vm.stats.queue_calls += vq_call(&q->vq);

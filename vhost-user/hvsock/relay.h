@@ -95,10 +95,13 @@ struct hv_host_ops {
 	void (*vm_state)(struct hv_vm *vm, void *context);
 };
 
-/* How hv_connect() ends: 0, or -ECONNREFUSED the guest said no; -ETIMEDOUT it said nothing for HV_CONNECT_NS;
- * -ECONNRESET the VM went away; -ECONNABORTED the client has hung up (in both directions) before the guest's answer.  Called once, never from within hv_connect(), and not at all after hv_cancel().
- * With 0 the descriptor is the relay's, but not a byte has moved yet: what is written to it in here comes before all
- * that the guest says. */
+/* How hv_connect() ends: 0, or
+ *	-ECONNREFUSED	the guest said no;
+ *	-ETIMEDOUT	it said nothing for HV_CONNECT_NS;
+ *	-ECONNRESET	the VM went away;
+ *	-ECONNABORTED	the client has hung up, in both directions, before the guest's answer.
+ * Called once, never from within hv_connect(), and not at all after hv_cancel().  With 0 the descriptor is the relay's,
+ * but not a byte has moved yet: what is written to it in here comes before all that the guest says. */
 typedef void hv_connected_fn(struct hv_conn *conn, int result, void *data);
 
 /* ---- the relay ---- */
@@ -140,10 +143,11 @@ void *hv_vm_data(const struct hv_vm *vm);
 /* ---- connections ---- */
 
 /* Ask the guest whether it takes a connection to its `port`, for the client on fd.  type: SOCK_STREAM or
- * SOCK_SEQPACKET, and fd is a socket of that type, of which nobody has a duplicate.  Unread bytes in it go to the guest once it is
- * connected.  fd is in no epoll set of the loop's: the relay watches it from the call on, although it is the caller's
- * until done().  What loop_add() says; -ENOTCONN: no driver is up (the VM is not "running"); -EPROTONOSUPPORT: the guest does not speak this type;
- * -EMFILE: limits.connections; -ENOMEM.  *ret_conn untouched on failure. */
+ * SOCK_SEQPACKET, and fd is a socket of that type, of which nobody has a duplicate.  Unread bytes in it go to the guest
+ * once it is connected.  fd is in no epoll set of the loop's: the relay watches it from the call on, although it is the
+ * caller's until done().
+ * What loop_add() says; -ENOTCONN: no driver is up (the VM is not "running"); -EPROTONOSUPPORT: the guest does not speak
+ * this type; -EMFILE: limits.connections; -ENOMEM.  *ret_conn untouched on failure. */
 int hv_connect(struct hv_vm *vm, uint32_t port, int type, int fd, hv_connected_fn *done, void *data,
 	       struct hv_conn **ret_conn);
 

@@ -154,7 +154,7 @@ int journal_open(const char *path, struct hv_journal **ret_journal)
 		r = -errno;
 	if (r == 0)
 		r = map_file(j);
-	if (r < 0) {
+	if (r != 0) {
 		journal_free(j);
 		return r;
 	}

@@ -158,6 +158,7 @@ int journal_open(const char *path, struct hv_journal **ret_journal)
 		journal_free(j);
 		return r;
 	}
+	assert(j->file);
 	sort_slots(j);
 	*ret_journal = j;
 	return 0;

@@ -189,6 +189,24 @@ static void test_ends(void **state)
 	assert_script("cat", 0, "", ""); /* no input: its end at once */
 }
 
+/* What goes to one place keeps its order. */
+static void test_merged(void **state)
+{
+	static const char *const argv[] = {
+		"sh", "-c", "for i in 1 2 3; do echo out $i; echo err $i >&2; done; cat", NULL
+	};
+	const struct exec_command command = { .argv = argv, .merge = true, .input = true };
+	struct run r = { .input = (const uint8_t *)"in\n", .n_input = 3 };
+
+	begin(&r, &command);
+	feed(&r);
+	await_end(&r);
+	assert_null(r.error);
+	assert_output(&r, 0, "out 1\nerr 1\nout 2\nerr 2\nout 3\nerr 3\nin\n");
+	assert_output(&r, 1, "");
+	done(&r);
+}
+
 static void assert_refused(const struct exec_command *command, int code)
 {
 	struct run r = { 0 };
@@ -485,6 +503,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ends),
+		cmocka_unit_test(test_merged),
 		cmocka_unit_test(test_what_cannot_run),
 		cmocka_unit_test(test_settings),
 		cmocka_unit_test(test_much_both_ways),

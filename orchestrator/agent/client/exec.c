@@ -269,11 +269,23 @@ static void add_words(struct json_object *body, const char *key, const char *con
 		json_object_object_add(body, key, list);
 }
 
+/* In the order of attach_all(). */
+static struct json_object *streams_of(const struct exec_command *c)
+{
+	struct json_object *list = json_object_new_array();
+
+	json_object_array_add(list, json_object_new_string(c->tty   ? "tty" :
+							   c->merge ? "output" :
+								      "stdout"));
+	if (!c->tty && !c->merge)
+		json_object_array_add(list, json_object_new_string("stderr"));
+	if (!c->tty && c->input)
+		json_object_array_add(list, json_object_new_string("stdin"));
+	return list;
+}
+
 static struct json_object *request(const struct exec_command *c, const char *token)
 {
-	static const char *const tty[] = { "tty", NULL };
-	static const char *const with_input[] = { "stdout", "stderr", "stdin", NULL };
-	static const char *const without[] = { "stdout", "stderr", NULL };
 	struct json_object *body = json_object_new_object(), *size;
 
 	add_words(body, "argv", c->argv);
@@ -282,7 +294,7 @@ static struct json_object *request(const struct exec_command *c, const char *tok
 	json_put_str(body, "user", c->user);
 	json_put_str(body, "distro", c->distro);
 	json_put_str(body, "token", token);
-	add_words(body, "streams", c->tty ? tty : c->input ? with_input : without);
+	json_object_object_add(body, "streams", streams_of(c));
 	if (!c->tty)
 		return body;
 	size = json_object_new_object();
@@ -305,18 +317,20 @@ static bool attach(struct exec *x, const struct link_address *address,
 	return x->streams[stream];
 }
 
-/* In the order of request()'s "streams". */
+/* In the order of streams_of(). */
 static bool attach_all(struct exec *x, const struct link_address *address,
 		       const struct exec_command *c, const struct agent_attach *token,
 		       GError **error)
 {
-	if (!attach(x, address, token, EXEC_STDOUT, 0, error))
+	uint32_t index = 0;
+
+	if (!attach(x, address, token, EXEC_STDOUT, index++, error))
 		return false;
 	if (c->tty)
 		return true;
-	if (!attach(x, address, token, EXEC_STDERR, 1, error))
+	if (!c->merge && !attach(x, address, token, EXEC_STDERR, index++, error))
 		return false;
-	return !c->input || attach(x, address, token, EXEC_STDIN, 2, error);
+	return !c->input || attach(x, address, token, EXEC_STDIN, index, error);
 }
 
 struct exec *exec_new(const struct link_address *address, const struct exec_command *command,

@@ -31,7 +31,8 @@ struct exec_command {
 	const char *const *env; /* "NAME=VALUE" */
 	const char *cwd, *user, *distro;
 	bool input; /* there will be exec_input(); false: it reads the end of file */
-	bool tty;   /* output and input are a terminal's */
+	bool merge; /* its error goes where its output goes, in the order in which they are written: both EXEC_STDOUT */
+	bool tty; /* output and input are a terminal's */
 	const char *term;
 	unsigned rows, cols;
 };

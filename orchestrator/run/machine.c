@@ -105,6 +105,7 @@ const char *machine_waits_for(const struct machine *m)
 	case VM_AGENT_PROBING:
 		return vm_agent_words(m->agent);
 	case VM_AGENT_READY:
+		return ladder_waits_for(m->stage);
 	case VM_AGENT_FAILED:
 		break;
 	}
@@ -186,7 +187,8 @@ static void weigh(struct machine *m)
 	if (agent_counts(m)) {
 		enum vm_agent_state state = vm_agent_state(m->agent);
 
-		m->ladder.ready |= state == VM_AGENT_READY;
+		/* The tiny guest writes its mark when its console is read, too. */
+		m->ladder.ready |= state == VM_AGENT_READY && (m->marked || !m->agent_expected);
 		if (state == VM_AGENT_FAILED)
 			set_guest_error(m, vm_agent_words(m->agent));
 	} else {

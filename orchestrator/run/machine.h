@@ -4,7 +4,8 @@
  * A machine knows how to run a command line and how to end it; what that line says is render/'s, when it may start is the
  * executor's.  It survives its QEMU: after the end it says why, until it is started again.
  *
- * Ready is what the agent says, where there is one and it has called; else the mark on the second serial port.  A guest that
+ * Ready is what the agent says, where there is one and it has called; else the mark on the second serial port.  The tiny
+ * guest has to do both: by the mark its console is read.  A guest that
  * says there what went wrong ("error TEXT") will not become ready by itself: machine_gave_up().
  *
  * A QEMU with a socket device waits in -preconfig (render/qemu.h): it is told to go on as soon as the device's chardev is
@@ -54,7 +55,7 @@ struct machine {
 	char *guest_error;      /* what the guest could not do; NULL: it did not say so */
 	uint32_t cid;           /* as started; 0: without a socket device */
 	struct vm_agent *agent; /* who waits for its agent; NULL: nobody */
-	bool agent_expected;    /* its image has one: the mark alone does not count */
+	bool agent_expected;    /* its image has one: it takes both, the mark and the agent */
 	gint64 started_us;      /* CLOCK_BOOTTIME */
 	gint64 ready_us;        /* from its start to ready; 0: not yet */
 	unsigned resets;        /* of the guest, as seen */

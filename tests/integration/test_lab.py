@@ -114,7 +114,7 @@ def one_vm(place):
 
 def dawdle(place, lab):
     """Have the guest a take its time to stop: two seconds, until what heeds no signal is killed."""
-    place.console("a", lab).sh("(trap '' TERM HUP; exec sleep 60) >/dev/null 2>&1 &")
+    place.console("a", lab).sh("(trap '' TERM HUP; exec sleep 60) >/dev/null 2>&1 & true")
 
 
 @case("start and up wait for a VM that is being stopped, and are refused while the lab is")

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What a daemon finds of its predecessor: all connections that were alive, no other. */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -140,6 +141,28 @@ static void test_rubbish(void **state)
 	journal_free(j);
 }
 
+/* Its size is known without asking the file, into which others may write. */
+static void test_size_is_not_the_files(void **state)
+{
+	const uint32_t sizes[] = { 1u << 18, 1, 0, UINT32_MAX };
+
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		struct journal_entry e = { .vm_cid = 3 };
+		struct hv_journal *j;
+		int fd;
+
+		unlink(path);
+		assert_int_equal(journal_open(path, &j), 0);
+		fd = open(path, O_RDWR | O_CLOEXEC);
+		assert_int_equal(pwrite(fd, &sizes[i], sizeof(sizes[i]), 8), sizeof(sizes[i]));
+		for (unsigned n = 0; n < 1500; n++) /* more than it begins with */
+			assert_true(journal_add(j, &e) != JOURNAL_NONE);
+		assert_int_equal(pwrite(fd, &sizes[i], sizeof(sizes[i]), 8), sizeof(sizes[i]));
+		journal_free(j);
+		close(fd);
+	}
+}
+
 static void test_file(void **state)
 {
 	struct hv_journal *j;
@@ -162,6 +185,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_survivors, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_grows, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_size_is_not_the_files, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_orphaned_while_alive, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_rubbish, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_file, set_up, tear_down),

@@ -38,7 +38,8 @@ static_assert(sizeof(struct slot) == 32 && sizeof(struct file) == 64, "the layou
 struct hv_journal {
 	int fd; /* -1: in memory */
 	struct file *file;
-	uint32_t *free; /* a stack of free slots */
+	uint32_t n_slots; /* that are mapped; what the file says is for the next daemon */
+	uint32_t *free;   /* a stack of free slots */
 	uint32_t n_free;
 	uint32_t *orphan; /* orphans in no order */
 	uint32_t n_orphans;
@@ -73,7 +74,7 @@ static void put_free(struct hv_journal *j, uint32_t slot)
 /* Twice the slots, at the same place or another. */
 static int grow(struct hv_journal *j)
 {
-	uint32_t n_old = j->file->n_slots, n = 2 * n_old;
+	uint32_t n_old = j->n_slots, n = 2 * n_old;
 	void *map;
 	int r = n > JOURNAL_MAX ? -ENOSPC : grow_lists(j, n);
 
@@ -85,7 +86,7 @@ static int grow(struct hv_journal *j)
 	if (map == MAP_FAILED)
 		return -errno;
 	j->file = map;
-	j->file->n_slots = n;
+	j->file->n_slots = j->n_slots = n;
 	for (uint32_t i = n; i-- > n_old;)
 		put_free(j, i);
 	return 0;
@@ -122,7 +123,7 @@ static int map_file(struct hv_journal *j)
 	if (map == MAP_FAILED)
 		return -errno;
 	j->file = map;
-	j->file->n_slots = n;
+	j->file->n_slots = j->n_slots = n;
 	memcpy(j->file->magic, MAGIC, sizeof(j->file->magic));
 	return grow_lists(j, n);
 }
@@ -130,7 +131,7 @@ static int map_file(struct hv_journal *j)
 /* Nothing of what is found is alive any more. */
 static void sort_slots(struct hv_journal *j)
 {
-	for (uint32_t i = j->file->n_slots; i-- > 0;) {
+	for (uint32_t i = j->n_slots; i-- > 0;) {
 		struct slot *s = &j->file->slot[i];
 
 		if (s->state == SLOT_LIVE || s->state == SLOT_ORPHAN) {
@@ -169,7 +170,7 @@ void journal_free(struct hv_journal *j)
 	if (!j)
 		return;
 	if (j->file)
-		munmap(j->file, size_of(j->file->n_slots));
+		munmap(j->file, size_of(j->n_slots));
 	fd_drop(&j->fd);
 	free(j->free);
 	free(j->orphan);

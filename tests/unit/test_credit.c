@@ -56,8 +56,11 @@ static void test_available(void **state)
 	assert_false(credit_learn(&c, 100, 0));
 	assert_true(credit_learn(&c, 100, 1));
 	assert_int_equal(credit_available(&c), 1);
-	assert_false(credit_learn(&c, 100, 50)); /* there was some before */
+	assert_true(credit_learn(&c, 100,
+				 50)); /* there was some before, but too little for a message */
 	assert_int_equal(credit_available(&c), 50);
+	assert_false(credit_learn(&c, 90, 50));
+	assert_int_equal(credit_available(&c), 40);
 }
 
 /* A peer may make its buffer smaller than what is under way, or lie. */

@@ -56,7 +56,7 @@ enum conn_event {
 	CONN_EV_ACCEPTED = 1 << 0, /* the guest took our request */
 	CONN_EV_DATA = 1 << 1,     /* pass the packet's data on, then conn_forward() */
 	CONN_EV_SHUTDOWN = 1 << 2, /* c->guest_shutdown has grown */
-	CONN_EV_ROOM = 1 << 3,     /* the guest had no room for data, now it has */
+	CONN_EV_ROOM = 1 << 3,     /* the guest has more room for data than it had */
 	CONN_EV_OVER = 1 << 4, /* the guest's end is over: it sends and takes nothing any more */
 	CONN_EV_CREDIT =
 		1 << 5, /* it sent more than it was allowed to: OVER too, and an RST is owed */
@@ -93,6 +93,9 @@ void conn_shutdown(struct conn *c, unsigned flags);
 
 /* End it at once: an RST is owed, unless the guest has ended it already. */
 void conn_reset(struct conn *c);
+
+/* The guest is gone: nothing is owed to it. */
+void conn_lost(struct conn *c);
 
 /* len bytes of the guest's have been passed on, or dropped. */
 void conn_forward(struct conn *c, uint32_t len);

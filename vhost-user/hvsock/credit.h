@@ -77,7 +77,7 @@ static inline void credit_told(struct credit *c)
 	c->last_fwd_cnt = c->fwd_cnt;
 }
 
-/* A packet of the peer says what its buffer is.  True: there was no room in it, and now there is. */
+/* A packet of the peer says what its buffer is.  True: there is more room in it than there was. */
 static inline bool credit_learn(struct credit *c, uint32_t buf_alloc, uint32_t fwd_cnt);
 
 /* Bytes that we may send now. */
@@ -96,11 +96,11 @@ static inline void credit_send(struct credit *c, uint32_t len)
 
 static inline bool credit_learn(struct credit *c, uint32_t buf_alloc, uint32_t fwd_cnt)
 {
-	bool none = credit_available(c) == 0;
+	uint32_t before = credit_available(c);
 
 	c->peer_buf_alloc = buf_alloc;
 	c->peer_fwd_cnt = fwd_cnt;
-	return none && credit_available(c) > 0;
+	return credit_available(c) > before;
 }
 
 #endif

@@ -49,6 +49,11 @@ void conn_reset(struct conn *c)
 		end(c, true);
 }
 
+void conn_lost(struct conn *c)
+{
+	end(c, false);
+}
+
 void conn_accept(struct conn *c)
 {
 	assert(c->state == CONN_REQUESTED);

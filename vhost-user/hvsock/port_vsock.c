@@ -336,6 +336,21 @@ void vsock_wake(struct vsock_port *port)
 
 /* ---- the device --------------------------------------------------------------------------------- */
 
+/* The guest has gone.  What it sent may still be on its way to a far end that is slow, but for nobody: the addresses are
+ * free, for a guest that starts anew, and for the resets of one that comes again and has not noticed. */
+static void lose_guest(struct vsock_port *port, bool known)
+{
+	for (struct hv_conn *hv = port->vm.first; hv; hv = hv->next) {
+		struct vsock_conn *vc = vsock_of(hv);
+
+		conn_lost(&vc->m);
+		vsock_unready(vc);
+		conntab_remove(&port->tab, &vc->node);
+	}
+	port->n_resets = 0;
+	hv_vm_guest_lost(&port->vm, known);
+}
+
 /* A ring on which nothing has ever been done belongs to a driver that has just started.  It knows of no connection. */
 static bool is_fresh(const struct vu_queue *q)
 {
@@ -348,10 +363,8 @@ static void come_up(struct vsock_port *port)
 {
 	struct hv_vm *vm = &port->vm;
 
-	if (is_fresh(port->queue[VSOCK_RX]) && is_fresh(port->queue[VSOCK_TX])) {
-		hv_vm_guest_lost(vm, true);
-		port->n_resets = 0;
-	}
+	if (is_fresh(port->queue[VSOCK_RX]) && is_fresh(port->queue[VSOCK_TX]))
+		lose_guest(port, true);
 	port->has_orphans = journal_orphans(hv_vm_journal(vm), vm->cid) > 0;
 	port->reset_due = port->has_orphans;
 	port->rx_full = false;
@@ -448,9 +461,8 @@ static void on_closed(struct vu_session *s, int reason)
 		port_free(port);
 		return;
 	}
-	port->n_resets = 0;
 	/* Its guest may still be there, and come again by another connection. */
-	hv_vm_guest_lost(&port->vm, false);
+	lose_guest(port, false);
 	seat_vacate(&port->seat);
 	hv_vm_tell_state(&port->vm);
 	seat_next(&port->seat, reason);

@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "base.h"
@@ -96,10 +97,22 @@ static bool is_over(const struct hv_conn *conn)
 	return !conn->sibling || conn->sibling->ended;
 }
 
+/* A message whose end will not come any more, and nothing in front of it. */
+static bool holds_a_torso(const struct hv_conn *conn)
+{
+	uint32_t len;
+	uint8_t flags;
+
+	return conn->seqpacket && conn->out_len > 0 && conn->guest_shutdown & HV_SHUTDOWN_SEND &&
+	       !buffer_message(&conn->out, &len, &flags);
+}
+
 void far_settle(struct hv_conn *conn)
 {
 	if (conn->far_done || conn->state != HV_CONN_CONNECTED)
 		return;
+	if (holds_a_torso(conn))
+		drop_out(conn);
 	if (conn->fd >= 0 && conn->guest_shutdown == HV_SHUTDOWN_SEND && conn->out_len == 0 &&
 	    !conn->shut_wr) {
 		(void)shutdown(conn->fd, SHUT_WR);
@@ -228,6 +241,7 @@ static void flush(struct hv_conn *conn)
 		conn->vm->ops->taken(conn, total);
 	if (r == -EMSGSIZE) {
 		conn->vm->stats.reset_message++;
+		drop_out(conn); /* or its end would wait for it */
 		conn->vm->ops->reset(conn);
 	} else if (r < 0 && r != -EAGAIN) {
 		become_deaf(conn);
@@ -518,6 +532,7 @@ ssize_t hv_far_peek(struct hv_conn *conn)
 {
 	uint8_t flags;
 	uint32_t len;
+	int behind;
 
 	if (conn->ended)
 		return 0;
@@ -534,6 +549,8 @@ ssize_t hv_far_peek(struct hv_conn *conn)
 		/* Nothing, or a message that is nothing: they look alike. */
 		(void)recv(conn->fd, NULL, 0, MSG_DONTWAIT);
 	}
+	if (ioctl(conn->fd, FIONREAD, &behind) == 0 && behind > 0)
+		return -EAGAIN; /* conn->readable stands: it is tried again */
 	return conn->fin ? at_end(conn) : nothing_yet(conn);
 }
 

@@ -173,6 +173,12 @@ static void learn(struct vsock_conn *vc, uint32_t r, bool filled)
 	vc->read_ns = filled || r >= VSOCK_GATHER_BYTES ? 0 : loop_now_ns();
 }
 
+/* No more was read: because there is none, or because it is to be tried again. */
+static enum served stopped(const struct vsock_conn *vc)
+{
+	return hv_far_readable(&vc->hv) ? SERVED_MORE : SERVED;
+}
+
 static enum served send_stream(struct vsock_port *port, struct vsock_conn *vc)
 {
 	uint32_t room[VQ_BURST], budget = ROUND_BYTES;
@@ -192,7 +198,7 @@ static enum served send_stream(struct vsock_port *port, struct vsock_conn *vc)
 		if (r == -EFAULT)
 			vsock_lost_memory(port, port->queue[VSOCK_RX]);
 		if (r <= 0)
-			break;
+			return stopped(vc);
 		learn(vc, (uint32_t)r, r == (ssize_t)len);
 		budget -= (uint32_t)r;
 		send_off(port, vc, (uint32_t)r, room, 0);
@@ -228,7 +234,7 @@ static enum served send_messages(struct vsock_port *port, struct vsock_conn *vc)
 		unsigned n_iov, flags = 0;
 
 		if (len <= 0)
-			break;
+			return stopped(vc);
 		if ((uint64_t)len > vc->m.credit.peer_buf_alloc)
 			return too_small(port, vc);
 		if (budget == 0)
@@ -241,7 +247,7 @@ static enum served send_messages(struct vsock_port *port, struct vsock_conn *vc)
 		if (r == -EFAULT)
 			vsock_lost_memory(port, port->queue[VSOCK_RX]);
 		if (r <= 0)
-			break;
+			return stopped(vc);
 		budget -= min(budget, (uint32_t)r);
 		send_off(port, vc, (uint32_t)r, room,
 			 VIRTIO_VSOCK_SEQ_EOM | (flags & HV_MSG_EOR ? VIRTIO_VSOCK_SEQ_EOR : 0));
@@ -352,11 +358,17 @@ static bool serve_ready(struct vsock_port *port)
 {
 	for (unsigned left = port->ready.n; left > 0 && port->ready.first; left--) {
 		struct vsock_conn *vc = port->ready.first;
-		enum served r;
+		uint64_t before = port->vm.stats.packets_to_guest;
+		enum served r = serve(port, vc);
 
-		r = serve(port, vc);
-		if (r == SERVED_BLOCKED)
+		if (r == SERVED_BLOCKED) {
+			/* Who had the last buffers does not get the next as well. */
+			if (port->vm.stats.packets_to_guest != before) {
+				vsock_unready(vc);
+				vsock_ready(vc);
+			}
 			return false;
+		}
 		vsock_unready(vc);
 		if (r == SERVED_MORE || vc->m.owed)
 			vsock_ready(vc);

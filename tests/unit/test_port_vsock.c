@@ -43,6 +43,7 @@ struct fixture {
 	struct hv_conn *request; /* the last */
 	unsigned n_requests, n_gone, n_states;
 	int host; /* the host's end of what was accepted last, or -1 */
+	int far;  /* the relay's end of it, which is the relay's */
 };
 
 static struct fixture fx;
@@ -62,6 +63,7 @@ static void on_request(struct hv_conn *conn, void *context)
 	assert_int_equal(socketpair(AF_UNIX, hv_conn_type(conn) | SOCK_NONBLOCK, 0, fd), 0);
 	fd_drop(&fx.host);
 	fx.host = fd[1];
+	fx.far = fd[0];
 	assert_int_equal(hv_accept(conn, fd[0]), 0);
 }
 
@@ -1009,6 +1011,35 @@ static void test_guest_never_reads(void **state)
 	settle();
 }
 
+/* A guest with few buffers, and a writer that takes them all: the other has its turn nevertheless. */
+static void test_buffers_are_shared(void **state)
+{
+	static uint8_t bytes[1 << 16];
+	struct socket_of_guest s, t;
+	int greedy;
+
+	vsd_done(&fx.guest[0]);
+	settle_host();
+	start_guest(0, &(struct vsd_options){ .rx_bufs = 8 });
+	connect_to_host(SOCK_STREAM, &s);
+	greedy = fd_take(&fx.host);
+	connect_to_host(SOCK_STREAM, &t);
+	for (unsigned i = 0; i < 200; i++) {
+		while (send(greedy, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+			;
+		if (i == 10)
+			assert_int_equal(send(fx.host, "turn", 4, 0), 4);
+		loop_once(&fx.loop, 0);
+		vsd_poll(&fx.guest[0]);
+	}
+	expect_guest(&t, "turn");
+	assert_true(s.len > MIB);
+	close(greedy);
+	forget(&s);
+	forget(&t);
+	settle();
+}
+
 /* A guest that gives no buffers back: nothing grows, and when it does all is as it should be. */
 static void test_guest_gives_no_buffers(void **state)
 {
@@ -1498,6 +1529,100 @@ static void test_message_too_long_for_guest(void **state)
 	forget(&s);
 }
 
+/* Of which only the kernel says so, after it was kept: who waits for it is told as well. */
+static void test_kept_message_too_long_for_host(void **state)
+{
+	static uint8_t bytes[60000];
+	struct socket_of_guest s;
+	int small = 4096;
+
+	connect_to_host(SOCK_SEQPACKET, &s);
+	assert_int_equal(setsockopt(fx.far, SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)), 0);
+	assert_int_equal(vsd_send(s.c, bytes, 30000, 0), 30000);
+	settle();
+	assert_int_equal(vsd_send(s.c, bytes, 30000, VIRTIO_VSOCK_SEQ_EOM), 30000);
+	settle();
+	assert_int_equal(STAT(reset_message), 1);
+	assert_true(s.closed);
+	expect_host_end();
+	expect_no_connections();
+	forget(&s);
+}
+
+/* A message whose end does not come any more holds up nobody. */
+static void test_message_without_end(void **state)
+{
+	struct socket_of_guest s;
+
+	for (unsigned i = 0; i < 3; i++) {
+		connect_to_host(SOCK_SEQPACKET, &s);
+		assert_int_equal(vsd_send(s.c, "whole", 5, VIRTIO_VSOCK_SEQ_EOM), 5);
+		assert_int_equal(vsd_send(s.c, "half", 4, 0), 4);
+		settle();
+		expect_host("whole");
+		if (i == 0)
+			vsd_close(s.c);
+		else if (i == 1)
+			vsd_shutdown(s.c, VIRTIO_VSOCK_SHUTDOWN_SEND);
+		else
+			vsd_done(&fx.guest[0]);
+		settle();
+		expect_host_end();
+		if (i == 0)
+			assert_true(s.closed);
+		if (i == 1)
+			vsd_close(s.c);
+		expect_no_connections();
+		if (i == 2)
+			s.c = NULL; /* gone with its guest */
+		forget(&s);
+	}
+}
+
+/* Many messages of nothing do not hide the one behind them. */
+static void test_behind_empty_messages(void **state)
+{
+	struct socket_of_guest s;
+
+	connect_to_host(SOCK_SEQPACKET, &s);
+	for (unsigned i = 0; i < 2; i++) {
+		for (unsigned j = 0; j < 50; j++)
+			assert_int_equal(send(fx.host, "", 0, 0), 0);
+		assert_int_equal(send(fx.host, "word", 4, 0), 4);
+		if (i == 1) /* nor if an end is behind it already */
+			shutdown(fx.host, SHUT_WR);
+		settle();
+		expect_guest(&s, "word");
+	}
+	assert_int_equal(s.shutdown, VIRTIO_VSOCK_SHUTDOWN_SEND);
+	vsd_close(s.c);
+	expect_no_connections();
+	forget(&s);
+}
+
+/* Some credit is left, but not for a whole message: it goes when there is. */
+static void test_message_waits_for_credit(void **state)
+{
+	static uint8_t bytes[9000];
+	struct socket_of_guest s;
+
+	vsd_done(&fx.guest[0]);
+	settle_host();
+	start_guest(0, &(struct vsd_options){ .buf_alloc = 10000 });
+	connect_to_host(SOCK_SEQPACKET, &s);
+	s.c->manual = true;
+	assert_int_equal(send(fx.host, bytes, 9000, 0), 9000);
+	assert_int_equal(send(fx.host, bytes, 5000, 0), 5000);
+	settle();
+	assert_int_equal(s.len, 9000);
+	vsd_consumed(s.c, 9000);
+	settle();
+	assert_int_equal(s.len, 14000);
+	assert_int_equal(s.n_messages, 2);
+	forget(&s);
+	settle();
+}
+
 static void test_no_seqpacket(void **state)
 {
 	struct virtio_vsock_hdr h = stranger(VIRTIO_VSOCK_OP_REQUEST);
@@ -1762,6 +1887,46 @@ static void test_frontend_reconnects(void **state)
 	forget(&s);
 }
 
+/* The same while the host has not read what the guest sent: that arrives, and the guest's socket ends. */
+static void test_frontend_reconnects_while_draining(void **state)
+{
+	struct socket_of_guest s, t;
+	uint64_t in = 0;
+	uint32_t port;
+	int deaf;
+
+	connect_to_host(SOCK_STREAM, &s);
+	deaf = fd_take(&fx.host);
+	for (unsigned i = 0; i < 100; i++) {
+		in += guest_writes(&s, in, 65536);
+		settle();
+	}
+	port = s.c->local_port;
+	assert_int_equal(vsd_reopen(&fx.guest[0], path_of(0)), 0);
+	settle();
+	assert_true(s.closed);
+	assert_int_equal(STAT(resets_restored), 1);
+
+	fx.guest[0].next_port = port;
+	connect_to_host(SOCK_STREAM, &t);
+	assert_int_equal(t.c->local_port, port);
+	guest_says(&t, "anew");
+	expect_host("anew");
+	fd_drop(&fx.host);
+	fx.host = deaf;
+	for (uint64_t out = 0; out < in;) {
+		size_t n = host_reads(out, 100000);
+
+		assert_true(n > 0);
+		out += n;
+		settle();
+	}
+	expect_host_end();
+	forget(&s);
+	forget(&t);
+	settle();
+}
+
 static void test_transport_reset(void **state)
 {
 	struct socket_of_guest s;
@@ -1842,6 +2007,7 @@ int main(void)
 		TEST(test_host_never_reads),
 		TEST(test_port_is_reused_while_draining),
 		TEST(test_guest_never_reads),
+		TEST(test_buffers_are_shared),
 		TEST(test_guest_gives_no_buffers),
 		TEST(test_packets_of_no_connection),
 		TEST(test_wrong_type),
@@ -1859,6 +2025,10 @@ int main(void)
 		TEST(test_messages_to_slow_host),
 		TEST(test_message_too_long_for_host),
 		TEST(test_message_too_long_for_guest),
+		TEST(test_kept_message_too_long_for_host),
+		TEST(test_message_without_end),
+		TEST(test_behind_empty_messages),
+		TEST(test_message_waits_for_credit),
 		TEST(test_no_seqpacket),
 		TEST(test_siblings),
 		TEST(test_sibling_stream),
@@ -1869,6 +2039,7 @@ int main(void)
 		TEST(test_successor_resets),
 		TEST(test_successor_meets_fresh_guest),
 		TEST(test_frontend_reconnects),
+		TEST(test_frontend_reconnects_while_draining),
 		TEST(test_transport_reset),
 		TEST(test_sleeps),
 	};

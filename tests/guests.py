@@ -218,7 +218,8 @@ class Guest:
         self.name, self.directory = name, pathlib.Path(directory)
         self._log = self.directory / f"{name}.log"
         self._text = b""
-        append = "console=ttyS0 quiet panic=-1" + (f" guest_address={address}" if address else "")
+        # A busy host lets an emulated timer look dead.
+        append = "console=ttyS0 quiet panic=-1 no_timer_check" + (f" guest_address={address}" if address else "")
         argv = [qemu, "-name", name, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
                 "-machine", "q35,accel=tcg,memory-backend=mem0", "-cpu", cpu(qemu), "-m", "256M",
                 "-object", "memory-backend-memfd,id=mem0,size=256M,share=on",

@@ -107,15 +107,15 @@ struct link_address reach_agent(const struct reach *r, const struct vm_paths *pa
 
 /* --- why not ---------------------------------------------------------------------------------------------- */
 
-static struct json_object *get_report(const struct reach *r)
+static struct json_object *get_report(const char *lab_name)
 {
-	struct client *c = client_connect(r->lab_name, NULL);
+	struct client *c = client_connect(lab_name, NULL);
 	struct json_object *report = NULL;
 
 	if (c && !client_call(c, "status", NULL, STATUS_MS, &report, NULL))
 		report = NULL;
 	client_free(c);
-	return report ? report : report_from_files(r->lab_name);
+	return report ? report : report_from_files(lab_name);
 }
 
 static struct json_object *find_vm(struct json_object *report, const char *name)
@@ -133,9 +133,16 @@ static struct json_object *find_vm(struct json_object *report, const char *name)
 
 char *reach_stage(const struct reach *r, const char *vm)
 {
-	auto_json report = get_report(r);
+	auto_json report = get_report(r->lab_name);
 
 	return g_strdup(json_str(find_vm(report, vm), "stage"));
+}
+
+char *reach_waits_for(const char *lab_name, const char *vm)
+{
+	auto_json report = get_report(lab_name);
+
+	return g_strdup(json_str(find_vm(report, vm), "waits-for"));
 }
 
 void reach_explain(const struct reach *r, const char *vm, GError **error)

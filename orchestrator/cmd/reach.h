@@ -56,4 +56,8 @@ void reach_explain(const struct reach *r, const char *vm, GError **error);
  * knows of it. */
 char *reach_stage(const struct reach *r, const char *vm);
 
+/* What a VM of that lab waits for on its way to ready, as `status` says it, a probe's hint included; caller frees.  NULL:
+ * nothing, or nobody knows. */
+char *reach_waits_for(const char *lab_name, const char *vm);
+
 #endif

@@ -47,6 +47,15 @@ static struct client *subscribe(const struct reach *r, struct watching *w)
 	return c;
 }
 
+static void set_timeout(const struct reach *r, const char *vm, enum stage stage, GError **error)
+{
+	g_autofree char *waits_for = reach_waits_for(r->lab_name, vm);
+
+	g_set_error(error, ORCH_ERROR, ORCH_ERROR_TIMEOUT, "VM %s is still %s%s%s", vm,
+		    stage_word(stage), waits_for ? ": it waits for " : "",
+		    waits_for ? waits_for : "");
+}
+
 static gboolean look(const struct reach *r, const char *vm,
 		     enum stage_verdict (*verdict)(enum stage stage), struct watching *w,
 		     GError **error)
@@ -62,8 +71,7 @@ static gboolean look(const struct reach *r, const char *vm,
 			g_set_error(error, ORCH_ERROR, ORCH_ERROR_FAILED, "VM %s does not run (%s)",
 				    vm, stage_word(stage));
 		else if (w->over)
-			g_set_error(error, ORCH_ERROR, ORCH_ERROR_TIMEOUT, "VM %s is still %s", vm,
-				    stage_word(stage));
+			set_timeout(r, vm, stage, error);
 		if (v == STAGE_NEVER || w->over)
 			return FALSE;
 		w->due = false;

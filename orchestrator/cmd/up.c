@@ -9,6 +9,7 @@
 
 #include "cmd/duration.h"
 #include "cmd/progress.h"
+#include "cmd/reach.h"
 #include "err.h"
 #include "host/caps.h"
 #include "model/lab.h"
@@ -259,12 +260,14 @@ static int report_timeout(const struct up *up)
 	for (guint i = 0; i < up->progress->rows->len; i++) {
 		const struct progress_row *row =
 			&g_array_index(up->progress->rows, struct progress_row, i);
-		g_autofree char *last = progress_last_line(row);
+		g_autofree char *last = progress_last_line(row), *waits_for = NULL;
 
 		if (row->stage == STAGE_READY)
 			continue;
+		waits_for = reach_waits_for(up->lab->name, row->name);
 		out_error("%s is not ready after %s: at stage %s it waits for %s%s%s%s", row->name,
-			  waited, stage_word(row->stage), ladder_waits_for(row->stage),
+			  waited, stage_word(row->stage),
+			  waits_for ? waits_for : ladder_waits_for(row->stage),
 			  last ? "; its last console line: \"" : "", last ? last : "",
 			  last ? "\"" : "");
 		if (row->stage != STAGE_PLANNED)

@@ -227,6 +227,9 @@ void machine_set_agent(struct machine *m, struct vm_agent *agent)
 {
 	vm_agent_free(m->agent);
 	m->agent = agent;
+	/* What the mark alone has said of a guest that was taken over counts no more: its probes may not hold yet. */
+	if (m->stage != STAGE_READY)
+		m->ladder.ready = false;
 	weigh(m);
 }
 

@@ -243,6 +243,24 @@ static gboolean check_env(GError **error)
 	return TRUE;
 }
 
+/* They travel as JSON, which has no other text; what GLib's options take is UTF-8 already. */
+static gboolean check_argv(const char *const *words, GError **error)
+{
+	for (; *words; words++) {
+		g_autofree char *shown = NULL;
+
+		if (g_utf8_validate(*words, -1, NULL))
+			continue;
+		shown = g_strescape(*words, NULL);
+		g_set_error(
+			error, ORCH_ERROR, ORCH_ERROR_USAGE,
+			"the argument \"%s\" is not UTF-8: other bytes go to the guest by standard input or `cp`",
+			shown);
+		return FALSE;
+	}
+	return TRUE;
+}
+
 /* 'bare': no "--" stands before the words, and what begins with "-" is no program. */
 static gboolean check_usage(char **words, bool bare, GError **error)
 {
@@ -296,7 +314,7 @@ static int run_exec(char **args, GError **error)
 	struct reach *r;
 	int code;
 
-	if (!check_usage(words, !many && words == args, error))
+	if (!check_usage(words, !many && words == args, error) || !check_argv(command.argv, error))
 		return -1;
 	r = reach_new(opt_lab, error);
 	if (!r)

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 #include <glib-unix.h>
@@ -16,6 +18,7 @@ struct way {
 	GString *pending;
 	guint room;
 	int error;
+	bool terminal;
 	const char *dim, *plain;
 };
 
@@ -59,10 +62,33 @@ static void write_out(struct way *w)
 		w->room = g_unix_fd_add(outlet_fd(&w->outlet), G_IO_OUT, on_room, w);
 }
 
+/* On a terminal a guest's control characters could move the cursor into others' lines, or tell the terminal worse; a pipe or a
+ * file gets the bytes as they are.  C1 are two bytes in UTF-8, 0xc2 and the control. */
+static void append_shown(GString *s, const GString *line)
+{
+	for (gsize i = 0; i < line->len; i++) {
+		unsigned char c = (unsigned char)line->str[i];
+		unsigned char next = i + 1 < line->len ? (unsigned char)line->str[i + 1] : 0;
+
+		if (c == '\r' && i + 1 == line->len)
+			continue;
+		if (c == 0xc2 && next >= 0x80 && next < 0xa0)
+			i++;
+		else if ((c >= 0x20 && c != 0x7f) || c == '\t') {
+			g_string_append_c(s, (char)c);
+			continue;
+		}
+		g_string_append_c(s, '?');
+	}
+}
+
 static void put_line(struct prefix *p, struct way *w, const char *label, GString *line)
 {
 	g_string_append_printf(w->pending, "%s%-*s │%s ", w->dim, (int)p->width, label, w->plain);
-	g_string_append_len(w->pending, line->str, (gssize)line->len);
+	if (w->terminal)
+		append_shown(w->pending, line);
+	else
+		g_string_append_len(w->pending, line->str, (gssize)line->len);
 	g_string_append_c(w->pending, '\n');
 	g_string_truncate(line, 0);
 }
@@ -123,6 +149,7 @@ struct prefix *prefix_new(unsigned width, void (*room)(void *data), void *data)
 
 		p->ways[i].prefix = p;
 		p->ways[i].pending = g_string_new(NULL);
+		p->ways[i].terminal = isatty(fileno(stream));
 		p->ways[i].dim = out_style(stream, OUT_DIM);
 		p->ways[i].plain = out_style(stream, OUT_PLAIN);
 		outlet_init(&p->ways[i].outlet, fileno(stream));

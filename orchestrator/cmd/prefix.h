@@ -4,7 +4,7 @@
  *   n1 │ Linux n1 6.1.0
  *
  * Nothing is lost and nothing waits: a reader who is slow holds the guests up, no more than PREFIX_PENDING bytes are held.  A line
- * longer than PREFIX_LINE is broken.
+ * longer than PREFIX_LINE is broken.  Trust: on a terminal a guest's control characters, but for tabs, are shown as '?'.
  */
 #ifndef CMD_PREFIX_H
 #define CMD_PREFIX_H

@@ -5,10 +5,13 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <pty.h>
+#include <unistd.h>
 #include <cmocka.h>
 #include <glib.h>
 
 #include "cmd/bar.h"
+#include "cmd/prefix.h"
 #include "cmd/reach.h"
 #include "cmd/testreport.h"
 
@@ -120,6 +123,46 @@ static void test_text(void **state)
 	assert_true(g_utf8_validate(mended, -1, NULL));
 }
 
+static char *shown_on(int to, int from, const char *text)
+{
+	g_autoptr(GString) line = g_string_new(NULL);
+	int kept = dup(STDERR_FILENO);
+	char shown[200] = "";
+	struct prefix *p;
+	ssize_t n;
+
+	assert_int_equal(dup2(to, STDERR_FILENO), STDERR_FILENO);
+	p = prefix_new(2, NULL, NULL);
+	(void)prefix_add(p, "n1", line, 1, (const uint8_t *)text, strlen(text));
+	prefix_free(p);
+	assert_int_equal(dup2(kept, STDERR_FILENO), STDERR_FILENO);
+	close(kept);
+	n = read(from, shown, sizeof(shown) - 1);
+	assert_true(n > 0);
+	return g_strdup(shown);
+}
+
+/* Several guests share a terminal, and none of them writes over another's lines; a pipe gets what they wrote. */
+static void test_prefix(void **state)
+{
+	static const char text[] = "\033[2J\xc2\x9bH\ta\rb\xc3\xa4\x7f\r\n";
+	g_autofree char *terminal = NULL, *piped = NULL;
+	int master, slave, ends[2];
+
+	g_setenv("NO_COLOR", "1", TRUE);
+	assert_int_equal(openpty(&master, &slave, NULL, NULL, NULL), 0);
+	assert_int_equal(pipe(ends), 0);
+	terminal = shown_on(slave, master, text);
+	assert_non_null(strstr(terminal, "n1 │ ?[2J?H"));
+	assert_non_null(strstr(terminal, "a?b\xc3\xa4?\r\n"));
+	piped = shown_on(ends[1], ends[0], text);
+	assert_non_null(strstr(piped, text));
+	close(master);
+	close(slave);
+	close(ends[0]);
+	close(ends[1]);
+}
+
 /* --- words ------------------------------------------------------------------------------------------------ */
 
 static void assert_target(const char *word, const char *vm, const char *distro)
@@ -175,9 +218,10 @@ static void test_sizes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_tap),     cmocka_unit_test(test_tap_hostile),
-		cmocka_unit_test(test_junit),   cmocka_unit_test(test_text),
-		cmocka_unit_test(test_targets), cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_tap),    cmocka_unit_test(test_tap_hostile),
+		cmocka_unit_test(test_junit),  cmocka_unit_test(test_text),
+		cmocka_unit_test(test_prefix), cmocka_unit_test(test_targets),
+		cmocka_unit_test(test_sizes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

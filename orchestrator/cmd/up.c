@@ -355,8 +355,9 @@ static int start_and_wait(struct up *up, gint64 timeout_ms, GError **error)
 
 	up->client->event = on_event;
 	up->client->data = up;
-	if (!client_call(up->client, "status", NULL, STATUS_MS, &status, error) ||
-	    !client_call(up->client, "subscribe", NULL, STATUS_MS, NULL, error))
+	/* In this order: what is told meanwhile is older than the status, which replaces it. */
+	if (!client_call(up->client, "subscribe", NULL, STATUS_MS, NULL, error) ||
+	    !client_call(up->client, "status", NULL, STATUS_MS, &status, error))
 		return -1;
 	rpc_client_call(up->client->rpc, "apply", apply_params(up), on_answer, up);
 	progress_begin(up->progress, status);

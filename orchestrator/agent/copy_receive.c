@@ -15,7 +15,7 @@
 #include "agent/copy_stream.h"
 #include "agent/copy_wire.h"
 
-#define CHUNK (256 * 1024) /* read, hashed and written at once: fits a second-level cache */
+#define CHUNK (256ul * 1024) /* read, hashed and written at once: fits a second-level cache */
 
 /* A directory that has been entered and not left. */
 struct level {

@@ -7,7 +7,7 @@
 
 #include "agent/copy.h"
 
-#define CHUNK (256 * 1024)
+#define CHUNK (256ul * 1024)
 
 static int wait_for(int fd, short events)
 {

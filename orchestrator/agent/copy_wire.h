@@ -32,7 +32,7 @@
 #define COPY_ENTRY_FIXED 40
 #define COPY_ENTRY_MAX   (COPY_ENTRY_FIXED + COPY_NAME_MAX + COPY_TARGET_MAX)
 #define COPY_EXTENT_HEAD 8
-#define COPY_EXTENT_MAX  (512 * 1024) /* bytes of a file that the sender puts into a record */
+#define COPY_EXTENT_MAX  (512l * 1024) /* bytes of a file that the sender puts into a record */
 #define COPY_HASH_SIZE   16
 #define COPY_RESULT_HEAD 4
 #define COPY_RESULT_MAX  512

@@ -38,8 +38,11 @@ char *bar_size(uint64_t bytes)
 
 	if (bytes < 1024)
 		return g_strdup_printf("%u B", (unsigned)bytes);
-	for (n /= 1024; n >= 1024 && unit + 1 < G_N_ELEMENTS(units); n /= 1024)
+	n /= 1024;
+	while (n >= 1024 && unit + 1 < G_N_ELEMENTS(units)) {
+		n /= 1024;
 		unit++;
+	}
 	return g_strdup_printf("%.1f %s", n, units[unit]);
 }
 

@@ -50,7 +50,7 @@ struct many_ops {
 
 /* NULL, with *error: such a VM there is not, or it has no sockets. */
 struct many_job *many_job_new(const struct reach *r, const char *word, GError **error);
-void many_job_free(void *job);
+void many_job_free(void *p); /* a struct many_job */
 
 /* Run all of them, at most 'at_once' at a time, in their order; a job that cannot run ends with its error.  SIGINT and SIGTERM go
  * to all that run; the third abandons them.  Returns 0, or the signal's number if it was abandoned. */

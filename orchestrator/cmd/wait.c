@@ -116,7 +116,7 @@ static gboolean await_condition(const struct reach *r, const char *vm,
 			g_set_error(error, ORCH_ERROR, code, "%s: %s", vm, problem->message);
 			return FALSE;
 		}
-		g_usleep(AGAIN_MS * 1000);
+		g_usleep(AGAIN_MS * 1000ul);
 	}
 }
 

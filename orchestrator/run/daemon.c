@@ -253,7 +253,7 @@ void daemon_add_item(struct daemon *d, struct json_object *params)
 	const char *name = json_str(params, "name");
 	const char *text = json_object_to_json_string_ext(params, JSON_C_TO_STRING_PLAIN);
 	struct daemon_item *item = daemon_find_item(d, name);
-	auto_json taken = params;
+	auto_json taken G_GNUC_UNUSED = params;
 
 	if (item && strcmp(item->params, text) != 0) {
 		daemon_remove_item(d, name);

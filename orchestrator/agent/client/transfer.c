@@ -255,9 +255,7 @@ static void explain(const struct transfer *t, GError **error)
 
 	if (t->cancelled)
 		g_set_error_literal(error, ORCH_ERROR, ORCH_ERROR_INTERRUPTED, "interrupted");
-	else if (*text && !t->report.peer)
-		g_set_error_literal(error, ORCH_ERROR, ORCH_ERROR_FAILED, text);
-	else if (t->failed)
+	else if (t->failed && (!*text || t->report.peer))
 		g_set_error(error, ORCH_ERROR, agent_exit_code(t->failed->error), "%s: %s",
 			    t->failed->what->vm, t->failed->error->message);
 	else if (*text)

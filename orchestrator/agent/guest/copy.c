@@ -15,7 +15,7 @@
 #include "agent/guest/stream.h"
 
 /* Credit of a connection that carries a copy: the host fills it while the guest writes to its disk. */
-#define WINDOW (1024 * 1024)
+#define WINDOW (1024ul * 1024)
 
 struct copying {
 	struct operation op;

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define N_DEFAULTS 6
-#define ROOM       320 /* for one of them: the longest value is a path of struct user */
+#define N_DEFAULTS 6ul
+#define ROOM       320ul /* for one of them: the longest value is a path of struct user */
 
 const char *environ_get(char *const *env, const char *name)
 {

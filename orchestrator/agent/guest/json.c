@@ -384,7 +384,7 @@ int json_int(struct json value, int64_t min, int64_t max, int64_t *ret_number)
 int json_bool(struct json value, bool fallback, bool *ret_value)
 {
 	const jsmntok_t *t = token(value);
-	char c = t ? value.doc->text[t->start] : '\0';
+	int c = t ? value.doc->text[t->start] : 0;
 
 	if (t && (t->type != JSMN_PRIMITIVE || (c != 't' && c != 'f')))
 		return -EINVAL;

@@ -22,7 +22,7 @@ int netif_find(const struct netif_mac *mac, char ret_name[IFNAMSIZ]);
 int netif_rename(const char *from, const char *to);
 
 /* "192.168.1.10/24", or the same in IPv6; an IPv4 one gets its broadcast address.  -EINVAL: this is no address. */
-int netif_add_address(const char *name, const char *address);
+int netif_add_address(const char *name, const char *text);
 
 int netif_set_mtu(const char *name, unsigned mtu);
 int netif_up(const char *name);

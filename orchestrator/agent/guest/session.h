@@ -14,7 +14,7 @@
 struct agent;
 struct session;
 
-#define SESSION_OUT_MAX (4 * AGENT_MESSAGE_MAX)
+#define SESSION_OUT_MAX (4ul * AGENT_MESSAGE_MAX)
 
 struct request {
 	uint32_t type;

@@ -121,8 +121,8 @@ static int append_line(const char *path, mode_t mode, const char *line)
 		free(before);
 		return -ENOMEM;
 	}
-	sprintf(text, "%s%s%s", before ? before : "", size && before[size - 1] != '\n' ? "\n" : "",
-		line);
+	sprintf(text, "%s%s%s", before ? before : "",
+		before && size && before[size - 1] != '\n' ? "\n" : "", line);
 	free(before);
 	err = writefile(path, text, strlen(text), mode, (uid_t)-1, (gid_t)-1);
 	free(text);

@@ -20,7 +20,7 @@
 #define PAUSE_MIN_MS 20 /* between two looks, doubling … */
 #define PAUSE_MAX_MS 250
 #define TIMEOUT_MS   (60 * 1000)
-#define TIMEOUT_MAX  (24 * 3600 * 1000)
+#define TIMEOUT_MAX  (24 * 3600 * 1000l)
 #define TCP_LISTEN   0x0a /* of <netinet/tcp.h>, as /proc/net/tcp writes it */
 
 struct waiting {
@@ -47,6 +47,23 @@ static bool file_there(struct waiting *w, int64_t left_ms)
 	return stat(w->file, &st) == 0;
 }
 
+/* A line of the table: slot, local and remote address with their ports, state, all in hexadecimal:
+ * "0: 0100007F:0016 00000000:0000 0A …". */
+static bool line_listens(const char *line, int64_t port)
+{
+	const char *at = strchr(line, ':');
+	char *end;
+
+	at = at ? strchr(at + 1, ':') : NULL;
+	if (!at || strtoul(at + 1, &end, 16) != (unsigned long)port)
+		return false;
+	at = strchr(end, ':');
+	if (!at)
+		return false;
+	(void)strtoul(at + 1, &end, 16);
+	return strtoul(end, NULL, 16) == TCP_LISTEN;
+}
+
 /* The kernel's table tells without a connection that the listener would have to deal with. */
 static bool listed(const char *table, int64_t port)
 {
@@ -54,13 +71,8 @@ static bool listed(const char *table, int64_t port)
 	char line[256];
 	bool found = false;
 
-	while (file && !found && fgets(line, sizeof(line), file)) {
-		unsigned local, state;
-
-		found = sscanf(line, " %*d: %*[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x", &local,
-			       &state) == 2 &&
-			local == (unsigned)port && state == TCP_LISTEN;
-	}
+	while (file && !found && fgets(line, sizeof(line), file))
+		found = line_listens(line, port);
 	if (file)
 		fclose(file);
 	return found;

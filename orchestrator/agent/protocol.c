@@ -166,11 +166,10 @@ void agent_token_to_hex(const uint8_t token[AGENT_TOKEN_SIZE], char out[AGENT_TO
 	out[AGENT_TOKEN_HEX - 1] = '\0';
 }
 
-static int digit(char c)
+/* Of a character that is one. */
+static unsigned digit(char c)
 {
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+	return (unsigned)(c <= '9' ? c - '0' : c - 'a' + 10);
 }
 
 bool agent_token_from_hex(const char *hex, uint8_t ret_token[AGENT_TOKEN_SIZE])

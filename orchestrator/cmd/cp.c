@@ -170,8 +170,10 @@ static int copy_all(const struct reach *r, char **words, unsigned n, GError **er
 		return -1;
 	}
 	/* Of a guest's directory only the guest knows whether it is one. */
-	if (n > 1 && to.end.vm)
-		to.end.path = inside = g_strdup_printf("%s/.", to.end.path);
+	if (n > 1 && to.end.vm) {
+		inside = g_strdup_printf("%s/.", to.end.path);
+		to.end.path = inside;
+	}
 	for (unsigned i = 0; i < n && code != ORCH_ERROR_INTERRUPTED; i++) {
 		g_autoptr(GError) problem = NULL;
 

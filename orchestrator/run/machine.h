@@ -55,10 +55,10 @@ struct machine {
 	char *guest_error;      /* what the guest could not do; NULL: it did not say so */
 	uint32_t cid;           /* as started; 0: without a socket device */
 	struct vm_agent *agent; /* who waits for its agent; NULL: nobody */
-	bool agent_expected;    /* its image has one: it takes both, the mark and the agent */
 	gint64 started_us;      /* CLOCK_BOOTTIME */
 	gint64 ready_us;        /* from its start to ready; 0: not yet */
 	unsigned resets;        /* of the guest, as seen */
+	bool agent_expected;    /* its image has one: it takes both, the mark and the agent */
 	bool adopted;
 	/* For ops->changed(): what its owner told others last. */
 	enum stage told_stage;
@@ -73,15 +73,15 @@ struct machine {
 	struct qmp *qmp;
 	struct watch *ready_watch;
 	GArray *port_up;     /* of bool, by NIC */
-	bool marked;         /* the guest has written its mark */
 	guint chardev_timer; /* to ask again whether the socket device's chardev is connected */
-	bool sockets_lost;   /* the daemon that knew its rings is gone */
-	bool sockets_back;   /* and QEMU has connected to another one */
 	guint stop_timer;
 	unsigned stop_step;
 	unsigned stop_grace_ms; /* for the power button */
-	bool guest_ended;       /* QMP said that the guest powered itself off */
 	gint64 log_from;        /* where this run's words begin in qemu.log */
+	bool marked;            /* the guest has written its mark */
+	bool sockets_lost;      /* the daemon that knew its rings is gone */
+	bool sockets_back;      /* and QEMU has connected to another one */
+	bool guest_ended;       /* QMP said that the guest powered itself off */
 };
 
 /* Takes over paths.  Of a VM that has not been started. */

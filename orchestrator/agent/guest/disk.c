@@ -78,7 +78,7 @@ int disk_partition(const char *root, const char *device, char ret_path[DISK_PATH
 	dir = opendir(path);
 	while (dir && (d = readdir(dir))) {
 		unsigned long long size;
-		const char *type;
+		const char *type = NULL;
 
 		if (strncmp(d->d_name, disk, strlen(disk)) != 0 || strlen(d->d_name) >= NAME_SIZE)
 			continue;

@@ -9,7 +9,7 @@
 #define DISK_SERIAL_MAX \
 	20 /* virtio 1.3, 5.2.6: VIRTIO_BLK_T_GET_ID gives so many bytes; more of a name does not count */
 #define DISK_PATH_MAX 64
-#define DISK_HEAD     (68 * 1024) /* of a disk: holds the signature of every type known here */
+#define DISK_HEAD     (68ul * 1024) /* of a disk: holds the signature of every type known here */
 
 /* The device node of the disk with this serial number: "/dev/vdb".  ROOT: "" or, in tests, the directory that stands for /.
  * Returns 0 or -ENODEV. */

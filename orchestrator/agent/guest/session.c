@@ -218,8 +218,9 @@ static void end(void)
 		queue(pen.session, &pen.header, pen.body);
 }
 
-static void send_error(struct session *s, const struct request *request, enum agent_error code,
-		       int err, const char *format, va_list ap)
+static void __attribute__((format(printf, 5, 0)))
+send_error(struct session *s, const struct request *request, enum agent_error code, int err,
+	   const char *format, va_list ap)
 {
 	char text[TEXT_SIZE];
 	size_t len;

@@ -50,16 +50,14 @@ int transport_parse(const char *text, uint32_t port, struct transport *ret_trans
 static int unix_address(const struct transport *t, uint32_t port, union address *a, socklen_t *len)
 {
 	char suffix[16] = "";
+	int n;
 
 	if (port)
 		snprintf(suffix, sizeof(suffix), ".%u", port);
 	*a = (union address){ .un.sun_family = AF_UNIX };
 	*len = sizeof(a->un);
-	if (strlen(t->path) + strlen(suffix) >= sizeof(a->un.sun_path))
-		return -ENAMETOOLONG;
-	strcpy(a->un.sun_path, t->path);
-	strcat(a->un.sun_path, suffix);
-	return 0;
+	n = snprintf(a->un.sun_path, sizeof(a->un.sun_path), "%s%s", t->path, suffix);
+	return n < (int)sizeof(a->un.sun_path) ? 0 : -ENAMETOOLONG;
 }
 
 static void vsock_address(uint32_t cid, uint32_t port, union address *a, socklen_t *len)
@@ -103,7 +101,7 @@ int transport_listen(const struct transport *t)
 
 int transport_accept(const struct transport *t, int listener)
 {
-	union address a;
+	union address a = { 0 };
 	socklen_t len = sizeof(a);
 	int fd = accept4(listener, &a.any, &len, SOCK_FLAGS);
 

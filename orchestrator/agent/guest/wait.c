@@ -19,8 +19,8 @@
 
 #define PAUSE_MIN_MS 20 /* between two looks, doubling … */
 #define PAUSE_MAX_MS 250
-#define TIMEOUT_MS   (60 * 1000)
-#define TIMEOUT_MAX  (24 * 3600 * 1000l)
+#define TIMEOUT_MS   (60 * 1000l)
+#define TIMEOUT_MAX  (24l * 3600 * 1000)
 #define TCP_LISTEN   0x0a /* of <netinet/tcp.h>, as /proc/net/tcp writes it */
 
 struct waiting {

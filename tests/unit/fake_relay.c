@@ -34,7 +34,7 @@ struct hv_relay {
 
 int fake_connect_error;
 static struct hv_conn *conns;
-static struct hv_stats no_stats;
+struct hv_stats fake_stats;
 
 const struct hv_counter hv_counters[HV_N_COUNTERS] = {
 #define X(name, text) { #name, text, offsetof(struct hv_stats, name) },
@@ -292,7 +292,7 @@ const char *hv_vm_transport(const struct hv_vm *vm)
 
 const struct hv_stats *hv_vm_stats(const struct hv_vm *vm)
 {
-	return &no_stats;
+	return &fake_stats;
 }
 
 const struct hv_limits *hv_vm_limits(const struct hv_vm *vm)

@@ -36,6 +36,9 @@ struct hv_conn {
 /* What the next hv_connect() calls return; 0 again after fake_clear(). */
 extern int fake_connect_error;
 
+/* What has been counted for every VM. */
+extern struct hv_stats fake_stats;
+
 /* The newest connection, or NULL, and how many there are in a state. */
 struct hv_conn *fake_newest(void);
 unsigned fake_count(enum fake_state state);

@@ -136,7 +136,7 @@ static void test_allow(void **state)
 		if (n == HV_VMS_MAX)
 			accept_text(text);
 		else
-			refuse(text, "h.json: /vms/0/allow: more than 1024 CIDs");
+			refuse(text, "h.json: /vms/0/allow: more than 4096 CIDs");
 	}
 }
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -256,6 +257,31 @@ static void test_stats(void **state)
 	assert_says(call("stats", "{\"port\":\"n3\"}"), "-32602");
 }
 
+/* As many VMs as there may be, each with as much to say as can be, are one answer. */
+static void test_longest_lists_of_vms(void **state)
+{
+	size_t paths = 2 * 2 * sizeof(((struct sockaddr_un *)NULL)->sun_path);
+	char name[HV_VM_NAME_MAX] = "", params[512];
+	struct host_vm *vm;
+
+	memset(name, 'n', sizeof(name) - 1);
+	(void)snprintf(params, sizeof(params),
+		       "{\"name\":\"%s\",\"cid\":4294967294,\"socket-path\":\"DIR/1.vu\","
+		       "\"uds-path\":\"DIR/1.vs\",\"limits\":{\"connections\":%u,"
+		       "\"connects-per-second\":%u,\"buffer-bytes\":1099511627776}}",
+		       name, HV_CONNECTIONS_MAX, UINT32_MAX);
+	assert_says(call("vm.add", params), "result");
+	vm = host_find_vm(&host, name);
+	assert_non_null(vm);
+	memset(&vm->hybrid.clients.stats, 0xff, sizeof(vm->hybrid.clients.stats));
+	memset(&fake_stats, 0xff, sizeof(fake_stats));
+	assert_says(call("vm.list", "{}"), name);
+	assert_true((strlen(answer) + paths) * HV_VMS_MAX < CONTROL_OUT_MAX);
+	assert_says(call("stats", "{}"), "\"sessions_refused\":18446744073709551615");
+	assert_true(strlen(answer) * HV_VMS_MAX < CONTROL_OUT_MAX);
+	memset(&fake_stats, 0, sizeof(fake_stats));
+}
+
 static void test_events(void **state)
 {
 	char got[1024] = "";
@@ -285,7 +311,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_vms),         TEST(test_forwards), TEST(test_longest_list_of_forwards),
-		TEST(test_connections), TEST(test_stats),    TEST(test_events),
+		TEST(test_connections), TEST(test_stats),    TEST(test_longest_lists_of_vms),
+		TEST(test_events),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,6 +7,8 @@
 #include <linux/vm_sockets.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -14,6 +16,7 @@
 #include <cmocka.h>
 
 #include "cleanup.h"
+#include "transport.h"
 
 /* ---- a VM --------------------------------------------------------------------------------------- */
 
@@ -45,6 +48,27 @@ static void test_vm(void **state)
 				 i == 0 || i == 3 ? -EEXIST : -EINVAL);
 		assert_int_equal(close(fd), -1);
 	}
+}
+
+/* As many as a lab may have, beside those that are there. */
+static void test_limit_of_vms(void **state)
+{
+	const unsigned n = HV_VMS_MAX - 3;
+	struct hv_vm *vms = calloc(n + 1, sizeof(*vms));
+	struct hv_vm_config c = config_of(0);
+	char name[HV_VM_NAME_MAX];
+
+	assert_non_null(vms);
+	c.name = name;
+	for (unsigned i = 0; i <= n; i++) {
+		(void)snprintf(name, sizeof(name), "many%u", i);
+		c.cid = 1000 + i;
+		assert_int_equal(hv_vm_init(&vms[i], fx.relay, &c), i < n ? 0 : -ENOSPC);
+	}
+	assert_ptr_equal(hv_vm_of_cid(fx.relay, 1000 + n - 1), &vms[n - 1]);
+	for (unsigned i = 0; i < n; i++)
+		hv_vm_done(&vms[i]);
+	free(vms);
 }
 
 static void test_states(void **state)
@@ -401,6 +425,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_vm),
+		TEST(test_limit_of_vms),
 		TEST(test_states),
 		TEST(test_guest_to_host),
 		TEST(test_host_to_guest),

@@ -40,8 +40,8 @@
 #define HV_CID_MIN  3 /* the smallest a guest may have */
 #define HV_CID_MAX  UINT32_C(0xfffffffe)
 
-#define HV_VM_NAME_MAX 64 /* with the terminating zero */
-#define HV_VMS_MAX     1024
+#define HV_VM_NAME_MAX 64   /* with the terminating zero */
+#define HV_VMS_MAX     4096 /* the orchestrator's LAB_VMS_MAX: one daemon serves a lab */
 
 /* Bytes that a guest may have sent on a connection and the far end not taken: Linux's own default
  * (VIRTIO_VSOCK_DEFAULT_BUF_SIZE). */

@@ -38,7 +38,7 @@
 
 #define CONTROL_LINE_MAX    65536      /* bytes of a request, newline included */
 #define CONTROL_DEPTH_MAX   16         /* nesting of a request: the deepest method needs 4 */
-#define CONTROL_OUT_MAX     (4u << 20) /* bytes not yet read by the peer: port.list of 4,000 ports */
+#define CONTROL_OUT_MAX     (8u << 20) /* bytes not yet read by the peer: stats of 4,096 VMs */
 #define CONTROL_CLIENTS_MAX 32
 
 /* X(NAME, code): JSON-RPC 2.0, 5.1; those from -32000 on are ours. */

@@ -354,8 +354,8 @@ static void on_closed(const char *why, void *data)
 	d->rpc = NULL;
 	/* Either it is dying, which its pidfd tells, or it dropped us: come again. */
 	if (d->proc && (d->stage == DAEMON_RUNNING || d->stage == DAEMON_STARTING)) {
-		d->stage = DAEMON_STARTING;
 		redial(d);
+		set_stage(d, DAEMON_STARTING);
 	}
 }
 

@@ -94,19 +94,54 @@ static void report_run(struct json_object *o, const struct state_vm *was)
 		json_put_str(o, "reason", "QEMU ended while no supervisor ran");
 }
 
-static struct json_object *report_forwards(const struct vm *vm)
+static void report_forward(struct json_object *list, const char *id, const struct forward *f,
+			   const char *origin)
+{
+	struct json_object *o = json_object_new_object();
+
+	json_put_str(o, "id", id);
+	json_put_str(o, "direction", f->to_guest ? "to-guest" : "to-host");
+	json_put_int(o, "guest-port", f->port);
+	json_put_str(o, "host", f->host);
+	json_put_str(o, "origin", origin);
+	json_object_array_add(list, o);
+}
+
+/* What was done while the lab runs about one of the file; NULL: nothing. */
+static const struct state_forward *find_change(const struct state *s, const char *id)
+{
+	for (guint i = 0; i < s->forwards->len; i++) {
+		const struct state_forward *f = s->forwards->pdata[i];
+		size_t len = strlen(f->vm);
+
+		if (strncmp(f->vm, id, len) == 0 && id[len] == '.' &&
+		    strcmp(f->text, id + len + 1) == 0)
+			return f;
+	}
+	return NULL;
+}
+
+/* Those of the file that were not taken back, and those that were added. */
+static struct json_object *report_forwards(const struct vm *vm, const struct state *state)
 {
 	struct json_object *list = json_object_new_array();
 
 	for (guint i = 0; i < vm->forwards->len; i++) {
 		const struct forward *f = vm->forwards->pdata[i];
-		struct json_object *o = json_object_new_object();
 
-		json_put_str(o, "id", f->id);
-		json_put_str(o, "direction", f->to_guest ? "to-guest" : "to-host");
-		json_put_int(o, "guest-port", f->port);
-		json_put_str(o, "host", f->host);
-		json_object_array_add(list, o);
+		if (!find_change(state, f->id))
+			report_forward(list, f->id, f, "file");
+	}
+	for (guint i = 0; i < state->forwards->len; i++) {
+		const struct state_forward *added = state->forwards->pdata[i];
+		g_autofree char *id = g_strdup_printf("%s.%s", added->vm, added->text);
+		struct forward f = { 0 };
+
+		if (added->removed || strcmp(added->vm, vm->name) != 0 ||
+		    forward_parse(added->text, &f))
+			continue;
+		report_forward(list, id, &f, "added");
+		g_free(f.host);
 	}
 	return list;
 }
@@ -135,7 +170,8 @@ static struct json_object *report_probes(const struct vm *vm)
 
 /* How the VM is reached without a network, and who answers there. */
 static struct json_object *report_sockets(const struct vm *vm, const struct vm_paths *files,
-					  unsigned port_base, const struct state_vm *was)
+					  unsigned port_base, const struct state_vm *was,
+					  const struct state *state)
 {
 	struct json_object *o = json_object_new_object();
 
@@ -148,14 +184,15 @@ static struct json_object *report_sockets(const struct vm *vm, const struct vm_p
 	json_put_str(o, "state", was && was->sockets ? was->sockets : "unknown");
 	json_put_str(o, "agent", was && was->agent ? was->agent : "unknown");
 	json_put_str(o, "agent-version", was ? was->agent_version : NULL);
-	json_object_object_add(o, "forwards", report_forwards(vm));
+	json_object_object_add(o, "forwards", report_forwards(vm, state));
 	json_object_object_add(o, "probes", report_probes(vm));
 	return o;
 }
 
 static struct json_object *report_vm(const struct lab *lab, const struct lab_paths *paths,
-				     const struct vm *vm, const struct state_vm *was)
+				     const struct vm *vm, const struct state *state)
 {
+	const struct state_vm *was = state_find_vm(state, vm->name);
 	const struct vm_paths *files = lab_paths_vm(paths, vm->index);
 	g_autofree char *settings = plan_vm_settings(lab, vm);
 	struct json_object *o = json_object_new_object(), *nics = json_object_new_array();
@@ -171,7 +208,7 @@ static struct json_object *report_vm(const struct lab *lab, const struct lab_pat
 	for (guint i = 0; i < vm->nics->len; i++)
 		json_object_array_add(nics, report_nic(vm_nic(vm, i), was));
 	json_object_object_add(o, "nics", nics);
-	json_object_object_add(o, "sockets", report_sockets(vm, files, lab->port_base, was));
+	json_object_object_add(o, "sockets", report_sockets(vm, files, lab->port_base, was, state));
 	json_put_str(o, "console-socket", files->con);
 	json_put_str(o, "qmp-socket", files->qmp);
 	json_put_str(o, "console-log", files->console_log);
@@ -278,8 +315,7 @@ struct json_object *report_make(const struct lab *lab, const struct lab_paths *p
 			json_object_array_add(nets, report_net(n->name, NULL, n, state));
 	}
 	for (guint i = 0; lab && i < lab->vms->len; i++)
-		json_object_array_add(vms, report_vm(lab, paths, lab_vm(lab, i),
-						     state_find_vm(state, lab_vm(lab, i)->name)));
+		json_object_array_add(vms, report_vm(lab, paths, lab_vm(lab, i), state));
 	for (guint i = 0; i < state->vms->len; i++) {
 		const struct state_vm *v = state->vms->pdata[i];
 

@@ -477,6 +477,35 @@ static bool vm_round(struct service *s, struct waiting *w)
 	return true;
 }
 
+/* --- forwards --------------------------------------------------------------------------------------------- */
+
+static void do_forward_add(struct rpc_call *call, struct json_object *params, void *data)
+{
+	struct service *s = data;
+	const struct vm *vm = vm_of_call(s, call, params);
+
+	if (vm)
+		sup_forward_add(s->sup, call, vm, json_str(params, "forward"));
+}
+
+static void do_forward_remove(struct rpc_call *call, struct json_object *params, void *data)
+{
+	struct service *s = data;
+	const struct vm *vm = vm_of_call(s, call, params);
+
+	if (vm)
+		sup_forward_remove(s->sup, call, vm, json_str(params, "forward"));
+}
+
+static void do_forward_list(struct rpc_call *call, struct json_object *params, void *data)
+{
+	struct service *s = data;
+	const char *name = json_str(params, "vm");
+
+	if (!name || vm_of_call(s, call, params))
+		sup_forward_list(s->sup, call, name);
+}
+
 /* --- the round -------------------------------------------------------------------------------------------- */
 
 /* Whether 'w' has been answered.  settled: nothing is under way. */
@@ -539,6 +568,9 @@ static const struct rpc_method methods[] = {
 	{ "vm.start", "vm", do_vm_start },
 	{ "vm.stop", "vm,grace-ms", do_vm_stop },
 	{ "vm.restart", "vm,grace-ms", do_vm_restart },
+	{ "forward.add", "vm,forward", do_forward_add },
+	{ "forward.remove", "vm,forward", do_forward_remove },
+	{ "forward.list", "vm", do_forward_list },
 	{ "subscribe", "", do_subscribe },
 	{ NULL, NULL, NULL },
 };

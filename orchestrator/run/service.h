@@ -10,6 +10,10 @@
  *   vm.start    {"vm"}                  -> {} when it is ready
  *   vm.stop     {"vm","grace-ms"?}      -> {} when it has stopped
  *   vm.restart  {"vm","grace-ms"?}      -> {} when it is ready again
+ *   forward.add {"vm","forward"}        -> the daemon's answer, when it listens and the state file says so
+ *   forward.remove {"vm","forward"}     -> {}
+ *   forward.list {"vm"?}                -> {"forwards":[…]}: the daemon's members, "forward" (its text), "origin"
+ *                                          ("file", "added", "other") and "active"
  *   subscribe   {}                      -> {}, and from then on notifications
  *                  "event" {"time-ms","kind":"vm|network|lab","subject","stage","text"?,"elapsed-ms"?}
  *

@@ -19,6 +19,8 @@ static void sockets_changed(struct daemon *d, void *data)
 
 	if (d->stage == DAEMON_RUNNING)
 		sup_sync_forwards(sup);
+	else if (d->stage != DAEMON_STARTING || !d->rpc)
+		sup_lose_forwards(sup, "the daemon of sockets ended before it answered");
 	sup->state_dirty = true;
 	sup_poke(sup);
 }
@@ -48,7 +50,6 @@ static void sockets_died(struct daemon *d, const char *text, void *data)
 {
 	struct supervisor *sup = data;
 
-	g_hash_table_remove_all(sup->forwards);
 	all_lost(sup);
 	sup_event(sup, "sockets", d->name, daemon_stage_word(DAEMON_STARTING), text);
 }
@@ -126,69 +127,6 @@ void sup_attend_agent(struct supervisor *sup, struct machine *m)
 		machine_set_agent(m, agent);
 	else
 		g_warning("%s: %s", m->name, error->message);
-}
-
-/* --- forwards --------------------------------------------------------------------------------------------- */
-
-static struct json_object *forward_params(const struct vm *vm, const struct forward *f)
-{
-	struct json_object *o = json_object_new_object();
-
-	json_put_str(o, "id", f->id);
-	json_put_str(o, "vm", vm->name);
-	json_put_str(o, "direction", f->to_guest ? "to-guest" : "to-host");
-	json_put_int(o, "guest-port", f->port);
-	json_put_str(o, "host", f->host);
-	return o;
-}
-
-static void json_unref(void *o)
-{
-	json_object_put(o);
-}
-
-/* Forwards of the file whose VM the daemon serves. */
-static GHashTable *wanted_forwards(const struct supervisor *sup)
-{
-	GHashTable *wanted = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, json_unref);
-
-	for (unsigned i = 0; sup->lab && i < sup->lab->vms->len; i++) {
-		const struct vm *vm = lab_vm(sup->lab, i);
-		const struct daemon_item *item = daemon_find_item(sup->sockets, vm->name);
-
-		for (unsigned j = 0; item && item->state && j < vm->forwards->len; j++) {
-			const struct forward *f = vm->forwards->pdata[j];
-
-			g_hash_table_insert(wanted, g_strdup(f->id), forward_params(vm, f));
-		}
-	}
-	return wanted;
-}
-
-void sup_sync_forwards(struct supervisor *sup)
-{
-	g_autoptr(GHashTable) wanted = NULL;
-	GHashTableIter iter;
-	gpointer id, params;
-
-	if (!sup->sockets || sup->sockets->stage != DAEMON_RUNNING)
-		return;
-	wanted = wanted_forwards(sup);
-	g_hash_table_iter_init(&iter, sup->forwards);
-	while (g_hash_table_iter_next(&iter, &id, NULL)) {
-		struct json_object *o;
-
-		if (g_hash_table_contains(wanted, id))
-			continue;
-		o = json_object_new_object();
-		json_put_str(o, "id", id);
-		daemon_tell(sup->sockets, "forward.remove", o);
-		g_hash_table_iter_remove(&iter);
-	}
-	g_hash_table_iter_init(&iter, wanted);
-	while (g_hash_table_iter_next(&iter, &id, &params))
-		if (g_hash_table_add(sup->forwards, g_strdup(id)))
-			daemon_tell(sup->sockets, "forward.add", json_object_get(params));
 }
 
 /* --- files ------------------------------------------------------------------------------------------------ */

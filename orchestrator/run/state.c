@@ -51,6 +51,28 @@ static void vm_free(void *p)
 	g_free(v);
 }
 
+void state_forward_free(struct state_forward *f)
+{
+	g_free(f->vm);
+	g_free(f->text);
+	g_free(f);
+}
+
+static void forward_free(void *p)
+{
+	state_forward_free(p);
+}
+
+struct state_forward *state_forward_new(const char *vm, const char *text, bool removed)
+{
+	struct state_forward *f = g_new0(struct state_forward, 1);
+
+	f->vm = g_strdup(vm);
+	f->text = g_strdup(text);
+	f->removed = removed;
+	return f;
+}
+
 struct state *state_new(const char *lab, const char *path)
 {
 	struct state *s = g_new0(struct state, 1);
@@ -60,6 +82,7 @@ struct state *state_new(const char *lab, const char *path)
 	proc_boot_id(s->boot_id);
 	s->nets = g_ptr_array_new_with_free_func(net_free);
 	s->vms = g_ptr_array_new_with_free_func(vm_free);
+	s->forwards = g_ptr_array_new_with_free_func(forward_free);
 	return s;
 }
 
@@ -73,6 +96,7 @@ void state_free(struct state *s)
 	if (s->sockets)
 		net_free(s->sockets);
 	g_ptr_array_unref(s->vms);
+	g_ptr_array_unref(s->forwards);
 	g_free(s);
 }
 
@@ -119,6 +143,11 @@ struct state_port *state_add_port(struct state_vm *vm, const char *name, const c
 	p->path = g_strdup(path);
 	g_ptr_array_add(vm->ports, p);
 	return p;
+}
+
+void state_add_forward(struct state *s, const char *vm, const char *text, bool removed)
+{
+	g_ptr_array_add(s->forwards, state_forward_new(vm, text, removed));
 }
 
 struct state_vm *state_find_vm(const struct state *s, const char *name)
@@ -185,6 +214,20 @@ static bool read_vm(struct state *s, struct json_object *o)
 	return true;
 }
 
+/* One of an earlier version has none. */
+static bool read_forwards(struct state *s, struct json_object *list)
+{
+	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
+		struct json_object *o = json_object_array_get_idx(list, i);
+
+		if (!json_str(o, "vm") || !json_str(o, "forward"))
+			return false;
+		state_add_forward(s, json_str(o, "vm"), json_str(o, "forward"),
+				  json_flag(o, "removed", false));
+	}
+	return true;
+}
+
 static bool read_all(struct state *s, struct json_object *o)
 {
 	struct json_object *nets = json_member(o, "networks", json_type_array);
@@ -209,7 +252,7 @@ static bool read_all(struct state *s, struct json_object *o)
 	for (size_t i = 0; i < json_object_array_length(vms); i++)
 		if (!read_vm(s, json_object_array_get_idx(vms, i)))
 			return false;
-	return true;
+	return read_forwards(s, json_member(o, "forwards", json_type_array));
 }
 
 /* Nothing of another boot runs. */
@@ -311,6 +354,23 @@ static struct json_object *vm_to_json(const struct state_vm *v)
 	return o;
 }
 
+static struct json_object *forwards_to_json(const struct state *s)
+{
+	struct json_object *list = json_object_new_array();
+
+	for (guint i = 0; i < s->forwards->len; i++) {
+		const struct state_forward *f = s->forwards->pdata[i];
+		struct json_object *o = json_object_new_object();
+
+		json_put_str(o, "vm", f->vm);
+		json_put_str(o, "forward", f->text);
+		if (f->removed)
+			json_put_bool(o, "removed", true);
+		json_object_array_add(list, o);
+	}
+	return list;
+}
+
 gboolean state_save(const char *path, const struct state *s, GError **error)
 {
 	auto_json o = json_object_new_object();
@@ -344,6 +404,7 @@ gboolean state_save(const char *path, const struct state *s, GError **error)
 	for (guint i = 0; i < s->vms->len; i++)
 		json_object_array_add(vms, vm_to_json(s->vms->pdata[i]));
 	json_object_object_add(o, "vms", vms);
+	json_object_object_add(o, "forwards", forwards_to_json(s));
 	text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY |
 							 JSON_C_TO_STRING_NOSLASHESCAPE);
 	return state_write_file(path, text, -1, error);

@@ -49,6 +49,13 @@ struct state_vm {
 	GPtrArray *ports;    /* of struct state_port, by NIC */
 };
 
+/* In what the forwards of the running lab are not those of its file. */
+struct state_forward {
+	char *vm;
+	char *text;   /* as in the lab file: "tcp:127.0.0.1:2222:22" */
+	bool removed; /* one of the file, that was taken back; else one that was added */
+};
+
 struct state {
 	char *lab;  /* name */
 	char *path; /* the lab file it was made from */
@@ -57,6 +64,7 @@ struct state {
 	GPtrArray *nets;           /* of struct state_net */
 	struct state_net *sockets; /* the daemon of sockets; NULL: none */
 	GPtrArray *vms;            /* of struct state_vm */
+	GPtrArray *forwards;       /* of struct state_forward */
 };
 
 /* Empty, of this boot. */
@@ -67,6 +75,9 @@ struct state_net *state_add_sockets(struct state *s);
 struct state_vm *state_add_vm(struct state *s, const char *name);
 struct state_port *state_add_port(struct state_vm *vm, const char *name, const char *network,
 				  const char *path);
+void state_add_forward(struct state *s, const char *vm, const char *text, bool removed);
+struct state_forward *state_forward_new(const char *vm, const char *text, bool removed);
+void state_forward_free(struct state_forward *f);
 struct state_vm *state_find_vm(const struct state *s, const char *name);
 
 /* A file that is not there is an empty state with lab == NULL.  After a reboot every pid is 0.  FALSE: damaged; says how. */

@@ -27,7 +27,7 @@
 
 /* --- one round -------------------------------------------------------------------------------------------- */
 
-static void save_state(struct supervisor *sup)
+void sup_save_state(struct supervisor *sup)
 {
 	struct state *state = sup_state(sup);
 	g_autoptr(GError) error = NULL;
@@ -45,7 +45,7 @@ static gboolean round_of_all(gpointer p)
 	sup->poke = 0;
 	executor_run(sup->executor);
 	if (sup->state_dirty && !sup->leaving)
-		save_state(sup);
+		sup_save_state(sup);
 	service_run(sup->service);
 	return G_SOURCE_REMOVE;
 }
@@ -271,6 +271,7 @@ struct state *sup_state(struct supervisor *sup)
 	g_hash_table_iter_init(&iter, sup->machines);
 	while (g_hash_table_iter_next(&iter, NULL, &value))
 		state_of_machine(sup, s, value);
+	sup_save_forwards(sup, s);
 	return s;
 }
 
@@ -301,6 +302,7 @@ void sup_set_lab(struct supervisor *sup, struct lab *lab)
 		g_free(sup->lab_path);
 		sup->lab_path = g_strdup(lab->path);
 	}
+	sup_prune_forwards(sup);
 	sup_sync_forwards(sup);
 	sup->state_dirty = true;
 }
@@ -361,8 +363,10 @@ static void adopt(struct supervisor *sup)
 	if (state_anything_alive(state))
 		for (guint i = 0; i < state->nets->len; i++)
 			adopt_switch(sup, state->nets->pdata[i], state);
-	if (state_anything_alive(state))
+	if (state_anything_alive(state)) {
+		sup_adopt_forwards(sup, state);
 		sup_adopt_sockets(sup, state);
+	}
 	sup->state_dirty = true;
 	remains_free(remains);
 }
@@ -450,6 +454,8 @@ static struct supervisor *sup_new(const char *lab_name)
 	sup->switches = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, switch_free_value);
 	sup->machines = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, machine_free_value);
 	sup->forwards = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+	sup->changes = forward_changes_new();
+	sup->forward_calls = forward_calls_new();
 	sup->images = launch_images_new();
 	sup->executor = executor_new(sup);
 	sup->lock_fd = -1;
@@ -463,11 +469,14 @@ static void sup_free(struct supervisor *sup)
 	if (sup->bound_timer)
 		g_source_remove(sup->bound_timer);
 	executor_free(sup->executor);
+	sup_lose_forwards(sup, "the supervisor has ended");
 	service_free(sup->service);
 	g_hash_table_unref(sup->switches);
 	daemon_free(sup->sockets);
 	g_hash_table_unref(sup->machines);
 	g_hash_table_unref(sup->forwards);
+	g_hash_table_unref(sup->changes);
+	g_ptr_array_unref(sup->forward_calls);
 	g_hash_table_unref(sup->images);
 	for (unsigned i = 0; i < LAB_ARCH_COUNT; i++)
 		qemu_caps_free(sup->caps[i]);
@@ -518,7 +527,7 @@ int supervise(const char *lab_name, int client_fd)
 		g_main_context_iteration(NULL, TRUE);
 	g_message("supervisor of %s ends", lab_name);
 	if (sup->state_dirty && sup_anything_runs(sup))
-		save_state(sup);
+		sup_save_state(sup);
 	sup_free(sup);
 	return 0;
 }

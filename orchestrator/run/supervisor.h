@@ -8,8 +8,9 @@
  *
  * It can be killed at any moment: what it started goes on, and the next supervisor takes it over (remains.h).
  *
- * The files of this: supervisor.c (life and adoption), sockets.c (the daemon of sockets), executor.c (plan -> deeds),
- * launch.c (what a VM needs before its QEMU starts), service.c (the methods of its socket), report.c (what it says about itself).
+ * The files of this: supervisor.c (life and adoption), sockets.c (the daemon of sockets), forwards.c (what it
+ * forwards), executor.c (plan -> deeds), launch.c (what a VM needs before its QEMU starts), service.c (the methods of its
+ * socket), report.c (what it says about itself).
  */
 #ifndef RUN_SUPERVISOR_H
 #define RUN_SUPERVISOR_H
@@ -37,9 +38,12 @@ struct supervisor {
 	char *lab_path;          /* the file it came from */
 	GHashTable *switches;    /* name -> struct daemon */
 	struct daemon *sockets;  /* the lab's vhost-user-hvsock; NULL: never was needed */
-	GHashTable *forwards; /* set of ids: forwards of the lab file that the daemon was given */
-	GHashTable *machines; /* name -> struct machine */
-	GHashTable *images;   /* name -> struct image_slot (launch.c) */
+	GHashTable *forwards;    /* set of ids: forwards that the daemon has, or was given */
+	bool forwards_asked, forwards_known; /* what it has, since it runs */
+	GHashTable *changes; /* id -> struct state_forward: what clients have added and removed */
+	GPtrArray *forward_calls; /* those that wait for the daemon */
+	GHashTable *machines;     /* name -> struct machine */
+	GHashTable *images;       /* name -> struct image_slot (launch.c) */
 	struct qemu_caps *caps[LAB_ARCH_COUNT];
 	struct executor *executor;
 	struct service *service;
@@ -75,6 +79,8 @@ void sup_forget_machine(struct supervisor *sup, const char *name);
 struct observed *sup_observe(struct supervisor *sup);
 /* What runs, for the state file and for reports.  Caller frees. */
 struct state *sup_state(struct supervisor *sup);
+/* Write that to the state file, now. */
+void sup_save_state(struct supervisor *sup);
 /* Whether any QEMU or daemon of the lab runs. */
 bool sup_anything_runs(struct supervisor *sup);
 
@@ -90,8 +96,6 @@ void sup_leave(struct supervisor *sup);
 struct daemon *sup_sockets(struct supervisor *sup);
 /* Have it serve that VM of the lab, as the lab says now. */
 void sup_add_sockets(struct supervisor *sup, const struct vm *vm);
-/* Give it the forwards of the lab file, and take back those that are no longer there. */
-void sup_sync_forwards(struct supervisor *sup);
 /* Listen for the agent of a machine that has sockets and is in the lab.  A failure is told in the log: the machine then waits
  * for an agent that cannot call. */
 void sup_attend_agent(struct supervisor *sup, struct machine *m);
@@ -99,6 +103,32 @@ void sup_attend_agent(struct supervisor *sup, struct machine *m);
 void sup_adopt_sockets(struct supervisor *sup, const struct state *state);
 /* Write the ssh_config of the lab. */
 void sup_write_ssh_config(const struct supervisor *sup);
+
+/* --- forwards.c ------------------------------------------------------------------------------------------- */
+
+/* The tables of struct supervisor. */
+GHashTable *forward_changes_new(void);
+GPtrArray *forward_calls_new(void);
+
+/* Give the daemon the forwards that are wanted, and take back those that no longer are. */
+void sup_sync_forwards(struct supervisor *sup);
+/* The daemon does not run, or not any more: it has none, and who waits for it waits in vain. */
+void sup_lose_forwards(struct supervisor *sup, const char *why);
+/* The lab is another, or has none any more: forget the changes that were made to the old one and mean nothing now. */
+void sup_prune_forwards(struct supervisor *sup);
+/* The changes, to and from a state. */
+void sup_save_forwards(const struct supervisor *sup, struct state *state);
+void sup_adopt_forwards(struct supervisor *sup, const struct state *state);
+
+/* What clients ask for.  The call is answered now or later; text is as in the lab file, and may be nonsense or NULL.  What
+ * was added holds until it is removed, its VM is taken out of the lab or the lab goes down; so does the removal of one of
+ * the lab file, until it is added again.  What the daemon refuses is not kept. */
+void sup_forward_add(struct supervisor *sup, struct rpc_call *call, const struct vm *vm,
+		     const char *text);
+void sup_forward_remove(struct supervisor *sup, struct rpc_call *call, const struct vm *vm,
+			const char *text);
+/* vm: of that one alone; NULL: of all. */
+void sup_forward_list(struct supervisor *sup, struct rpc_call *call, const char *vm);
 
 /* --- launch.c --------------------------------------------------------------------------------------------- */
 

@@ -418,21 +418,32 @@ def hello_over(stream):
     return stream.recv(16)[0] == 2
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def answers(address):
+    """Whether the agent is at the other end of that forward: a path, or a port of this host."""
+    family = socket.AF_INET if isinstance(address, int) else socket.AF_UNIX
+    with contextlib.suppress(OSError, IndexError), socket.socket(family) as s:
+        s.settimeout(10)
+        s.connect(("127.0.0.1", address) if isinstance(address, int) else str(address))
+        return hello_over(s)
+    return False
+
+
 @case("forward: added, listed, used, removed, while the lab runs")
 def forward(place):
     lab = up(place, ONE)
     path = place.root / "agent.sock"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     place.run("forward", "-l", lab, "add", "n1", f"unix:{path}:50000")
     place.run("forward", "-l", lab, "add", "n1", f"tcp:127.0.0.1:{port}:50000")
-    assert place.run("forward", "-l", lab, "add", "n1", f"unix:{path}:50000", code=None).code != 0
-    with socket.socket(socket.AF_UNIX) as s:
-        s.connect(str(path))
-        assert hello_over(s)
-    with socket.create_connection(("127.0.0.1", port)) as s:
-        assert hello_over(s)
+    again = place.run("forward", "-l", lab, "add", "n1", f"unix:{path}:50000", code=1)
+    assert "there is a forward of that id" in again.err, again.err  # as the daemon says it
+    assert answers(path) and answers(port)
     listed = place.run("forward", "-l", lab, "list", "--json").json()
     assert {f["vm"] for f in listed} == {"n1"} and len(listed) == 2 and all(f["connected"] == 1 for f in listed), listed
     text = place.run("forward", "-l", lab, "list", "n1").out
@@ -442,6 +453,51 @@ def forward(place):
     place.run("forward", "-l", lab, "remove", "n1", f"unix:{path}:50000", code=1)
     place.run("forward", "-l", lab, "add", "n1", "nonsense", code=2)
     place.run("forward", "-l", lab, "add", "n1", code=2)
+    assert "no VM" in place.run("forward", "-l", lab, "add", "n2", f"unix:{path}:50000", code=1).err
+    place.run("down", lab)
+    assert not answers(port)
+    place.run("forward", "-l", lab, "list", code=1)
+
+
+@case("forward: what is added and removed outlives kill -9 of the daemon and of the supervisor, not the lab")
+def forward_killed(place):
+    paths = {name: place.root / name for name in ("file", "gone", "added", "brief")}
+    text = {name: f"unix:{path}:50000" for name, path in paths.items()}
+    lab = up(place, {"version": 1, "vms": {"n1": {"forwards": [text["file"], text["gone"]]}}})
+
+    def origins():
+        listed = place.run("forward", "-l", lab, "list", "--json", code=None)
+        return {f["forward"]: f["origin"] for f in listed.json() if f["active"]} if listed.code == 0 else None
+
+    def holds():
+        return origins() == {text["file"]: "file", text["added"]: "added"}
+
+    def check(when):
+        wait_for(f"the forwards to be back after {when}", 30, holds, 0.2)
+        wait_for(f"the agent to answer after {when}", 60, lambda: answers(paths["added"]) and answers(paths["file"]), 0.5)
+        assert not paths["gone"].exists() and not paths["brief"].exists(), when
+        told = {f["id"]: f["origin"] for f in place.vms(lab)["n1"]["sockets"]["forwards"]}
+        assert told == {f"n1.{text['file']}": "file", f"n1.{text['added']}": "added"}, (when, told)
+
+    for name in ("added", "brief"):
+        place.run("forward", "-l", lab, "add", "n1", text[name])
+    for name in ("gone", "brief"):
+        place.run("forward", "-l", lab, "remove", "n1", text[name])
+    check("the changes")
+    for kill in ("daemon", "supervisor", "both"):
+        if kill != "daemon":
+            os.kill(place.pid_of(r"orchestrator supervise"), signal.SIGKILL)
+        if kill != "supervisor":
+            os.kill(place.pid_of("vhost-user-hvsock"), signal.SIGKILL)
+        if kill != "daemon":
+            place.run("up", lab, timeout=300)
+        check(f"kill -9: {kill}")
+    place.run("forward", "-l", lab, "add", "n1", text["gone"])
+    assert origins() == {text["file"]: "file", text["gone"]: "file", text["added"]: "added"}, origins()
+    place.run("down", lab)
+    assert not any(path.exists() for path in paths.values())
+    place.run("up", lab, timeout=300)
+    wait_for("the forwards of the file alone", 30, lambda: origins() == {text["file"]: "file", text["gone"]: "file"}, 0.2)
 
 
 # --- wait, shutdown, test ----------------------------------------------------------------------------------------------

@@ -60,12 +60,15 @@ static struct state *sample(void)
 	v = state_add_vm(s, "n2");
 	v->stage = STAGE_FAILED;
 	v->reason = g_strdup("QEMU ended: exit status 1: tää \"x\"");
+	state_add_forward(s, "n1", "tcp:127.0.0.1:2222:22", false);
+	state_add_forward(s, "n2", "8080:unix:/run/\"x\".sock", true);
 	return s;
 }
 
 static void test_round_trip(void **unused)
 {
 	struct state *s = sample(), *r = NULL;
+	const struct state_forward *f;
 	const struct state_vm *v;
 	struct stat st;
 
@@ -96,6 +99,14 @@ static void test_round_trip(void **unused)
 	assert_string_equal(v->reason, "QEMU ended: exit status 1: tää \"x\"");
 	assert_null(v->settings);
 	assert_null(state_find_vm(r, "n3"));
+	assert_int_equal(r->forwards->len, 2);
+	f = r->forwards->pdata[0];
+	assert_string_equal(f->vm, "n1");
+	assert_string_equal(f->text, "tcp:127.0.0.1:2222:22");
+	assert_false(f->removed);
+	f = r->forwards->pdata[1];
+	assert_string_equal(f->text, "8080:unix:/run/\"x\".sock");
+	assert_true(f->removed);
 	state_free(s);
 	state_free(r);
 }
@@ -152,6 +163,7 @@ static void test_damaged(void **unused)
 		HEAD
 		"\"networks\":[],\"vms\":[{\"name\":\"a\",\"stage\":\"ready\",\"ports\":[{\"name\":\"a.0\"}]}]}",
 		HEAD "\"networks\":[],\"vms\":[]} x",
+		HEAD "\"networks\":[],\"vms\":[],\"forwards\":[{\"vm\":\"a\"}]}",
 		HEAD
 		"\"networks\":[],\"vms\":[{\"name\":\"\xff\",\"stage\":\"ready\",\"ports\":[]}]}",
 	};

@@ -486,7 +486,9 @@ def forward_killed(place):
     check("the changes")
     for kill in ("daemon", "supervisor", "both"):
         if kill != "daemon":
-            os.kill(place.pid_of(r"orchestrator supervise"), signal.SIGKILL)
+            supervisor = place.pid_of(r"orchestrator supervise")
+            os.kill(supervisor, signal.SIGKILL)
+            wait_for("the supervisor to be dead", 10, lambda: supervisor not in place.processes(), 0.05)
         if kill != "supervisor":
             os.kill(place.pid_of("vhost-user-hvsock"), signal.SIGKILL)
         if kill != "daemon":

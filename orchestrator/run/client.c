@@ -82,6 +82,7 @@ static gboolean greet(struct client *c, GError **error)
 
 static struct client *connect_at(const char *lab_name, const char *path, GError **error)
 {
+	g_autoptr(GError) problem = NULL;
 	int fd = dial_now(path);
 	struct client *c;
 
@@ -91,8 +92,11 @@ static struct client *connect_at(const char *lab_name, const char *path, GError 
 		return NULL;
 	}
 	c = client_new(lab_name, fd);
-	if (greet(c, error))
+	if (greet(c, &problem))
 		return c;
+	/* One that hung up in place of a hello was just dying: it is not there any more. */
+	if (!rpc_client_ended(c->rpc))
+		g_propagate_error(error, g_steal_pointer(&problem));
 	client_free(c);
 	return NULL;
 }

@@ -15,6 +15,7 @@
 #define RUN_JSONRPC_H
 
 #include <stddef.h>
+#include <stdbool.h>
 #include <glib.h>
 
 struct json_object;
@@ -47,6 +48,8 @@ typedef void rpc_closed_fn(const char *why, void *data);
 
 /* Takes over a connected socket.  notify and closed may be NULL. */
 struct rpc_client *rpc_client_new(int fd, rpc_notify_fn *notify, rpc_closed_fn *closed, void *data);
+/* The other side has hung up. */
+bool rpc_client_ended(const struct rpc_client *c);
 void rpc_client_free(struct rpc_client *c);
 
 /* params: NULL for none, else an object whose reference is taken. */

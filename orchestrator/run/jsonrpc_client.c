@@ -113,6 +113,11 @@ static void on_closed(struct jsonline *stream, const char *why, void *data)
 	unref(c);
 }
 
+bool rpc_client_ended(const struct rpc_client *c)
+{
+	return c->ended;
+}
+
 static gboolean fail_late(gpointer p)
 {
 	struct rpc_client *c = p;

@@ -703,8 +703,10 @@ static void test_another_user_is_refused(void **state)
 	int status;
 	pid_t pid;
 
-	if (geteuid() != 0)
+	if (geteuid() != 0) {
+		print_message("# SKIP only root can be another user, too\n");
 		skip();
+	}
 	assert_int_equal(chmod(dir.path, 0755), 0);
 	assert_int_equal(chmod(p_path, 0666), 0);
 	pid = fork();
@@ -731,8 +733,10 @@ static void test_listener_of_another_user_is_refused(void **state)
 	int fd, status;
 	pid_t pid;
 
-	if (geteuid() != 0)
+	if (geteuid() != 0) {
+		print_message("# SKIP only root can be another user, too\n");
 		skip();
+	}
 	assert_int_equal(chmod(dir.path, 0777), 0);
 	snprintf(path, sizeof(path), "%s_22", p_path);
 	pid = fork();

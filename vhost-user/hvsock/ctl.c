@@ -54,14 +54,7 @@ static int vm_argument(struct control_call *call, struct json_object *params, co
 
 void ctl_vm_changed(struct control *control, const char *name, const char *state)
 {
-	struct json_object *o;
-
-	if (!control || !control_has_subscribers(control))
-		return;
-	o = json_object_new_object();
-	add_string(o, "name", name);
-	add_string(o, "state", state);
-	control_notify(control, "vm", o);
+	control_notify_state(control, "vm", name, state);
 }
 
 /* ---- VMs ---- */

@@ -444,3 +444,16 @@ void control_notify(struct control *control, const char *event, struct json_obje
 	}
 	json_object_put(o);
 }
+
+void control_notify_state(struct control *control, const char *event, const char *name,
+			  const char *state)
+{
+	struct json_object *params;
+
+	if (!control_has_subscribers(control))
+		return;
+	params = json_object_new_object();
+	json_object_object_add(params, "name", json_object_new_string(name));
+	json_object_object_add(params, "state", json_object_new_string(state));
+	control_notify(control, event, params);
+}

@@ -91,6 +91,9 @@ int control_attach(struct control *control, int fd);
  * answer). */
 void control_notify(struct control *control, const char *event, struct json_object *params);
 bool control_has_subscribers(const struct control *control);
+/* The same with params {"name", "state"}, which are made only if somebody subscribed. */
+void control_notify_state(struct control *control, const char *event, const char *name,
+			  const char *state);
 
 /* For methods. */
 void *control_context(const struct control_call *call);

@@ -43,14 +43,7 @@ static int port_argument(struct control_call *call, struct json_object *params,
 
 void ctl_port_changed(struct control *control, const char *name, const char *state)
 {
-	struct json_object *o;
-
-	if (!control || !control_has_subscribers(control))
-		return;
-	o = json_object_new_object();
-	add_string(o, "name", name);
-	add_string(o, "state", state);
-	control_notify(control, "port", o);
+	control_notify_state(control, "port", name, state);
 }
 
 static int port_add(struct control_call *call, struct json_object *params,

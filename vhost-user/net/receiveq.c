@@ -14,6 +14,8 @@
 /* How often a full receiver is looked at again within one burst, about 10 us in all. */
 #define EGRESS_PATIENCE 300
 
+static const struct nethdr complete;
+
 /* What is written to a receiveq for one frame is a stream: header, then frame.  This is the place
  * in it. */
 struct out_stream {
@@ -57,15 +59,15 @@ static inline void put_whole(const struct vq_chain *c, const struct sw_frame *f,
 	const struct iovec *v = c->iov + c->n_out;
 
 	if (likely(v[0].iov_len >= NETHDR_LEN + f->len)) {
-		nethdr_write(v[0].iov_base, 1);
+		nethdr_write(v[0].iov_base, &complete, 1);
 		copy_frame((uint8_t *)v[0].iov_base + NETHDR_LEN, f, next);
 	} else if (v[0].iov_len == NETHDR_LEN && v[1].iov_len >= f->len) {
-		nethdr_write(v[0].iov_base, 1);
+		nethdr_write(v[0].iov_base, &complete, 1);
 		copy_frame(v[1].iov_base, f, next);
 	} else {
 		struct out_stream s = { .f = f };
 
-		nethdr_write(s.hdr, 1);
+		nethdr_write(s.hdr, &complete, 1);
 		stream_fill(&s, c);
 	}
 }
@@ -83,7 +85,7 @@ static unsigned put_merged(struct vq *vq, const struct vq_chain *c, unsigned n,
 		room += c[used++].in_len;
 	if (room < NETHDR_LEN + f->len)
 		return 0;
-	nethdr_write(s.hdr, (uint16_t)used);
+	nethdr_write(s.hdr, &complete, (uint16_t)used);
 	for (unsigned i = 0; i < used; i++)
 		vq_push(vq, c[i].head, stream_fill(&s, &c[i]));
 	return used;

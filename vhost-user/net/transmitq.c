@@ -27,7 +27,7 @@ static bool take_header(struct iovec **iov, unsigned *n_iov)
 			--*n_iov;
 		}
 	}
-	return nethdr_is_plain(hdr);
+	return nethdr_read(hdr, 0, 0, &(struct nethdr){ 0 });
 }
 
 /* Turn a chain into a frame.  False: it asks for what we did not offer. */
@@ -35,6 +35,7 @@ static inline bool chain_to_frame(const struct vq_chain *c, struct sw_frame *f)
 {
 	struct iovec *v = c->iov;
 	unsigned n = c->n_out;
+	struct nethdr hdr;
 	bool plain;
 
 	if (unlikely(c->out_len < NETHDR_LEN)) {
@@ -42,11 +43,11 @@ static inline bool chain_to_frame(const struct vq_chain *c, struct sw_frame *f)
 		return true;
 	}
 	if (likely(v[0].iov_len > NETHDR_LEN)) {
-		plain = nethdr_is_plain(v[0].iov_base);
+		plain = nethdr_read(v[0].iov_base, 0, 0, &hdr);
 		v[0].iov_base = (char *)v[0].iov_base + NETHDR_LEN;
 		v[0].iov_len -= NETHDR_LEN;
 	} else if (v[0].iov_len == NETHDR_LEN) {
-		plain = nethdr_is_plain(v[0].iov_base);
+		plain = nethdr_read(v[0].iov_base, 0, 0, &hdr);
 		v++;
 		n--;
 	} else {

@@ -14,7 +14,9 @@
 static uint32_t hash(uint8_t *bytes, uint32_t len)
 {
 	struct iovec iov = { bytes, len };
-	struct sw_frame f = { .iov = &iov, .len = len, .n_iov = 1 };
+	struct sw_frame f = {
+		.iov = &iov, .len = len, .n_iov = 1, .head_len = SW_HEAD_LEN, .skip = SW_HEAD_LEN
+	};
 
 	memcpy(f.head, bytes, SW_HEAD_LEN);
 	return flow_hash(&f);

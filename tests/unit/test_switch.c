@@ -303,7 +303,11 @@ static void test_copy_pieces(void **state)
 			struct iovec iov[] = { { bytes, cut1 },
 					       { bytes + cut1, cut2 - cut1 },
 					       { bytes + cut2, 64 - cut2 } };
-			struct sw_frame f = { .iov = iov, .len = 64, .n_iov = 3 };
+			struct sw_frame f = { .iov = iov,
+					      .len = 64,
+					      .n_iov = 3,
+					      .head_len = SW_HEAD_LEN,
+					      .skip = SW_HEAD_LEN };
 
 			memcpy(f.head, head, sizeof(head));
 			for (uint32_t skip = 0; skip < 64; skip += 5) {

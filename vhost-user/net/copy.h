@@ -70,12 +70,14 @@ static inline void copy_long(uint8_t *to, const uint8_t *from, uint32_t len,
  * own since it was looked at. */
 static inline void copy_frame(uint8_t *to, const struct sw_frame *f, const struct copy_ahead *next)
 {
-	if (likely(f->n_iov == 1)) {
+	if (likely(f->n_iov == 1 && f->head_len == f->skip)) {
 		if (f->len <= COPY_INLINE_MAX)
 			copy_short(to, f->iov[0].iov_base, f->len);
 		else
 			copy_long(to, f->iov[0].iov_base, f->len, next);
 		memcpy(to, f->head, SW_HEAD_LEN);
+		if (unlikely(f->head_len > SW_HEAD_LEN))
+			memcpy(to + SW_HEAD_LEN, f->head + SW_HEAD_LEN, SW_HEAD_LEN_MAX - SW_HEAD_LEN);
 	} else {
 		sw_frame_copy(f, 0, f->len, to);
 	}

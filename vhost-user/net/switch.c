@@ -7,61 +7,21 @@
 #include <string.h>
 
 #include "base.h"
+#include "frame.h"
 
 /* No address has this key, so it starts a memo that matches nothing. */
 #define KEY_NONE UINT64_MAX
 
 #define KEY_GROUP BIT_ULL(40) /* the I/G bit of an address's first byte */
 
-static const uint8_t *piece_at(const struct sw_frame *f, uint32_t skip, unsigned *i, size_t *left)
-{
-	for (*i = 0; skip >= f->iov[*i].iov_len; ++*i)
-		skip -= (uint32_t)f->iov[*i].iov_len;
-	*left = f->iov[*i].iov_len - skip;
-	return (const uint8_t *)f->iov[*i].iov_base + skip;
-}
-
-static void copy_pieces(const struct sw_frame *f, uint32_t skip, uint32_t len, uint8_t *to)
-{
-	unsigned i;
-	size_t left;
-	const uint8_t *from;
-
-	if (len == 0)
-		return;
-	from = piece_at(f, skip, &i, &left);
-	while (len > left) {
-		memcpy(to, from, left);
-		to += left;
-		len -= (uint32_t)left;
-		i++;
-		from = f->iov[i].iov_base;
-		left = f->iov[i].iov_len;
-	}
-	memcpy(to, from, len);
-}
-
-void sw_frame_copy(const struct sw_frame *f, uint32_t skip, uint32_t len, void *to)
-{
-	uint8_t *out = to;
-
-	if (skip < SW_HEAD_LEN) {
-		uint32_t n = min(len, SW_HEAD_LEN - skip);
-
-		memcpy(out, f->head + skip, n);
-		out += n;
-		skip += n;
-		len -= n;
-	}
-	copy_pieces(f, skip, len, out);
-}
-
 static inline void read_head(struct sw_frame *f)
 {
 	if (likely(f->iov[0].iov_len >= SW_HEAD_LEN))
 		memcpy(f->head, f->iov[0].iov_base, SW_HEAD_LEN);
 	else
-		copy_pieces(f, 0, SW_HEAD_LEN, f->head);
+		frame_copy_pieces(f, 0, SW_HEAD_LEN, f->head);
+	f->head_len = f->skip = SW_HEAD_LEN;
+	f->vid = 0;
 }
 
 /* What one burst remembers.  Neighbouring frames mostly belong to one flow, so the last answer of

@@ -13,12 +13,11 @@
  * between two ports is kept.  Nothing is copied here: egress copies from the sender's memory
  * straight to the receiver's.
  *
- * This file makes no system call, keeps no time and allocates only in sw_init() and sw_attach(),
- * so a test or a fuzzer drives all of it with ports of its own.
+ * This file makes no system call but to read the clock for a storm limit, and allocates only in
+ * sw_init(), sw_attach() and settings, so a test or a fuzzer drives all of it with ports of its own.
  *
- * Where later work fits in: a VLAN is the upper bits of the FDB key and a per-port mask in
- * classify(); what needs single frames, copies or delay (impairment, mirror) goes between
- * classification and egress; an uplink is a port.
+ * VLANs (vlan.h), isolation, storm limits (storm.h), mirrors (mirror.h) and what others hook in
+ * (stage.h) take a burst off this path where a port in it asks for them, and cost nothing otherwise.
  *
  * Trust:     frames come from guests, ports and names from us.
  * Ownership: a port belongs to its owner, who detaches it before freeing it.
@@ -29,8 +28,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "buf.h"
 #include "fdb.h"
+#include "mirror.h"
 #include "port.h"
+#include "stage.h"
 
 /* A limit on what a control client can make us hold.  File descriptors run out first. */
 #define SW_PORTS_MAX 4096
@@ -42,6 +44,11 @@
 struct sw {
 	struct fdb fdb;
 	uint32_t now_s;
+	uint64_t (*clock_ns)(void); /* loop_now_ns(), or a test's */
+	struct sw_bufs bufs;        /* for all who keep frames */
+	struct sw_between *between; /* NULL: no rules; set by who makes them */
+	struct sw_mirror *mirrors;
+	uint32_t n_vlan;          /* ports that are not plain */
 	struct sw_port **port;    /* by id; NULL in holes */
 	struct sw_port **up;      /* those that are up, for flooding; no order */
 	struct sw_port **touched; /* destinations of the burst at hand */
@@ -66,6 +73,15 @@ void sw_detach(struct sw_port *p);
  * nothing is sent there any more. */
 void sw_set_up(struct sw_port *p, bool up);
 
+/* The link of `p` was taken down by `who`, or is let up again by it.  While anybody holds it down
+ * nothing is delivered, what comes in is dropped, and who is behind the port is told where the
+ * port can (sw_port_ops.carrier). */
+void sw_set_link(struct sw_port *p, enum sw_down who, bool up);
+
+/* Move `p` into other VLANs.  `vlan` is taken over, its set included; stations learned on p are
+ * forgotten. */
+void sw_set_vlan(struct sw_port *p, struct vlan_port *vlan);
+
 /* NULL: no such port. */
 struct sw_port *sw_find(const struct sw *sw, const char *name);
 
@@ -73,7 +89,7 @@ struct sw_port *sw_find(const struct sw *sw, const char *name);
 struct sw_port *sw_next(const struct sw *sw, const struct sw_port *after);
 
 /* Forward frame[0..n), n at most SW_BURST, that came in at `in`.  The owner of `in` has set iov,
- * n_iov and len of each; `head` is filled in here.  When it returns nobody holds the frames. */
+ * n_iov, len, hdr and buf of each; `head` and `vid` are filled in here.  When it returns nobody holds the frames. */
 void sw_input(struct sw_port *in, struct sw_frame *frame, unsigned n);
 
 /* The time is `now_s`; age.  Returns whether more is left to forget: then call again soon. */

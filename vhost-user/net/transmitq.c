@@ -56,6 +56,8 @@ static inline bool chain_to_frame(const struct vq_chain *c, struct sw_frame *f)
 	f->iov = v;
 	f->n_iov = (uint16_t)n;
 	f->len = c->out_len - NETHDR_LEN;
+	f->hdr = (struct nethdr){ 0 };
+	f->buf = NULL;
 	return plain;
 }
 

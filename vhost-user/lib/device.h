@@ -23,6 +23,9 @@
  * processed without effect: a network device drops what it reads from a
  * transmitq and puts nothing into a receiveq.
  *
+ * The same two calls also surround the beginning and the end of the logging of
+ * dirty pages (VHOST_F_LOG_ALL), which a device knows nothing of otherwise.
+ *
  * Trust:     the library has checked every message; what lies in the rings is
  *            the driver's (vq.h).  get_config and set_config see a range that
  *            has been checked against VU_CONFIG_MAX only, not against the
@@ -35,6 +38,7 @@
 #define VU_DEVICE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "loop.h"
@@ -45,6 +49,9 @@ struct vu_session;
 /* The most rings one device may have: an index must fit the low byte of
  * SET_VRING_KICK. */
 #define VU_MAX_QUEUES 256
+
+/* The most bytes a device's state may have. */
+#define VU_STATE_MAX 16384
 
 /* Rings whose frontend gave no kick descriptor are looked at this often. */
 #define VU_POLL_NS 1000000ull
@@ -74,8 +81,13 @@ struct vu_queue {
 
 struct vu_device_ops {
 	const char *name; /* "net" */
-	uint64_t features; /* beyond those of vu_offered_features(); VIRTIO_F_RING_PACKED is one of these */
-	uint64_t protocol_features; /* beyond those of VU_PROTOCOL_FEATURES */
+	/* Beyond those of vu_offered_features().  What the library does for a device that says so here:
+	 * VIRTIO_F_RING_PACKED, VHOST_F_LOG_ALL, and VIRTIO_F_IN_ORDER: then it pushes the chains of each ring in the
+	 * order in which it popped them, which is a promise to keep whatever is negotiated. */
+	uint64_t features;
+	/* Beyond those of vu_offered_protocol_features().  The library's to do: LOG_SHMFD (with VHOST_F_LOG_ALL),
+	 * INFLIGHT_SHMFD (with VIRTIO_F_IN_ORDER), STATUS, RESET_DEVICE, BACKEND_REQ. */
+	uint64_t protocol_features;
 	/* Its sessions are resumed (vu_session_resume()): CONFIGURE_MEM_SLOTS is not offered then.  With it QEMU sends
 	 * of a memory table only what has changed since the last one, and a successor has not seen that. */
 	bool resumed;
@@ -91,6 +103,26 @@ struct vu_device_ops {
 	 * Same returns.  NULL: read-only. */
 	int (*set_config)(struct vu_session *s, const void *buf, uint32_t off, uint32_t len,
 			  uint32_t flags);
+
+	/* SEND_RARP: the driver's station has moved here, and its neighbours do not know.  Returns 0 or -errno (the
+	 * frontend is told).  NULL: RARP is not offered. */
+	int (*rarp)(struct vu_session *s, const uint8_t mac[6]);
+
+	/* NET_SET_MTU: the frontend tells the driver this MTU.  Returns 0 or -errno: the device cannot have it.
+	 * NULL: NET_MTU is not offered. */
+	int (*set_mtu)(struct vu_session *s, uint16_t mtu);
+
+	/* RESET_DEVICE: forget what the driver has configured; every ring has been stopped and disabled, and features
+	 * will be negotiated anew.  May be NULL. */
+	void (*reset)(struct vu_session *s);
+
+	/* DEVICE_STATE: what the driver has made of this device, as bytes for another process (of another version, on
+	 * another machine): little-endian, with a version in front.  No ring is started.
+	 * save_state: fill *buf, at most VU_STATE_MAX bytes, and return how many, or -errno.
+	 * load_state: take over what came; -EINVAL (or another -errno) and nothing changed if it is not sound.  The
+	 * bytes come from a stranger.  Both NULL: DEVICE_STATE is not offered. */
+	int (*save_state)(struct vu_session *s, void *buf, size_t max);
+	int (*load_state)(struct vu_session *s, const void *buf, size_t size);
 
 	/* Features were accepted: a subset of what was offered, with VERSION_1.  No
 	 * ring is started.  May be NULL. */

@@ -33,6 +33,10 @@
 /* What the next frontend waits after one that was dropped with -EPROTO or -EFAULT. */
 #define SEAT_BACKOFF_NS 1000000000ull
 
+/* Between two tries to reach a frontend that listens itself: the first wait, doubled up to the last. */
+#define SEAT_DIAL_MIN_NS 50000000ull
+#define SEAT_DIAL_MAX_NS 1000000000ull
+
 struct seat {
 	/* For the device, reading. */
 	struct vu_session *session; /* NULL: no frontend */
@@ -62,6 +66,12 @@ void seat_init(struct seat *seat, struct loop *loop, const struct vu_device_ops 
  * -ENOMEM, or what loop_add() says. */
 int seat_open(struct seat *seat, const char *path, int listen_fd);
 
+/* Serve the frontend that listens at `path`, a socket of its own (QEMU's chardev with server=on, DPDK's virtio-user with
+ * server=1): connect, and connect again for ever, whenever there is nobody or the frontend has gone.  The first try is
+ * made at once, the others SEAT_DIAL_MIN_NS and up to SEAT_DIAL_MAX_NS after a failure.  seat_close() leaves the socket
+ * alone.  -ENOMEM; -ENAMETOOLONG. */
+int seat_dial(struct seat *seat, const char *path);
+
 /* Serve one frontend that is connected already; when it is gone nobody follows.  If it cannot be served that is
  * logged, and it is gone. */
 void seat_adopt(struct seat *seat, int fd);
@@ -75,7 +85,7 @@ void seat_next(struct seat *seat, int reason);
  * called (and does neither of the two); false: there was no session. */
 bool seat_close(struct seat *seat);
 
-/* "listening" no frontend, "closed" there will be none, else vu_session_state().  A session that is closing is none any
+/* "listening" no frontend, "dialling" none either, and it is we who look for it, "closed" there will be none, else vu_session_state().  A session that is closing is none any
  * more: nobody has to know that word. */
 const char *seat_state(const struct seat *seat);
 

@@ -67,7 +67,8 @@
  * VHOST_USER_F_PROTOCOL_FEATURES. */
 uint64_t vu_offered_features(const struct vu_device_ops *ops);
 
-/* MQ, REPLY_ACK, CONFIGURE_MEM_SLOTS unless its sessions are resumed, and CONFIG if the device has get_config. */
+/* MQ, REPLY_ACK, CONFIGURE_MEM_SLOTS unless its sessions are resumed; CONFIG if the device has get_config, RARP if it
+ * has rarp, NET_MTU if it has set_mtu, DEVICE_STATE if it has save_state and load_state. */
 uint64_t vu_offered_protocol_features(const struct vu_device_ops *ops);
 
 /* Serve the frontend connected to fd, until it goes away.  `tag` names it in log
@@ -106,6 +107,10 @@ uint64_t vu_session_protocol_features(const struct vu_session *s);
 
 /* Ring i of ops->max_queues; NULL beyond. */
 struct vu_queue *vu_session_queue(struct vu_session *s, unsigned i);
+
+/* What get_config() says has changed: have the frontend read it again, and tell the driver.  Returns true if it was
+ * told, or has not yet heard the last one; false: it gave no channel to tell it (SET_BACKEND_REQ_FD). */
+bool vu_session_config_changed(struct vu_session *s);
 
 /* "connected", "negotiated", "running" or "closing": proto.h has the table. */
 const char *vu_session_state(const struct vu_session *s);

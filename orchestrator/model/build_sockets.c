@@ -225,7 +225,8 @@ static const char *host_fault(const char *host)
 	uint32_t port;
 	g_auto(GStrv) part = NULL;
 
-	if (g_str_has_prefix(host, "unix:")) {
+	/* Not g_str_has_prefix(), which takes NULL for a string: gcc 14 then takes it for possible here, too. */
+	if (strncmp(host, "unix:", 5) == 0) {
 		if (host[5] != '/')
 			return "the path after \"unix:\" has to be absolute";
 		return strlen(host + 5) <= NAMES_SOCKET_PATH_MAX ?

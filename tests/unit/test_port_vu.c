@@ -386,7 +386,7 @@ static void test_burst(void **state)
  * buffers. */
 static void test_lengths_and_cuts(void **state)
 {
-	static const uint32_t lens[] = { 14, 15, 16, 17, 60, 64, 255, 256, 257, 1514, 9000, 65550 };
+	static const uint32_t lens[] = { 14, 15, 16, 17, 60, 64, 255, 256, 257, 1514, 9000, 65558 };
 	static const uint32_t cuts[] = { 0, 1, 5, NETHDR_LEN, NETHDR_LEN + 1, 20, 25 };
 	static const uint32_t sizes[] = { BUF_SIZE, 1500 };
 	struct fixture *fx = *state;

@@ -20,6 +20,9 @@
 
 #define SW_BUFS_DEFAULT (256u << 20) /* bytes: 20 Gbit/s for 100 ms */
 
+/* Buffers that nobody uses are kept up to so many bytes; more go back to the system. */
+#define SW_BUFS_IDLE_MAX (16u << 20)
+
 /* Room for a frame's bytes: a short one, an MTU of 1500 with tags, 9216 bytes, a GSO segment. */
 #define SW_BUF_CLASSES 4
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Lists are doubly linked through indices, so that an entry stays 40 bytes and the arrays can be
+/* Lists are doubly linked through indices, so that an entry stays 48 bytes and the arrays can be
  * moved.  One macro body for the two lists an entry stands in keeps them in step. */
 #define LIST_APPEND(f, list, i, prev, next)                  \
 	do {                                                 \
@@ -77,7 +77,20 @@ static void port_detach(struct fdb *f, uint32_t port, uint32_t i)
 		f->fullest--;
 }
 
-static void entry_forget(struct fdb *f, uint32_t i)
+/* Take a free entry, of which there must be one, for `key`. */
+static uint32_t entry_new(struct fdb *f, uint64_t key, uint32_t port)
+{
+	uint32_t i = f->free, *head = &f->bucket[fdb_hash(f, key)];
+	struct fdb_entry *e = &f->entry[i];
+
+	f->free = e->next_hash;
+	f->count++;
+	*e = (struct fdb_entry){ .key = key, .port = port, .next_hash = *head };
+	*head = i;
+	return i;
+}
+
+static void entry_free(struct fdb *f, uint32_t i)
 {
 	struct fdb_entry *e = &f->entry[i];
 	uint32_t *link = &f->bucket[fdb_hash(f, e->key)];
@@ -86,12 +99,24 @@ static void entry_forget(struct fdb *f, uint32_t i)
 		link = &f->entry[*link].next_hash;
 	*link = e->next_hash;
 
-	port_detach(f, e->port, i);
-	LIST_REMOVE(f, &f->age, i, age_prev, age_next);
 	e->port = FDB_NONE;
 	e->next_hash = f->free;
 	f->free = i;
 	f->count--;
+}
+
+static void entry_forget(struct fdb *f, uint32_t i)
+{
+	port_detach(f, f->entry[i].port, i);
+	LIST_REMOVE(f, &f->age, i, age_prev, age_next);
+	entry_free(f, i);
+}
+
+static void entry_unpin(struct fdb *f, uint32_t i)
+{
+	LIST_REMOVE(f, &f->port[f->entry[i].port].fixed, i, port_prev, port_next);
+	f->n_fixed--;
+	entry_free(f, i);
 }
 
 /* Make room for one more address on `port`.  Returns whether one was given up. */
@@ -99,7 +124,7 @@ static bool make_room(struct fdb *f, uint32_t port)
 {
 	uint32_t victim;
 
-	if (f->port[port].count == f->config.per_port)
+	if (f->port[port].count == f->port[port].max)
 		victim = port;
 	else if (f->free == FDB_NONE)
 		victim = f->by_count[f->fullest];
@@ -124,11 +149,13 @@ enum fdb_event fdb_learn(struct fdb *f, uint64_t key, uint32_t port, uint32_t no
 {
 	uint32_t i = fdb_find(f, key);
 	enum fdb_event event = FDB_LEARNED;
-	struct fdb_entry *e;
-	uint32_t *head;
 
 	if (i != FDB_NONE) {
-		if (f->entry[i].port == port) {
+		bool here = f->entry[i].port == port;
+
+		if (f->entry[i].fixed)
+			return here ? FDB_KNOWN : FDB_PINNED;
+		if (here) {
 			if (f->entry[i].seen_s != now_s)
 				refresh(f, i, now_s);
 			return FDB_KNOWN;
@@ -139,17 +166,59 @@ enum fdb_event fdb_learn(struct fdb *f, uint64_t key, uint32_t port, uint32_t no
 
 	if (make_room(f, port) && event == FDB_LEARNED)
 		event = FDB_EVICTED;
-	i = f->free;
-	e = &f->entry[i];
-	f->free = e->next_hash;
-	f->count++;
-
-	head = &f->bucket[fdb_hash(f, key)];
-	*e = (struct fdb_entry){ .key = key, .port = port, .seen_s = now_s, .next_hash = *head };
-	*head = i;
+	i = entry_new(f, key, port);
+	f->entry[i].seen_s = now_s;
 	LIST_APPEND(f, &f->age, i, age_prev, age_next);
 	port_attach(f, port, i);
 	return event;
+}
+
+int fdb_pin(struct fdb *f, uint64_t key, uint32_t port)
+{
+	uint32_t i = fdb_find(f, key);
+
+	if (i != FDB_NONE && f->entry[i].fixed)
+		return f->entry[i].port == port ? 0 : -EEXIST;
+	if (f->n_fixed >= f->config.size / 2)
+		return -ENOSPC;
+
+	if (i != FDB_NONE)
+		entry_forget(f, i);
+	else if (f->free == FDB_NONE)
+		entry_forget(f, f->port[f->by_count[f->fullest]].entries.first);
+	i = entry_new(f, key, port);
+	f->entry[i].fixed = true;
+	LIST_APPEND(f, &f->port[port].fixed, i, port_prev, port_next);
+	f->n_fixed++;
+	return 0;
+}
+
+int fdb_unpin(struct fdb *f, uint64_t key)
+{
+	uint32_t i = fdb_find(f, key);
+
+	if (i == FDB_NONE || !f->entry[i].fixed)
+		return -ENOENT;
+	entry_unpin(f, i);
+	return 0;
+}
+
+void fdb_unpin_port(struct fdb *f, uint32_t port)
+{
+	while (f->port[port].fixed.first != FDB_NONE)
+		entry_unpin(f, f->port[port].fixed.first);
+}
+
+int fdb_set_port_max(struct fdb *f, uint32_t port, uint32_t max)
+{
+	struct fdb_port *p = &f->port[port];
+
+	if (max > f->config.size)
+		return -EINVAL;
+	p->max = max ? max : f->config.per_port;
+	while (p->count > p->max)
+		entry_forget(f, p->entries.first);
+	return 0;
 }
 
 uint32_t fdb_expire(struct fdb *f, uint32_t now_s, uint32_t budget)
@@ -188,6 +257,10 @@ void fdb_walk(const struct fdb *f, fdb_walk_fn *fn, void *arg)
 {
 	for (uint32_t i = f->age.first; i != FDB_NONE; i = f->entry[i].age_next)
 		fn(&f->entry[i], arg);
+	for (uint32_t port = 0; port < f->n_port; port++)
+		for (uint32_t i = f->port[port].fixed.first; i != FDB_NONE;
+		     i = f->entry[i].port_next)
+			fn(&f->entry[i], arg);
 }
 
 int fdb_port_room(struct fdb *f, uint32_t n_port)
@@ -201,7 +274,9 @@ int fdb_port_room(struct fdb *f, uint32_t n_port)
 		return -ENOMEM;
 	f->port = port;
 	for (; f->n_port < n_port; f->n_port++) {
-		f->port[f->n_port] = (struct fdb_port){ .entries = { FDB_NONE, FDB_NONE } };
+		f->port[f->n_port] = (struct fdb_port){ .entries = { FDB_NONE, FDB_NONE },
+							.fixed = { FDB_NONE, FDB_NONE },
+							.max = f->config.per_port };
 		peers_insert(f, f->n_port);
 	}
 	return 0;
@@ -227,7 +302,7 @@ int fdb_init(struct fdb *f, const struct fdb_config *config, uint64_t seed)
 		.hash_shift = 64 - bits,
 		.bucket = malloc(sizeof(*f->bucket) << bits),
 		.entry = calloc(c.size, sizeof(*f->entry)),
-		.by_count = malloc(sizeof(*f->by_count) * (c.per_port + 1)),
+		.by_count = malloc(sizeof(*f->by_count) * (c.size + 1)),
 		.free = FDB_NONE,
 		.age = { FDB_NONE, FDB_NONE },
 	};
@@ -237,7 +312,7 @@ int fdb_init(struct fdb *f, const struct fdb_config *config, uint64_t seed)
 	}
 
 	memset(f->bucket, 0xff, sizeof(*f->bucket) << bits);
-	memset(f->by_count, 0xff, sizeof(*f->by_count) * (c.per_port + 1));
+	memset(f->by_count, 0xff, sizeof(*f->by_count) * (c.size + 1));
 	for (uint32_t i = c.size; i-- > 0;) {
 		f->entry[i].port = FDB_NONE;
 		f->entry[i].next_hash = f->free;

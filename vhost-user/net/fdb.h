@@ -17,7 +17,11 @@
  * Both steps are O(1): ports stand in lists by how many addresses they hold,
  * and a count only ever moves by one.
  *
- * The key is 64 bits: the address in the low 48, and room above it for the VLAN.
+ * Static entries are an operator's: a station is pinned to a port.  They neither age nor move nor
+ * give way, are no part of a port's count, and fill half of the table at most.  What says it comes
+ * from a pinned station on another port is an impostor (FDB_PINNED).
+ *
+ * The key is 64 bits: the address in the low 48, and the VLAN in the 16 above.
  * Time is a count of seconds that the caller keeps; it must not run backwards.
  * Seconds are enough for ageing and let a station be refreshed once in a second
  * rather than once in a frame.
@@ -35,7 +39,7 @@
 #include <stdint.h>
 
 #define FDB_SIZE_DEFAULT     16384
-#define FDB_SIZE_MAX         (1u << 20) /* 40 MiB of table */
+#define FDB_SIZE_MAX         (1u << 20) /* 48 MiB of table */
 #define FDB_PER_PORT_DEFAULT 1024
 #define FDB_AGEING_S_DEFAULT 300 /* IEEE 802.1Q, 8.8.3 */
 
@@ -53,11 +57,13 @@ enum fdb_event {
 	FDB_LEARNED,
 	FDB_MOVED,   /* was known on another port */
 	FDB_EVICTED, /* learned, and another address was given up for it */
+	FDB_PINNED,  /* it is static on another port: nothing was changed */
 };
 
 struct fdb_entry {
 	uint64_t key;
 	uint32_t port; /* FDB_NONE: the entry is free */
+	bool fixed;    /* static: in a list of the port's, and in none of those by age */
 	uint32_t seen_s;
 	uint32_t next_hash;
 	/* Ordered by seen_s, oldest first: among all, and among the port's. */
@@ -70,8 +76,10 @@ struct fdb_list {
 };
 
 struct fdb_port {
-	struct fdb_list entries; /* oldest first */
-	uint32_t count;
+	struct fdb_list entries; /* learned, oldest first */
+	struct fdb_list fixed;
+	uint32_t count;                /* learned */
+	uint32_t max;                  /* of these */
 	uint32_t peer_prev, peer_next; /* ports that hold as many */
 };
 
@@ -81,12 +89,13 @@ struct fdb {
 	unsigned hash_shift;
 	uint32_t *bucket;
 	struct fdb_entry *entry;
-	uint32_t free; /* chained by next_hash */
-	uint32_t count;
+	uint32_t free;  /* chained by next_hash */
+	uint32_t count; /* static ones among them */
+	uint32_t n_fixed;
 	struct fdb_list age;
 	struct fdb_port *port;
 	uint32_t n_port;
-	uint32_t *by_count; /* [per_port + 1]: first port that holds so many */
+	uint32_t *by_count; /* [size + 1]: first port that holds so many */
 	uint32_t fullest;   /* highest index of by_count that may be nonempty */
 };
 
@@ -98,7 +107,17 @@ void fdb_done(struct fdb *f);
 /* Make ids below `n_port` usable.  0 or -ENOMEM.  Never shrinks. */
 int fdb_port_room(struct fdb *f, uint32_t n_port);
 
-/* The key of an address as it stands in a frame. */
+/* Bound what is learned on `port` to `max`, 1..size; 0: to the table's per_port.  The longest silent
+ * of what is too much is forgotten.  -EINVAL. */
+int fdb_set_port_max(struct fdb *f, uint32_t port, uint32_t max);
+
+/* The VLAN of an address. */
+static inline uint64_t fdb_key_vlan(uint16_t vid)
+{
+	return (uint64_t)vid << 48;
+}
+
+/* The key of an address as it stands in a frame; fdb_key_vlan() is to be added. */
 static inline uint64_t fdb_key(const uint8_t mac[6])
 {
 	uint32_t high;
@@ -113,6 +132,11 @@ static inline void fdb_key_to_mac(uint64_t key, uint8_t ret_mac[6])
 {
 	for (int i = 0; i < 6; i++)
 		ret_mac[i] = (uint8_t)(key >> (40 - 8 * i));
+}
+
+static inline uint16_t fdb_key_to_vid(uint64_t key)
+{
+	return (uint16_t)(key >> 48);
 }
 
 static inline uint32_t fdb_hash(const struct fdb *f, uint64_t key)
@@ -143,11 +167,21 @@ static inline uint32_t fdb_lookup(const struct fdb *f, uint64_t key)
 /* `key` was seen on `port` at `now_s`. */
 enum fdb_event fdb_learn(struct fdb *f, uint64_t key, uint32_t port, uint32_t now_s);
 
+/* Pin `key` to `port`.  Learned before or not, it is static from now on.  0, also if it was so
+ * already; -EEXIST: it is static on another port; -ENOSPC: half of the table is static. */
+int fdb_pin(struct fdb *f, uint64_t key, uint32_t port);
+
+/* -ENOENT: it is not static. */
+int fdb_unpin(struct fdb *f, uint64_t key);
+
+/* Take all static entries off a port that goes. */
+void fdb_unpin_port(struct fdb *f, uint32_t port);
+
 /* Forget what has been silent for the ageing time at `now_s`, at most `budget` of them.
  * Returns how many were forgotten: as many as `budget` means to call again. */
 uint32_t fdb_expire(struct fdb *f, uint32_t now_s, uint32_t budget);
 
-/* Return how many were forgotten. */
+/* Forget what was learned.  Return how many were forgotten. */
 uint32_t fdb_flush(struct fdb *f);
 uint32_t fdb_flush_port(struct fdb *f, uint32_t port);
 
@@ -156,12 +190,13 @@ static inline uint32_t fdb_count(const struct fdb *f)
 	return f->count;
 }
 
+/* What was learned on it. */
 static inline uint32_t fdb_port_count(const struct fdb *f, uint32_t port)
 {
 	return f->port[port].count;
 }
 
-/* Every entry, longest silent first.  `fn` may not change the table. */
+/* Every entry, longest silent first, then the static ones.  `fn` may not change the table. */
 typedef void fdb_walk_fn(const struct fdb_entry *e, void *arg);
 void fdb_walk(const struct fdb *f, fdb_walk_fn *fn, void *arg);
 

@@ -37,8 +37,8 @@
 #define SW_HEAD_LEN     14
 #define SW_HEAD_LEN_MAX 18
 
-/* A 64 KiB GSO segment, its headers and a VLAN tag or two. */
-#define SW_FRAME_MAX 65550
+/* The longest IP packet, its Ethernet header and two VLAN tags. */
+#define SW_FRAME_MAX 65558
 
 struct sw;
 struct sw_buf;
@@ -111,8 +111,6 @@ struct sw_port {
 	uint8_t down;         /* enum sw_down */
 	uint16_t n_mirror_in; /* mirrors that want what comes in here, and what goes out */
 	uint16_t n_mirror_out;
-	uint16_t n_batch;
-	struct sw_frame *batch[SW_BURST];
 };
 
 /* The general way to copy bytes [skip, skip + len) of a frame, as delivered, to `to`, whatever its

@@ -22,9 +22,9 @@ enum storm_kind {
 };
 
 struct storm_bucket {
-	uint32_t pps;      /* 0: no bound */
-	uint64_t level_ns; /* of the time one frame costs, how much is saved up */
-	uint64_t at_ns;
+	uint32_t pps;   /* 0: no bound */
+	uint64_t level; /* what is saved up, in billionths of a frame */
+	uint64_t at_ns; /* until when it was */
 };
 
 /* Zero-filled is valid and bounds nothing. */

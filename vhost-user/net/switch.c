@@ -7,126 +7,7 @@
 #include <string.h>
 
 #include "base.h"
-#include "frame.h"
-
-/* No address has this key, so it starts a memo that matches nothing. */
-#define KEY_NONE UINT64_MAX
-
-#define KEY_GROUP BIT_ULL(40) /* the I/G bit of an address's first byte */
-
-static inline void read_head(struct sw_frame *f)
-{
-	if (likely(f->iov[0].iov_len >= SW_HEAD_LEN))
-		memcpy(f->head, f->iov[0].iov_base, SW_HEAD_LEN);
-	else
-		frame_copy_pieces(f, 0, SW_HEAD_LEN, f->head);
-	f->head_len = f->skip = SW_HEAD_LEN;
-	f->vid = 0;
-}
-
-/* What one burst remembers.  Neighbouring frames mostly belong to one flow, so the last answer of
- * the FDB is kept and asked first. */
-struct burst {
-	struct sw *sw;
-	struct sw_port *in;
-	uint64_t src, dst;
-	bool src_good;
-	struct sw_port *out; /* of `dst`; NULL: flood */
-	uint32_t n_touched;
-};
-
-static inline void batch_add(struct burst *b, struct sw_port *out, struct sw_frame *f)
-{
-	if (out->n_batch == 0)
-		b->sw->touched[b->n_touched++] = out;
-	out->batch[out->n_batch++] = f;
-}
-
-static void flood(struct burst *b, struct sw_frame *f)
-{
-	b->in->stats.ingress_flooded++;
-	for (uint32_t i = 0; i < b->sw->n_up; i++)
-		if (b->sw->up[i] != b->in)
-			batch_add(b, b->sw->up[i], f);
-}
-
-static void learn(struct burst *b, uint64_t src)
-{
-	struct sw_port *in = b->in;
-	enum fdb_event event;
-
-	b->src = src;
-	b->src_good = src != 0 && !(src & KEY_GROUP);
-	if (!b->src_good)
-		return;
-
-	event = fdb_learn(&b->sw->fdb, src, in->id, b->sw->now_s);
-	if (event == FDB_KNOWN)
-		return;
-	in->stats.fdb_learned += event != FDB_MOVED;
-	in->stats.fdb_moved += event == FDB_MOVED;
-	in->stats.fdb_evicted += event == FDB_EVICTED;
-	b->dst = KEY_NONE; /* what was remembered may have changed */
-}
-
-static void look_up(struct burst *b, uint64_t dst)
-{
-	uint32_t id = dst & KEY_GROUP ? FDB_NONE : fdb_lookup(&b->sw->fdb, dst);
-
-	b->dst = dst;
-	b->out = id == FDB_NONE ? NULL : b->sw->port[id];
-}
-
-static inline void classify(struct burst *b, struct sw_frame *f)
-{
-	uint64_t dst = fdb_key(f->head), src = fdb_key(f->head + 6);
-
-	if (unlikely(src != b->src))
-		learn(b, src);
-	if (unlikely(!b->src_good)) {
-		b->in->stats.ingress_drop_source++;
-		return;
-	}
-	if (unlikely(dst != b->dst))
-		look_up(b, dst);
-
-	if (unlikely(!b->out))
-		flood(b, f);
-	else if (unlikely(b->out == b->in))
-		b->in->stats.ingress_drop_local++;
-	else
-		batch_add(b, b->out, f);
-}
-
-void sw_input(struct sw_port *in, struct sw_frame *frame, unsigned n)
-{
-	struct burst b = { .sw = in->sw, .in = in, .src = KEY_NONE, .dst = KEY_NONE };
-	uint64_t bytes = 0;
-
-	assert(n <= SW_BURST);
-	for (unsigned i = 0; i < n; i++) {
-		struct sw_frame *f = &frame[i];
-
-		bytes += f->len;
-		if (unlikely(f->len < SW_HEAD_LEN)) {
-			in->stats.ingress_drop_short++;
-		} else if (unlikely(f->len > SW_FRAME_MAX)) {
-			in->stats.ingress_drop_long++;
-		} else {
-			read_head(f);
-			classify(&b, f);
-		}
-	}
-	in->stats.ingress_frames += n;
-	in->stats.ingress_bytes += bytes;
-
-	for (uint32_t i = 0; i < b.n_touched; i++) {
-		struct sw_port *out = in->sw->touched[i];
-
-		out->ops->egress(out, out->batch, out->n_batch);
-		out->n_batch = 0;
-	}
-}
+#include "loop.h"
 
 bool sw_tick(struct sw *sw, uint32_t now_s)
 {
@@ -144,13 +25,29 @@ static int grow_array(struct sw_port ***array, uint32_t n)
 	return 0;
 }
 
+static int grow_worker(struct sw_worker *w, uint32_t n)
+{
+	struct sw_batch *batch;
+	int r = grow_array(&w->touched, n);
+
+	if (r < 0)
+		return r;
+	batch = reallocarray(w->batch, n, sizeof(*batch));
+	if (!batch)
+		return -ENOMEM;
+	w->batch = batch;
+	for (uint32_t i = 0; i < n; i++) /* no burst is under way */
+		batch[i].n = 0;
+	return 0;
+}
+
 static int grow(struct sw *sw)
 {
 	uint32_t n = max(16u, 2 * sw->n_port);
 	int r;
 
 	if ((r = grow_array(&sw->port, n)) < 0 || (r = grow_array(&sw->up, n)) < 0 ||
-	    (r = grow_array(&sw->touched, n)) < 0 || (r = fdb_port_room(&sw->fdb, n)) < 0)
+	    (r = grow_worker(&sw->worker, n)) < 0 || (r = fdb_port_room(&sw->fdb, n)) < 0)
 		return r;
 	memset(sw->port + sw->n_port, 0, (n - sw->n_port) * sizeof(struct sw_port *));
 	sw->n_port = n;
@@ -178,22 +75,46 @@ int sw_attach(struct sw *sw, struct sw_port *p)
 	}
 	p->sw = sw;
 	p->id = id;
-	p->up = false;
-	p->n_batch = 0;
+	p->up = p->ready = false;
 	sw->port[id] = p;
+	sw->n_vlan += p->vlan.mode != VLAN_PLAIN;
 	return 0;
+}
+
+/* Tell all who hook into the port; each may free itself. */
+static void unhook(struct sw_port *p)
+{
+	struct sw_stage *ingress = p->ingress, *egress = p->egress;
+	struct sw_tap *tap = p->tap;
+	struct sw_between *between = p->sw->between;
+
+	p->ingress = p->egress = NULL;
+	p->tap = NULL;
+	if (ingress)
+		ingress->ops->detached(ingress, p);
+	if (egress && egress != ingress)
+		egress->ops->detached(egress, p);
+	if (tap)
+		tap->ops->detached(tap, p);
+	if (between)
+		between->ops->detached(between, p);
 }
 
 void sw_detach(struct sw_port *p)
 {
 	if (!p->sw)
 		return;
+	unhook(p);
+	sw_mirror_forget(p);
 	sw_set_up(p, false);
+	sw_set_vlan(p, &(struct vlan_port){ 0 });
+	fdb_unpin_port(&p->sw->fdb, p->id);
+	fdb_set_port_max(&p->sw->fdb, p->id, 0);
 	p->sw->port[p->id] = NULL;
 	p->sw = NULL;
 }
 
-void sw_set_up(struct sw_port *p, bool up)
+static void set_forwarding(struct sw_port *p, bool up)
 {
 	struct sw *sw = p->sw;
 
@@ -214,6 +135,43 @@ void sw_set_up(struct sw_port *p, bool up)
 		}
 }
 
+void sw_set_up(struct sw_port *p, bool up)
+{
+	p->ready = up;
+	set_forwarding(p, p->ready && !p->down);
+}
+
+void sw_set_link(struct sw_port *p, enum sw_down who, bool up)
+{
+	bool was_up = !p->down;
+
+	p->down = (uint8_t)(up ? p->down & ~who : p->down | who);
+	if (was_up == !p->down)
+		return;
+	set_forwarding(p, p->ready && !p->down);
+	if (p->ops->carrier)
+		p->ops->carrier(p, !p->down);
+}
+
+void sw_set_vlan(struct sw_port *p, struct vlan_port *vlan)
+{
+	if (vlan_port_equal(&p->vlan, vlan)) {
+		vlan_port_done(vlan);
+		return;
+	}
+	p->sw->n_vlan -= p->vlan.mode != VLAN_PLAIN;
+	vlan_port_done(&p->vlan);
+	p->vlan = *vlan;
+	*vlan = (struct vlan_port){ 0 };
+	p->sw->n_vlan += p->vlan.mode != VLAN_PLAIN;
+	fdb_flush_port(&p->sw->fdb, p->id);
+}
+
+void sw_set_storm(struct sw_port *p, enum storm_kind kind, uint32_t pps)
+{
+	storm_set(&p->storm, kind, pps, p->sw->clock_ns());
+}
+
 struct sw_port *sw_find(const struct sw *sw, const char *name)
 {
 	for (uint32_t i = 0; i < sw->n_port; i++)
@@ -232,7 +190,8 @@ struct sw_port *sw_next(const struct sw *sw, const struct sw_port *after)
 
 int sw_init(struct sw *sw, const struct fdb_config *fdb, uint64_t seed)
 {
-	*sw = (struct sw){ 0 };
+	*sw = (struct sw){ .clock_ns = loop_now_ns };
+	sw_bufs_init(&sw->bufs, 0);
 	return fdb_init(&sw->fdb, fdb, seed);
 }
 
@@ -242,6 +201,8 @@ void sw_done(struct sw *sw)
 	fdb_done(&sw->fdb);
 	free(sw->port);
 	free(sw->up);
-	free(sw->touched);
+	free(sw->worker.touched);
+	free(sw->worker.batch);
+	sw_bufs_done(&sw->bufs);
 	*sw = (struct sw){ 0 };
 }

@@ -41,6 +41,20 @@
  * traffic: about 20 us. */
 #define SW_EXPIRE_BUDGET 512
 
+/* The frames of one burst for one destination. */
+struct sw_batch {
+	uint16_t n;
+	struct sw_frame *frame[SW_BURST];
+};
+
+/* The work space of one burst. */
+struct sw_worker {
+	struct sw_port **touched;        /* destinations of the burst at hand */
+	struct sw_batch *batch;          /* by port id */
+	struct sw_frame other[SW_BURST]; /* frames with their tag put in or taken out */
+	struct sw_frame again[SW_BURST]; /* frames that come from a stage */
+};
+
 struct sw {
 	struct fdb fdb;
 	uint32_t now_s;
@@ -48,12 +62,12 @@ struct sw {
 	struct sw_bufs bufs;        /* for all who keep frames */
 	struct sw_between *between; /* NULL: no rules; set by who makes them */
 	struct sw_mirror *mirrors;
-	uint32_t n_vlan;          /* ports that are not plain */
-	struct sw_port **port;    /* by id; NULL in holes */
-	struct sw_port **up;      /* those that are up, for flooding; no order */
-	struct sw_port **touched; /* destinations of the burst at hand */
-	uint32_t n_port;          /* length of the three arrays */
+	uint32_t n_vlan;       /* ports that are not plain */
+	struct sw_port **port; /* by id; NULL in holes */
+	struct sw_port **up;   /* those that are up, for flooding; no order */
+	uint32_t n_port;       /* length of all arrays of ports */
 	uint32_t n_up;
+	struct sw_worker worker;
 };
 
 /* See fdb_init() for the configuration and its errors. */
@@ -78,9 +92,12 @@ void sw_set_up(struct sw_port *p, bool up);
  * port can (sw_port_ops.carrier). */
 void sw_set_link(struct sw_port *p, enum sw_down who, bool up);
 
-/* Move `p` into other VLANs.  `vlan` is taken over, its set included; stations learned on p are
- * forgotten. */
+/* Move `p` into other VLANs.  `vlan` is taken over, its set included, and left zero-filled; stations
+ * learned on p are forgotten if it says something new. */
 void sw_set_vlan(struct sw_port *p, struct vlan_port *vlan);
+
+/* Zero pps: no bound. */
+void sw_set_storm(struct sw_port *p, enum storm_kind kind, uint32_t pps);
 
 /* NULL: no such port. */
 struct sw_port *sw_find(const struct sw *sw, const char *name);

@@ -23,7 +23,6 @@
 #define VLAN_TPID     0x8100
 #define VLAN_VID(tci) ((tci)&0xfff)
 #define VLAN_MAX      4094 /* 0 and 4095 are not VLANs */
-#define VLAN_DROP     0xffff
 
 enum vlan_mode {
 	VLAN_PLAIN, /* zero-filled is a valid setting */
@@ -76,6 +75,9 @@ struct sw_frame;
 /* Put `f`, fresh from the port (head 14/14), into its VLAN: f->vid, and head 18/18 or 14/18 where a
  * tag was looked at.  False: the port does not take such a frame. */
 bool vlan_ingress(const struct vlan_port *p, struct sw_frame *f);
+
+/* Is the tag of its VLAN in f->head?  For a frame that vlan_ingress() has seen. */
+bool vlan_has_tag(const struct sw_frame *f);
 
 /* Make of f->head what leaves with a tag of its VLAN (18) or without one (14); the offsets in f->hdr
  * and the length move along. */

@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: MIT */
+/* A burst's way through the switch: switch.h says what, stage.h in which order. */
+#include <assert.h>
+#include <string.h>
+
+#include "base.h"
+#include "frame.h"
+#include "switch.h"
+
+/* No address has this key, so it starts a memo that matches nothing. */
+#define KEY_NONE UINT64_MAX
+
+#define KEY_GROUP BIT_ULL(40) /* the I/G bit of an address's first byte */
+#define KEY_MAC   (BIT_ULL(48) - 1)
+
+/* What the rest of the switch looks at. */
+static inline void read_head(struct sw_frame *f)
+{
+	if (likely(f->iov[0].iov_len >= SW_HEAD_LEN))
+		memcpy(f->head, f->iov[0].iov_base, SW_HEAD_LEN);
+	else
+		frame_copy_pieces(f, 0, SW_HEAD_LEN, f->head);
+	f->head_len = f->skip = SW_HEAD_LEN;
+	f->vid = 0;
+}
+
+/* ---- delivery ----------------------------------------------------------------------------------- */
+
+/* The edge of the port, on the way out. */
+static void leave(struct sw_port *out, struct sw_frame *const *frame, unsigned n)
+{
+	if (unlikely(out->tap))
+		out->tap->ops->see(out->tap, out, SW_EGRESS, frame, n);
+	out->ops->egress(out, frame, n);
+}
+
+/* Frames that do not ask for more than `out` can do. */
+static void leave_as_they_are(struct sw_port *out, struct sw_frame *const *frame, unsigned n)
+{
+	struct sw_frame *good[SW_BURST];
+	unsigned n_good = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		if ((nethdr_needs(&frame[i]->hdr) & ~out->offloads) == 0)
+			good[n_good++] = frame[i];
+	out->stats.egress_drop_offload += n - n_good;
+	if (n_good > 0)
+		leave(out, good, n_good);
+}
+
+static void lower(struct sw_port *out, struct sw_frame *const *frame, unsigned n)
+{
+	if (unlikely(out->down)) {
+		out->stats.egress_drop_link += n;
+		return;
+	}
+	for (unsigned i = 0; i < n; i++)
+		if (unlikely((nethdr_needs(&frame[i]->hdr) & ~out->offloads) != 0)) {
+			leave_as_they_are(out, frame, n);
+			return;
+		}
+	leave(out, frame, n);
+}
+
+static void through_stage(struct sw_port *out, struct sw_frame *const *frame, unsigned n)
+{
+	if (unlikely(out->egress))
+		out->egress->ops->burst(out->egress, out, frame, n);
+	else
+		lower(out, frame, n);
+}
+
+static void show(struct sw_port *p, bool came_in, struct sw_frame *const *frame, unsigned n)
+{
+	for (struct sw_mirror *m = p->sw->mirrors; m; m = m->next) {
+		if (came_in ? !m->in : !m->out)
+			continue;
+		for (unsigned i = 0; i < m->n_from; i++)
+			if (m->from[i] == p) {
+				m->to->stats.egress_mirrored += n;
+				through_stage(m->to, frame, n);
+			}
+	}
+}
+
+static void forward_out(struct sw_port *out, struct sw_frame *const *frame, unsigned n)
+{
+	if (unlikely(out->n_mirror_out > 0))
+		show(out, false, frame, n);
+	through_stage(out, frame, n);
+}
+
+void sw_between_done(struct sw_port *out, struct sw_frame *const *frame, unsigned n)
+{
+	forward_out(out, frame, n);
+}
+
+void sw_stage_egress_done(struct sw_port *out, struct sw_frame *const *frame, unsigned n)
+{
+	lower(out, frame, n);
+}
+
+/* ---- where to ----------------------------------------------------------------------------------- */
+
+/* What one burst remembers.  Neighbouring frames mostly belong to one flow, so the last answer of
+ * the FDB is kept and asked first. */
+struct burst {
+	struct sw *sw;
+	struct sw_worker *w;
+	struct sw_port *in;
+	uint64_t src, dst;
+	bool src_good;
+	struct sw_port *out; /* of `dst`; NULL: flood */
+	uint32_t n_touched;
+	/* For what is not plain forwarding. */
+	unsigned index;      /* of the frame at hand */
+	uint64_t other_made; /* of which frames w->other was made, a bit each */
+	uint64_t now_ns;     /* where the port has a storm limit */
+};
+
+static inline void batch_add(struct burst *b, struct sw_port *out, struct sw_frame *f)
+{
+	struct sw_batch *batch = &b->w->batch[out->id];
+
+	if (batch->n == 0)
+		b->w->touched[b->n_touched++] = out;
+	batch->frame[batch->n++] = f;
+}
+
+static void learn(struct burst *b, uint64_t src)
+{
+	struct sw_port *in = b->in;
+	enum fdb_event event;
+
+	b->src = src;
+	b->src_good = (src & KEY_MAC) != 0 && !(src & KEY_GROUP);
+	if (!b->src_good)
+		return;
+
+	event = fdb_learn(&b->sw->fdb, src, in->id, b->sw->now_s);
+	b->src_good = event != FDB_PINNED;
+	if (event == FDB_KNOWN || event == FDB_PINNED)
+		return;
+	in->stats.fdb_learned += event != FDB_MOVED;
+	in->stats.fdb_moved += event == FDB_MOVED;
+	in->stats.fdb_evicted += event == FDB_EVICTED;
+	b->dst = KEY_NONE; /* what was remembered may have changed */
+}
+
+static void drop_source(struct burst *b)
+{
+	bool nobody = (b->src & KEY_MAC) == 0 || (b->src & KEY_GROUP);
+
+	b->in->stats.ingress_drop_source += nobody;
+	b->in->stats.ingress_drop_pinned += !nobody;
+}
+
+static void look_up(struct burst *b, uint64_t dst)
+{
+	uint32_t id = dst & KEY_GROUP ? FDB_NONE : fdb_lookup(&b->sw->fdb, dst);
+
+	b->dst = dst;
+	b->out = id == FDB_NONE ? NULL : b->sw->port[id];
+}
+
+/* Nothing in the switch asks for more than addresses. */
+static void flood(struct burst *b, struct sw_frame *f)
+{
+	b->in->stats.ingress_flooded++;
+	for (uint32_t i = 0; i < b->sw->n_up; i++)
+		if (b->sw->up[i] != b->in)
+			batch_add(b, b->sw->up[i], f);
+}
+
+static inline void classify(struct burst *b, struct sw_frame *f)
+{
+	uint64_t dst = fdb_key(f->head), src = fdb_key(f->head + 6);
+
+	if (unlikely(src != b->src))
+		learn(b, src);
+	if (unlikely(!b->src_good)) {
+		drop_source(b);
+		return;
+	}
+	if (unlikely(dst != b->dst))
+		look_up(b, dst);
+
+	if (unlikely(!b->out))
+		flood(b, f);
+	else if (unlikely(b->out == b->in))
+		b->in->stats.ingress_drop_local++;
+	else
+		batch_add(b, b->out, f);
+}
+
+/* ---- where to, with all that ports can be set to ------------------------------------------------- */
+
+/* The frame with or without the tag of its VLAN. */
+static struct sw_frame *in_form(struct burst *b, struct sw_frame *f, bool tagged)
+{
+	struct sw_frame *other = &b->w->other[b->index];
+
+	if (f->vid == 0 || vlan_has_tag(f) == tagged)
+		return f;
+	if (!(b->other_made & BIT_ULL(b->index))) {
+		b->other_made |= BIT_ULL(b->index);
+		*other = *f;
+		vlan_set_tag(other, tagged);
+	}
+	return other;
+}
+
+/* `out` may have this frame: in its form there, if the rules let it. */
+static void admit(struct burst *b, struct sw_port *out, struct sw_frame *f)
+{
+	struct sw_between *between = b->sw->between;
+
+	f = in_form(b, f, vlan_tagged(&out->vlan, f->vid));
+	if (!between || between->ops->pass(between, b->in, out, f))
+		batch_add(b, out, f);
+}
+
+static void flood_some(struct burst *b, struct sw_frame *f)
+{
+	b->in->stats.ingress_flooded++;
+	for (uint32_t i = 0; i < b->sw->n_up; i++) {
+		struct sw_port *out = b->sw->up[i];
+
+		if (out != b->in && !(b->in->isolated && out->isolated) &&
+		    vlan_member(&out->vlan, f->vid))
+			admit(b, out, f);
+	}
+}
+
+/* A group address, within the storm limit. */
+static bool group_passes(struct burst *b, uint64_t mac)
+{
+	bool broadcast = mac == KEY_MAC;
+
+	if (!b->in->storm.on ||
+	    storm_pass(&b->in->storm, broadcast ? STORM_BROADCAST : STORM_MULTICAST, b->now_ns))
+		return true;
+	b->in->stats.ingress_drop_broadcast += broadcast;
+	b->in->stats.ingress_drop_multicast += !broadcast;
+	return false;
+}
+
+static void to_unknown(struct burst *b, struct sw_frame *f)
+{
+	if (b->in->storm.on && !storm_pass(&b->in->storm, STORM_UNKNOWN, b->now_ns))
+		b->in->stats.ingress_drop_unknown++;
+	else
+		flood_some(b, f);
+}
+
+static void to_station(struct burst *b, struct sw_frame *f)
+{
+	struct sw_port *out = b->out;
+
+	if (out == b->in)
+		b->in->stats.ingress_drop_local++;
+	else if (b->in->isolated && out->isolated)
+		b->in->stats.ingress_drop_isolated++;
+	else if (!vlan_member(&out->vlan, f->vid))
+		b->in->stats.ingress_drop_vlan++;
+	else
+		admit(b, out, f);
+}
+
+static void classify_all(struct burst *b, struct sw_frame *f)
+{
+	uint64_t dst, src;
+
+	if (b->sw->n_vlan > 0 && !vlan_ingress(&b->in->vlan, f)) {
+		b->in->stats.ingress_drop_vlan++;
+		return;
+	}
+	dst = fdb_key(f->head) | fdb_key_vlan(f->vid);
+	src = fdb_key(f->head + 6) | fdb_key_vlan(f->vid);
+	if (dst & KEY_GROUP && !group_passes(b, dst & KEY_MAC))
+		return;
+	if (src != b->src)
+		learn(b, src);
+	if (!b->src_good) {
+		drop_source(b);
+		return;
+	}
+	if (dst != b->dst)
+		look_up(b, dst);
+	if (b->out)
+		to_station(b, f);
+	else if (dst & KEY_GROUP)
+		flood_some(b, f);
+	else
+		to_unknown(b, f);
+}
+
+/* ---- bursts ------------------------------------------------------------------------------------- */
+
+static inline void burst_begin(struct burst *b, struct sw_port *in)
+{
+	b->sw = in->sw;
+	b->w = &in->sw->worker;
+	b->in = in;
+	b->src = b->dst = KEY_NONE;
+	b->n_touched = 0;
+}
+
+static inline void burst_end(struct burst *b)
+{
+	for (uint32_t i = 0; i < b->n_touched; i++) {
+		struct sw_port *out = b->w->touched[i];
+		struct sw_batch *batch = &b->w->batch[out->id];
+
+		forward_out(out, batch->frame, batch->n);
+		batch->n = 0;
+	}
+}
+
+/* Frames behind the ingress stage, with their heads read. */
+static void forward_all(struct sw_port *in, struct sw_frame *const *frame, unsigned n)
+{
+	struct burst b;
+
+	if (in->n_mirror_in > 0)
+		show(in, true, frame, n);
+	burst_begin(&b, in);
+	b.other_made = 0;
+	b.now_ns = in->storm.on ? in->sw->clock_ns() : 0;
+	for (b.index = 0; b.index < n; b.index++)
+		classify_all(&b, frame[b.index]);
+	burst_end(&b);
+}
+
+/* What comes from a stage may come twice, and others may have it as well: it is worked on in a copy. */
+void sw_stage_ingress_done(struct sw_port *in, struct sw_frame *const *frame, unsigned n)
+{
+	struct sw_frame *again = in->sw->worker.again, *list[SW_BURST];
+
+	assert(n <= SW_BURST);
+	for (unsigned i = 0; i < n; i++) {
+		again[i] = *frame[i];
+		read_head(&again[i]);
+		list[i] = &again[i];
+	}
+	forward_all(in, list, n);
+}
+
+static inline bool take(struct sw_port *in, struct sw_frame *f)
+{
+	if (unlikely(f->len < SW_HEAD_LEN)) {
+		in->stats.ingress_drop_short++;
+		return false;
+	}
+	if (unlikely(f->len > SW_FRAME_MAX)) {
+		in->stats.ingress_drop_long++;
+		return false;
+	}
+	read_head(f);
+	return true;
+}
+
+static void input_all(struct sw_port *in, struct sw_frame *frame, unsigned n)
+{
+	struct sw_frame *list[SW_BURST];
+	unsigned n_list = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		if (take(in, &frame[i]))
+			list[n_list++] = &frame[i];
+	if (n_list == 0)
+		return;
+	if (in->down) {
+		in->stats.ingress_drop_link += n_list;
+		return;
+	}
+	if (in->tap)
+		in->tap->ops->see(in->tap, in, SW_INGRESS, list, n_list);
+	if (in->ingress)
+		in->ingress->ops->burst(in->ingress, in, list, n_list);
+	else
+		forward_all(in, list, n_list);
+}
+
+static void input_plain(struct sw_port *in, struct sw_frame *frame, unsigned n)
+{
+	struct burst b;
+
+	burst_begin(&b, in);
+	for (unsigned i = 0; i < n; i++)
+		if (likely(take(in, &frame[i])))
+			classify(&b, &frame[i]);
+	burst_end(&b);
+}
+
+/* Does anything about the port or the switch ask for more than addresses? */
+static inline bool is_plain(const struct sw_port *in)
+{
+	const struct sw *sw = in->sw;
+
+	return !(in->tap || in->ingress || in->down || in->isolated || in->storm.on ||
+		 in->n_mirror_in > 0 || sw->between || sw->n_vlan > 0);
+}
+
+void sw_input(struct sw_port *in, struct sw_frame *frame, unsigned n)
+{
+	uint64_t bytes = 0;
+
+	assert(n <= SW_BURST);
+	for (unsigned i = 0; i < n; i++)
+		bytes += frame[i].len;
+	in->stats.ingress_frames += n;
+	in->stats.ingress_bytes += bytes;
+	if (likely(is_plain(in)))
+		input_plain(in, frame, n);
+	else
+		input_all(in, frame, n);
+}

@@ -13,7 +13,7 @@
  *   checksum       the 16-bit sum asked for is computed and stored, unless the receiver takes
  *                  OFFLOAD_CSUM; then it is the pseudo-header's alone, as a driver leaves it.
  *
- * Segments are lists of pieces: fresh headers in a struct offload, and the payload where it is already.
+ * Segments are lists of pieces: fresh headers in a struct offload_work, and the payload where it is already.
  * Nothing is copied but headers, nothing is allocated, nothing can run out.  So what is emitted lives no
  * longer than the call; who keeps a frame copies it (buf.h), as with any other.
  *
@@ -25,7 +25,7 @@
  * Trust:   the bytes are a guest's and may change while we look: headers are copied once, and what is
  *          decided on is what is sent.  Payload that changes between sum and delivery gets a wrong
  *          checksum, which its sender could have had in the first place.
- * Threads: one per struct offload. */
+ * Threads: one per struct offload_work. */
 #ifndef NET_OFFLOAD_H
 #define NET_OFFLOAD_H
 
@@ -43,10 +43,11 @@
  * UDP; what this bounds is the work that one descriptor can make. */
 #define OFFLOAD_SEGMENTS_MAX 1366
 
-#define OFFLOAD_IOVS (3 * SW_BURST)
+/* A frame of the most pieces that a chain can have, cut to a burst of segments. */
+#define OFFLOAD_IOVS (1024 + 2 * SW_BURST)
 
-/* Work space: 27 KiB, once per thread.  Needs no initialisation. */
-struct offload {
+/* Work space: 40 KiB, once per thread.  Needs no initialisation. */
+struct offload_work {
 	unsigned n, n_iov; /* in use of the arrays below */
 	struct sw_frame *out[SW_BURST];
 	struct sw_frame frame[SW_BURST];
@@ -65,7 +66,7 @@ static inline bool offload_fits(const struct sw_frame *f, uint32_t offloads)
 
 /* Emit frame[0..n) in order and in bursts, each as it is if it fits `offloads`, else lowered.  Returns
  * how many were dropped since what they ask for cannot be done. */
-unsigned offload_lower(struct offload *o, struct sw_frame *const *frame, unsigned n,
+unsigned offload_lower(struct offload_work *o, struct sw_frame *const *frame, unsigned n,
 		       uint32_t offloads, offload_emit_fn *emit, void *arg);
 
 /* How many packets this frame is on a wire, and how many bytes they have in all: 1 and f->len unless

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+/* Rates and queues: ten links at once, and what CoDel makes of a queue that stands. */
+#include <math.h>
+#include <stdio.h>
+
+#include "impair_fixture.h"
+
+#define N_LINKS 10
+
+static struct road links[N_LINKS];
+
+static void set_link(struct road *r, unsigned i)
+{
+	struct impair_config *c = &r->c;
+
+	road_init(r, i);
+	c->rate_bps = 100000000;
+	c->delay_ns = i * 3 * MS;
+	c->jitter_ns = i % 3 * MS;
+	c->distribution = (enum dist)(i % DIST_COUNT);
+	c->keep_order = i % 2;
+	c->loss = i == 3 ? 0.01 : 0;
+	c->duplicate = i == 4 ? 0.05 : 0;
+	c->burst_bytes = i == 5 ? 20000 : 0;
+	c->codel = i == 6;
+	c->limit_ns = i == 7 ? 20 * MS : 0;
+	c->gap = i == 8 ? 10 : 0;
+	c->packet_overhead = i == 9 ? 24 : 0;
+	road_set(r, 0);
+}
+
+/* More than fits comes to each of ten different links for five seconds; each lets 100 Mbit/s through. */
+static void test_ten_links(void **state)
+{
+	struct impair_stats before[N_LINKS];
+	struct chance c;
+
+	chance_seed(&c, 1, 1);
+	for (unsigned i = 0; i < N_LINKS; i++)
+		set_link(&links[i], i);
+	for (uint64_t now = 0; now < 6 * S; now += 100 * US)
+		for (unsigned i = 0; i < N_LINKS; i++) {
+			road_send(&links[i], now, 0, (uint32_t)(1400 + chance_below(&c, 119)));
+			road_take(&links[i], now);
+			if (now == S)
+				before[i] = links[i].im.stats;
+		}
+	for (unsigned i = 0; i < N_LINKS; i++) {
+		const struct impair_stats *s = &links[i].im.stats;
+		uint64_t bytes = s->out_bytes - before[i].out_bytes;
+		uint64_t frames = s->out_frames - before[i].out_frames;
+		double rate = (double)(bytes + frames * links[i].c.packet_overhead) * 8 / 5;
+
+		if (fabs(rate - 1e8) > 1e8 * 0.001)
+			fail_msg("link %u: %.0f bit/s", i, rate);
+		assert_true(s->dropped_limit > 0 || links[i].c.codel);
+		road_done(&links[i]);
+	}
+}
+
+/* The rate holds at odd numbers too, where a frame's time is no whole nanosecond. */
+static void test_exact(void **state)
+{
+	const uint64_t rates[] = { 9600, 33333333, 999999937, 25000000000, 999999999989 };
+
+	for (unsigned i = 0; i < array_size(rates); i++) {
+		struct road *r = &links[0];
+		double expected = 3000 * 64 * 8 * 1e9 / (double)rates[i];
+
+		road_init(r, 1);
+		r->c.rate_bps = rates[i];
+		r->c.limit_packets = 0;
+		road_set(r, 0);
+		for (unsigned k = 0; k < 3000; k++)
+			road_send(r, 0, k, 64);
+		assert_int_equal(road_take(r, 10000 * S), 3000);
+		assert_true(fabs((double)r->taken[2999].at_ns - expected) <= 1);
+		road_done(r);
+	}
+}
+
+/* ---- CoDel ---- */
+
+/* The spacing of drops while a queue does not yield (RFC 8289, 4.2): after an interval, then by the root. */
+static void test_control_law(void **state)
+{
+	struct codel c = { 0 };
+	uint64_t dropped[6];
+	unsigned n = 0;
+
+	for (uint64_t now = S; n < 6; now += 100 * US)
+		if (codel_judge(&c, 5 * MS, 100 * MS, now, 20 * MS, false))
+			dropped[n++] = now;
+	assert_in_range(dropped[0] - S, 100 * MS, 101 * MS);
+	assert_in_range(dropped[1] - dropped[0], 99 * MS, 101 * MS);
+	for (unsigned i = 2; i < 6; i++)
+		assert_in_range(dropped[i] - dropped[i - 1], (uint64_t)(99 * MS / sqrt(i)),
+				(uint64_t)(101 * MS / sqrt(i)));
+	/* It yields for one frame: the spell is over. */
+	assert_false(codel_judge(&c, 5 * MS, 100 * MS, 3 * S, 4 * MS, false));
+	assert_false(codel_judge(&c, 5 * MS, 100 * MS, 3 * S, 20 * MS, false));
+	/* A burst that is gone within the interval costs nothing; nor does the last frame of a queue. */
+	c = (struct codel){ 0 };
+	for (uint64_t now = S; now < S + 99 * MS; now += MS)
+		assert_false(codel_judge(&c, 5 * MS, 100 * MS, now, 50 * MS, false));
+	for (uint64_t now = 2 * S; now < 3 * S; now += MS)
+		assert_false(codel_judge(&c, 5 * MS, 100 * MS, now, 50 * MS, true));
+}
+
+struct flow {
+	double window;
+	uint64_t halved_ns;
+	unsigned in_flight;
+};
+
+/* A sender that doubles back, as TCP does: one packet more a round trip, half of it at a loss or a mark, at most once
+ * a round trip of 40 ms.  Returns the mean time in the queue over the second half of ten seconds. */
+static uint64_t standing_delay(struct road *r, bool ect)
+{
+	struct flow f = { .window = 10 };
+	uint64_t wait = 0, n = 0, bad = 0;
+	static uint64_t sent_at[65536];
+
+	for (uint64_t now = 0; now < 10 * S; now += 50 * US) {
+		const struct impair_stats *s = &r->im.stats;
+		struct impair_out out[16];
+		unsigned got = impair_take(&r->im, now, out, array_size(out));
+
+		for (unsigned i = 0; i < got; i++) {
+			f.in_flight--;
+			f.window += 1 / f.window;
+			if (now > 5 * S) {
+				wait += out[i].at_ns - 40 * MS -
+					sent_at[road_number(&out[i]) % 65536];
+				n++;
+			}
+		}
+		while (f.in_flight < f.window) {
+			struct impair_verdict v;
+			static unsigned number;
+
+			sent_at[++number % 65536] = now;
+			impair_judge(&r->im, now, 1500, ect, &v);
+			if (v.copies == 0)
+				break;
+			impair_push(&r->im, now, road_frame(number), 1500, ect);
+			f.in_flight++;
+		}
+		if (s->dropped_limit + s->dropped_codel + s->marked != bad) {
+			f.in_flight -= road_dropped;
+			road_dropped = 0;
+			bad = s->dropped_limit + s->dropped_codel + s->marked;
+			if (now - f.halved_ns > 60 * MS) {
+				f.window = fmax(2, f.window / 2);
+				f.halved_ns = now;
+			}
+		}
+	}
+	assert_true(r->im.stats.out_bytes * 8 > 10 * 8000000ull); /* the link was kept busy */
+	return wait / n;
+}
+
+static void test_codel_ends_a_standing_queue(void **state)
+{
+	struct road *r = &links[0];
+	uint64_t without, with, marking;
+
+	for (unsigned i = 0; i < 3; i++) {
+		uint64_t *to = i == 0 ? &without : i == 1 ? &with : &marking;
+
+		road_init(r, 1);
+		r->c.rate_bps = 10000000;
+		r->c.delay_ns = 40 * MS;
+		r->c.limit_packets = 200;
+		r->c.codel = i > 0;
+		r->c.codel_ecn = i == 2;
+		road_set(r, 0);
+		*to = standing_delay(r, i == 2);
+		assert_true(i != 1 || r->im.stats.dropped_codel > 10);
+		assert_true(i != 2 || (r->im.stats.dropped_codel == 0 && r->im.stats.marked > 10));
+		road_done(r);
+	}
+	assert_true(without > 80 * MS);
+	assert_true(with < 15 * MS);
+	assert_true(marking < 15 * MS);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_ten_links),
+		cmocka_unit_test(test_exact),
+		cmocka_unit_test(test_control_law),
+		cmocka_unit_test(test_codel_ends_a_standing_queue),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

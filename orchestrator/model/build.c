@@ -2,6 +2,7 @@
 #include "model/build.h"
 
 #include <arpa/inet.h>
+#include <json-c/json.h>
 #include <string.h>
 
 #include "model/build_impl.h"
@@ -10,6 +11,7 @@
 #include "model/jsontree.h"
 #include "model/lab.h"
 #include "model/names.h"
+#include "model/units.h"
 
 /* Names of a cycle that are shown; a long one is cut. */
 #define CYCLE_SHOWN 12
@@ -113,13 +115,12 @@ static const struct network *overlapping(const struct builder *b, uint32_t subne
 
 static void add_network(struct builder *b, struct jt_node *node, const char *name)
 {
-	struct network *n = g_new0(struct network, 1);
+	struct network *n = network_new(name, b->lab->networks->len);
 	uint64_t subnet = build_good_number(node, "subnet", 0);
 
-	n->name = g_strdup(name);
 	n->description = build_good_string(node, "description");
 	n->mtu = (unsigned)build_good_number(node, "mtu", LAB_MTU_DEFAULT);
-	n->index = b->lab->networks->len;
+	n->threads = (unsigned)build_good_number(node, "threads", 1);
 	if (subnet) {
 		uint32_t address = (uint32_t)(subnet >> 8);
 		unsigned prefix = subnet & 0xff;
@@ -137,6 +138,7 @@ static void add_network(struct builder *b, struct jt_node *node, const char *nam
 	}
 	g_ptr_array_add(b->lab->networks, n);
 	g_ptr_array_add(b->network_nodes, node);
+	build_uplinks(b, n);
 }
 
 /* Give a network that says no subnet the first of 192.168.{100..255,0..99}.0/24 that nobody has. */
@@ -239,7 +241,7 @@ static void build_machine(struct builder *b, struct vm *vm, const struct jt_node
 {
 	struct jt_node *n = build_machine_setting(b, node, "memory");
 
-	g_assert(field_parse_size(LAB_MEMORY_DEFAULT, &vm->memory) == NULL);
+	g_assert(unit_parse_size(LAB_MEMORY_DEFAULT, &vm->memory) == NULL);
 	if (n)
 		vm->memory = n->decoded;
 	n = build_machine_setting(b, node, "vcpus");
@@ -321,6 +323,7 @@ static void add_nic(struct builder *b, struct vm *vm, const struct jt_node *vm_n
 	nic->index = vm->nics->len;
 	nic->queues = (unsigned)build_good_number(node, "queues", 1);
 	nic->port = names_port(vm->name, nic->index);
+	nic->offloads = build_good_number(node, "offloads", 1) != 0;
 	nic->network = find_nic_network(b, node ? node : vm_node, jt_get(node, "network"));
 	g_ptr_array_add(vm->nics, nic);
 }
@@ -355,6 +358,13 @@ static void each_nic(struct builder *b, nic_fn *fn)
 			fn(b, lab_vm(b->lab, i), vm_nic(lab_vm(b->lab, i), j));
 }
 
+static void build_nic_link(struct builder *b, struct vm *vm, struct nic *nic)
+{
+	build_link(b, &nic->link, nic_node(b, vm, nic));
+	if (!nic->offloads)
+		json_object_object_add(nic->link.port, "offloads", json_object_new_boolean(false));
+}
+
 /* --- addresses ------------------------------------------------------------------------------------------------------ */
 
 /* What keeps an address from being a host of the network, or NULL. */
@@ -371,31 +381,40 @@ static const char *ip_fault(const struct network *n, uint32_t ip)
 	return NULL;
 }
 
+bool build_check_ip(struct builder *b, const struct network *n, const struct jt_node *said)
+{
+	const char *fault = ip_fault(n, (uint32_t)said->decoded);
+	char subnet[INET_ADDRSTRLEN];
+
+	if (!fault)
+		return true;
+	inet_ntop(AF_INET, &n->subnet, subnet, sizeof(subnet));
+	lab_error_at(b->errors, said, "%s %s %s/%u, the subnet of \"%s\"", said->string, fault,
+		     subnet, n->prefix, n->name);
+	return false;
+}
+
+bool build_take_ip(struct builder *b, uint32_t ip, const struct jt_node *said, const char *owner)
+{
+	const char *other = g_hash_table_lookup(b->by_ip, GUINT_TO_POINTER(ip));
+
+	if (other && said)
+		lab_error_at(b->errors, said, "%s is the address of %s already", said->string,
+			     other);
+	if (!other)
+		g_hash_table_insert(b->by_ip, GUINT_TO_POINTER(ip), g_strdup(owner));
+	return !other;
+}
+
 static void take_given_ip(struct builder *b, struct vm *vm, struct nic *nic)
 {
 	struct jt_node *node = build_good(nic_node(b, vm, nic), "ip");
 	struct network *n = nic->network;
-	char subnet[INET_ADDRSTRLEN];
-	const char *fault;
-	struct nic *other;
 
-	if (!node || !n || n->prefix == 0)
+	if (!node || !n || n->prefix == 0 || !build_check_ip(b, n, node) ||
+	    !build_take_ip(b, (uint32_t)node->decoded, node, nic->port))
 		return;
-	fault = ip_fault(n, (uint32_t)node->decoded);
-	if (fault) {
-		inet_ntop(AF_INET, &n->subnet, subnet, sizeof(subnet));
-		lab_error_at(b->errors, node, "%s %s %s/%u, the subnet of \"%s\"", node->string,
-			     fault, subnet, n->prefix, n->name);
-		return;
-	}
-	other = g_hash_table_lookup(b->by_ip, GUINT_TO_POINTER((unsigned)node->decoded));
-	if (other) {
-		lab_error_at(b->errors, node, "%s is the address of %s already", node->string,
-			     other->port);
-		return;
-	}
 	nic->ip.s_addr = htonl((uint32_t)node->decoded);
-	g_hash_table_insert(b->by_ip, GUINT_TO_POINTER((unsigned)node->decoded), nic);
 }
 
 /* The next free address of the network, 0 if there is none.  *cursor remembers how far the dealing is, so that dealing a
@@ -411,13 +430,25 @@ static uint32_t next_ip(const struct builder *b, const struct network *n, uint32
 	return 0;
 }
 
+/* Gateways and name servers of NAT. */
+static unsigned taken_by_uplinks(const struct network *n)
+{
+	unsigned taken = 0;
+
+	for (unsigned i = 0; i < n->uplinks->len; i++)
+		if (network_uplink(n, i)->type == UPLINK_NAT)
+			taken += 2;
+	return taken;
+}
+
 static void too_small(struct builder *b, const struct network *n, unsigned wanted)
 {
 	struct jt_node *node = b->network_nodes->pdata[n->index];
+	unsigned room = names_ip_count(n->prefix), taken = MIN(taken_by_uplinks(n), room);
 
 	lab_error_at_key(b->errors, node ? node : b->root,
 			 "the subnet of \"%s\" is too small: %u NICs, %u addresses", n->name,
-			 wanted, names_ip_count(n->prefix));
+			 wanted, room - taken);
 }
 
 /* Give each NIC that says no address the next one of its network. */
@@ -443,7 +474,7 @@ static void deal_ips(struct builder *b)
 	for (unsigned i = 0; i < b->lab->networks->len; i++) {
 		const struct network *n = lab_network(b->lab, i);
 
-		if (n->prefix > 0 && n_nics[i] > names_ip_count(n->prefix))
+		if (n->prefix > 0 && n_nics[i] + taken_by_uplinks(n) > names_ip_count(n->prefix))
 			too_small(b, n, n_nics[i]);
 	}
 }
@@ -652,10 +683,14 @@ static void build_vms(struct builder *b)
 		build_after(b, lab_vm(b->lab, i));
 	}
 	/* What is written goes first, so that what is derived gives way to it. */
+	for (unsigned i = 0; i < b->lab->networks->len; i++)
+		build_uplink_addresses(b, lab_network(b->lab, i));
 	each_nic(b, take_given_ip);
 	deal_ips(b);
 	each_nic(b, take_given_mac);
 	each_nic(b, derive_mac);
+	each_nic(b, build_nic_link);
+	build_network_duties(b);
 	check_order(b);
 	build_sockets(b);
 }
@@ -668,13 +703,15 @@ void lab_build(struct lab *lab, struct jt_node *root, const struct lab_dirs *dir
 	b.defaults = build_good(root, "defaults");
 	b.network_nodes = g_ptr_array_new();
 	b.vm_nodes = g_ptr_array_new();
-	b.by_ip = g_hash_table_new(NULL, NULL);
+	b.by_ip = g_hash_table_new_full(NULL, NULL, NULL, g_free);
+	b.uplink_nodes = g_hash_table_new(NULL, NULL);
 	b.by_mac = g_hash_table_new(NULL, NULL);
 	b.by_cid = g_hash_table_new(NULL, NULL);
 	lab->name = build_good_string(root, "name");
 	if (!lab->name)
 		lab->name = names_lab_default(lab->path);
 	lab->description = build_good_string(root, "description");
+	build_link_kinds(&b);
 	build_networks(&b);
 	build_images(&b);
 	build_vms(&b);
@@ -682,6 +719,7 @@ void lab_build(struct lab *lab, struct jt_node *root, const struct lab_dirs *dir
 	g_ptr_array_unref(b.network_nodes);
 	g_ptr_array_unref(b.vm_nodes);
 	g_hash_table_unref(b.by_ip);
+	g_hash_table_unref(b.uplink_nodes);
 	g_hash_table_unref(b.by_mac);
 	g_hash_table_unref(b.by_cid);
 }

@@ -7,10 +7,15 @@ struct jt_node;
 struct lab;
 struct lab_dirs;
 struct lab_errors;
+struct network;
+struct uplink;
 struct vm;
 
-/* Of lab.c: an empty one, whose lists own what they hold once lab_free() comes; give it to lab->vms. */
+/* Of lab.c: empty ones, whose lists own what they hold once lab_free() comes; give them to lab->vms, lab->networks and
+ * network->uplinks.  port is taken over. */
 struct vm *vm_new(const char *name, unsigned index);
+struct network *network_new(const char *name, unsigned index);
+struct uplink *uplink_new(char *port);
 
 /* Fill in lab (its path is set, everything else is zero) from root, which field_check() has been over.  Values that are
  * not ok are skipped, so that their mistakes show up once; the lab is good only if errors is empty afterwards. */

@@ -8,6 +8,7 @@
 #include "model/jsontree.h"
 #include "model/lab.h"
 #include "model/names.h"
+#include "model/units.h"
 
 /* Keys of a VM that mean nothing without sockets. */
 static const char *const needs_sockets[] = { "peers", "probes", "distros", "forwards" };
@@ -22,7 +23,7 @@ static unsigned time_of(const struct jt_node *object, const char *key, const cha
 {
 	uint64_t ms = 0;
 
-	g_assert(field_parse_time(otherwise, &ms) == NULL);
+	g_assert(unit_parse_time(otherwise, &ms) == NULL);
 	return (unsigned)build_good_number(object, key, ms);
 }
 

@@ -2,6 +2,7 @@
 #include "model/lab.h"
 
 #include <errno.h>
+#include <json-c/json.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -30,7 +31,56 @@ const char *lab_sockets_name(enum lab_sockets sockets)
 	return names[sockets];
 }
 
+const char *lab_direction_name(enum lab_direction direction)
+{
+	static const char *const names[LAB_DIRECTIONS] = { "to-guest", "from-guest" };
+
+	return names[direction];
+}
+
 /* --- memory --------------------------------------------------------------------------------------------------------- */
+
+static void link_clear(struct link *link)
+{
+	json_object_put(link->port);
+	for (unsigned i = 0; i < LAB_DIRECTIONS; i++) {
+		json_object_put(link->impair[i]);
+		json_object_put(link->timeline[i]);
+		g_free(link->qos[i]);
+	}
+}
+
+static void named_free(void *data)
+{
+	struct named *n = data;
+
+	g_free(n->name);
+	json_object_put(n->params);
+	g_free(n);
+}
+
+void nat_forward_free(struct nat_forward *forward)
+{
+	g_free(forward->text);
+	g_free(forward->host);
+	g_free(forward);
+}
+
+static void free_nat_forward(void *data)
+{
+	nat_forward_free(data);
+}
+
+static void uplink_free(void *data)
+{
+	struct uplink *u = data;
+
+	g_free(u->port);
+	json_object_put(u->own);
+	g_ptr_array_unref(u->forwards);
+	link_clear(&u->link);
+	g_free(u);
+}
 
 static void network_free(void *data)
 {
@@ -38,7 +88,34 @@ static void network_free(void *data)
 
 	g_free(n->name);
 	g_free(n->description);
+	json_object_put(n->storm);
+	g_ptr_array_unref(n->uplinks);
+	g_ptr_array_unref(n->mirrors);
+	g_ptr_array_unref(n->rules);
+	g_ptr_array_unref(n->captures);
 	g_free(n);
+}
+
+struct network *network_new(const char *name, unsigned index)
+{
+	struct network *n = g_new0(struct network, 1);
+
+	n->name = g_strdup(name);
+	n->index = index;
+	n->uplinks = g_ptr_array_new_with_free_func(uplink_free);
+	n->mirrors = g_ptr_array_new_with_free_func(named_free);
+	n->rules = g_ptr_array_new_with_free_func(named_free);
+	n->captures = g_ptr_array_new_with_free_func(named_free);
+	return n;
+}
+
+struct uplink *uplink_new(char *port)
+{
+	struct uplink *u = g_new0(struct uplink, 1);
+
+	u->port = port;
+	u->forwards = g_ptr_array_new_with_free_func(free_nat_forward);
+	return u;
 }
 
 static void image_ref_free(void *data)
@@ -57,6 +134,7 @@ static void nic_free(void *data)
 	struct nic *nic = data;
 
 	g_free(nic->port);
+	link_clear(&nic->link);
 	g_free(nic);
 }
 
@@ -144,6 +222,8 @@ static struct lab *lab_new(const char *text, size_t len, const char *path)
 	lab->text_len = len;
 	lab->port_base = LAB_PORT_BASE;
 	lab->tests = g_ptr_array_new_with_free_func(test_free);
+	lab->profiles = g_ptr_array_new_with_free_func(named_free);
+	lab->policies = g_ptr_array_new_with_free_func(named_free);
 	lab->networks = g_ptr_array_new_with_free_func(network_free);
 	lab->images = g_ptr_array_new_with_free_func(image_ref_free);
 	lab->vms = g_ptr_array_new_with_free_func(vm_free);
@@ -157,6 +237,8 @@ void lab_free(struct lab *lab)
 		return;
 	g_hash_table_unref(lab->vms_by_name);
 	g_ptr_array_unref(lab->tests);
+	g_ptr_array_unref(lab->profiles);
+	g_ptr_array_unref(lab->policies);
 	g_ptr_array_unref(lab->vms);
 	g_ptr_array_unref(lab->images);
 	g_ptr_array_unref(lab->networks);

@@ -20,7 +20,10 @@
 #include <stdint.h>
 
 #include "model/errors.h"
+#include "model/fields_net.h"
 #include "model/names.h"
+
+struct json_object;
 
 /* What holds where the file says nothing. */
 #define LAB_IMAGE_DEFAULT   "tiny"
@@ -50,6 +53,19 @@
 #define LAB_FORWARDS_MAX    64   /* of a VM */
 #define LAB_TESTS_MAX       1024 /* of a lab */
 #define LAB_ARGV_MAX        256  /* words of a command */
+#define LAB_PROFILES_MAX    256  /* of a lab */
+#define LAB_POLICIES_MAX    256  /* of a lab */
+#define LAB_CLASSES_MAX     16   /* of a policy */
+#define LAB_UPLINKS_MAX     8    /* of a network */
+#define LAB_THREADS_MAX     16   /* of a switch */
+#define LAB_MIRRORS_MAX     64   /* of a network: the switch's own bound */
+#define LAB_RULES_MAX       256  /* of a network */
+#define LAB_CAPTURES_MAX    32   /* of a network */
+#define LAB_LINKS_MAX       1024 /* of a mirror or capture */
+#define LAB_MOMENTS_MAX     1024 /* of a timeline */
+#define LAB_TIMELINE_MAX_S  86400
+#define LAB_VLAN_MAX        4094 /* 0 and 4095 are not VLANs */
+#define LAB_MTU_VXLAN       1450 /* what fits an Ethernet of 1500 inside VXLAN over IPv4 */
 #define LAB_MTU_MIN         576
 #define LAB_MTU_MAX         65521 /* a frame with its header fits in 65535 bytes */
 
@@ -63,6 +79,48 @@ const char *lab_arch_name(enum lab_arch arch);
 const char *lab_accel_name(enum lab_accel accel);
 const char *lab_sockets_name(enum lab_sockets sockets);
 
+/* The two ways through a link, seen from who is plugged in: on an uplink "guest" is the world outside. */
+enum lab_direction { LAB_TO_GUEST, LAB_FROM_GUEST, LAB_DIRECTIONS };
+const char *lab_direction_name(enum lab_direction direction); /* "to-guest" */
+
+/* What the file says about a plug in a switch, of a NIC or of an uplink, in the numbers that a switch takes
+ * (vhost-user-net(8)).  NULL everywhere: nothing is said. */
+struct link {
+	struct json_object *port; /* members of port.add: "vlan", "isolated", "offloads" */
+	struct json_object *impair[LAB_DIRECTIONS]; /* members of link.set: "profile" and fields */
+	struct json_object *timeline[LAB_DIRECTIONS]; /* members of timeline.set */
+	char *qos[LAB_DIRECTIONS];                    /* names in lab->policies */
+};
+
+/* A way from a port of the host, through NAT, to one of a guest. */
+struct nat_forward {
+	char *text; /* as in the file: "tcp:127.0.0.1:2222:n1:22" */
+	bool udp;   /* else TCP */
+	char *host; /* "127.0.0.1" */
+	unsigned host_port;
+	struct in_addr guest; /* network byte order */
+	unsigned guest_port;
+};
+
+/* A way out of a network: a port of its switch that no VM is behind. */
+struct uplink {
+	char *port; /* "nat", "vxlan-2" */
+	enum uplink_type type;
+	struct in_addr gateway; /* network byte order; 0: guests are told none */
+	struct in_addr dns;     /* the same */
+	struct json_object
+		*own; /* what port.add takes for this type, but for what depends on the VMs */
+	GPtrArray *forwards; /* of struct nat_forward */
+	struct link link;
+};
+
+/* A mirror, a rule, a capture, a profile, a policy: what is called how. */
+struct named {
+	char *name;
+	struct json_object *
+		params; /* what the switch's method takes, links being ports; NULL: it is built in */
+};
+
 /* An L2 segment: one switch process. */
 struct network {
 	char *name;
@@ -70,7 +128,11 @@ struct network {
 	struct in_addr subnet; /* network byte order, host bits zero */
 	unsigned prefix;       /* 8..30 */
 	unsigned mtu;
-	unsigned index; /* in lab->networks */
+	unsigned threads;                      /* of its switch */
+	struct json_object *storm;             /* as port.add takes it; NULL: no bounds */
+	GPtrArray *uplinks;                    /* of struct uplink */
+	GPtrArray *mirrors, *rules, *captures; /* of struct named, in the order of the file */
+	unsigned index;                        /* in lab->networks */
 };
 
 /* Where a VM boots from.  kernel == NULL: the built-in "tiny", made by image/. */
@@ -88,6 +150,8 @@ struct nic {
 	struct in_addr ip; /* network byte order; always set, inside network->subnet */
 	unsigned queues;   /* queue pairs */
 	char *port;        /* its port's name in the switch: "n1.0" */
+	bool offloads;     /* false: the guest finishes its frames itself */
+	struct link link;
 };
 
 /* What has to hold before a VM counts as ready, beyond its agent: asked through the agent, again and again. */
@@ -163,6 +227,8 @@ struct lab {
 	char *text;        /* the file as read, for the copy in the state directory */
 	size_t text_len;
 	unsigned port_base; /* the agent's port in guests and on the host, the first of six (50000 to 50005) */
+	GPtrArray *profiles;     /* of struct named: the built-in ones, then the file's */
+	GPtrArray *policies;     /* of struct named */
 	GPtrArray *tests;        /* of struct lab_test, in the order of the file */
 	GPtrArray *networks;     /* of struct network, in the order of the file */
 	GPtrArray *images;       /* of struct lab_image; "tiny" is always the first */
@@ -203,6 +269,42 @@ static inline struct nic *vm_nic(const struct vm *vm, unsigned i)
 {
 	return vm->nics->pdata[i];
 }
+
+/* The uplink whose gateway guests of the network take as their way out: the first that has one; NULL: none. */
+const struct uplink *network_way_out(const struct network *network);
+
+static inline const struct uplink *network_uplink(const struct network *network, unsigned i)
+{
+	return network->uplinks->pdata[i];
+}
+
+/* The plug that a LINK means. */
+struct link_ref {
+	const struct network *network;
+	const char *port;
+	const struct link *link;
+	const struct vm *vm;         /* NULL: an uplink */
+	const struct nic *nic;       /* the same */
+	const struct uplink *uplink; /* NULL: a NIC */
+};
+
+/* Find "n1" (its only NIC), "n1.1", "n1:lan", or an uplink: "lan:nat".  within: of that network alone, where "nat" will do,
+ * and "n1" means its NIC there; NULL: of the whole lab.  FALSE: ORCH_ERROR_USAGE, naming what there is. */
+gboolean lab_find_link(const struct lab *lab, const struct network *within, const char *text,
+		       struct link_ref *ret, GError **error);
+
+/* Read "tcp:127.0.0.1:2222:n1:22" as a forward of a NAT uplink of that network.  NULL, and *ret is the caller's
+ * (nat_forward_free()); or what is wrong, g_free(). */
+char *nat_forward_parse(const struct lab *lab, const struct network *network, const char *text,
+			struct nat_forward **ret);
+void nat_forward_free(struct nat_forward *forward);
+
+/* Why these members of link.set cannot be together, beginning with a key of the lab file; NULL: they can.  Static.
+ * whole: nothing else comes to them, from a profile or from what holds already. */
+const char *impair_fault(struct json_object *numbers, bool whole);
+
+/* The names of the built-in profiles, NULL-terminated. */
+extern const char *const lab_profiles_built_in[];
 
 /* Whether any VM of the lab has sockets, so that it needs the daemon. */
 bool lab_has_sockets(const struct lab *lab);

@@ -28,6 +28,7 @@ struct vm;
 
 #define NAMES_LABEL_MAX       63  /* a DNS label */
 #define NAMES_SOCKET_PATH_MAX 107 /* sun_path without its NUL */
+#define NAMES_LINK_CHARACTERS "abcdefghijklmnopqrstuvwxyz0123456789-.:" /* of "n1.0", "n1:lan" */
 
 /* The three base directories, "vhost-lab" included, the lab's name not. */
 struct lab_dirs {

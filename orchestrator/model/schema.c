@@ -8,12 +8,17 @@
 #include "model/fields.h"
 #include "model/names.h"
 
-#define NAME_PATTERN "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
-#define SIZE_PATTERN "^(0|[1-9][0-9]*)(B|KiB|MiB|GiB|TiB)$"
-#define TIME_PATTERN "^(0|[1-9][0-9]*)(ms|s|m|h)$"
-#define BYTE_PATTERN "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-#define IPV4_PATTERN BYTE_PATTERN "(\\." BYTE_PATTERN "){3}"
-#define MAC_PATTERN  "^[0-9A-Fa-f][02468ACEace](:[0-9A-Fa-f]{2}){5}$"
+#define NAME_PATTERN   "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
+#define SIZE_PATTERN   "^(0|[1-9][0-9]*)(B|KiB|MiB|GiB|TiB)$"
+#define TIME_PATTERN   "^(0|[1-9][0-9]*)(ms|s|m|h)$"
+#define NUMBER_PATTERN "(0|[1-9][0-9]*)(\\.[0-9]{1,12})?"
+#define DELAY_PATTERN  "^" NUMBER_PATTERN "(ns|us|ms|s|m|h)$"
+#define CHANCE_PATTERN "^" NUMBER_PATTERN "%$"
+#define RATE_PATTERN   "^" NUMBER_PATTERN "(bit|kbit|mbit|gbit)$"
+#define LINK_PATTERN   "^[a-z0-9-]+([.:][a-z0-9-]+)?$"
+#define BYTE_PATTERN   "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+#define IPV4_PATTERN   BYTE_PATTERN "(\\." BYTE_PATTERN "){3}"
+#define MAC_PATTERN    "^[0-9A-Fa-f][02468ACEace](:[0-9A-Fa-f]{2}){5}$"
 
 static void put(struct json_object *object, const char *key, struct json_object *value)
 {
@@ -75,8 +80,8 @@ static struct json_object *count_schema(const struct field *f)
 	struct json_object *s = json_object_new_object();
 
 	put_string(s, "type", "integer");
-	put_number(s, "minimum", f->min);
-	put_number(s, "maximum", f->max);
+	put(s, "minimum", json_object_new_int64((int64_t)f->min));
+	put(s, "maximum", json_object_new_int64((int64_t)f->max));
 	return s;
 }
 
@@ -111,6 +116,32 @@ static struct json_object *texts_schema(const struct field *f)
 		put_number(s, "minItems", f->min);
 	put_number(s, "maxItems", f->max);
 	put(s, "items", string_schema(NULL, 0, FIELD_TEXTS_BYTES));
+	return s;
+}
+
+/* An array of values of one kind, none twice. */
+static struct json_object *values_schema(struct json_object *item, uint64_t min, uint64_t max)
+{
+	struct json_object *s = json_object_new_object();
+
+	put_string(s, "type", "array");
+	if (min > 0)
+		put_number(s, "minItems", min);
+	put_number(s, "maxItems", max);
+	put(s, "items", item);
+	put(s, "uniqueItems", json_object_new_boolean(true));
+	return s;
+}
+
+static struct json_object *field_schema(const struct field *f);
+
+static struct json_object *either_schema(const struct field *f)
+{
+	struct json_object *s = json_object_new_object(), *any = json_object_new_array();
+
+	for (const struct field *c = f->choices; c->key; c++)
+		json_object_array_add(any, field_schema(c));
+	put(s, "anyOf", any);
 	return s;
 }
 
@@ -153,7 +184,22 @@ static struct json_object *field_schema(const struct field *f)
 	case FIELD_NAME:
 		return wrapped_reference("name");
 	case FIELD_SIZE:
+	case FIELD_BYTES:
 		return string_schema(SIZE_PATTERN, 0, 0);
+	case FIELD_DELAY:
+		return string_schema(DELAY_PATTERN, 0, 0);
+	case FIELD_CHANCE:
+		return string_schema(CHANCE_PATTERN, 0, 0);
+	case FIELD_RATE:
+		return string_schema(RATE_PATTERN, 0, 0);
+	case FIELD_LINK:
+		return string_schema(LINK_PATTERN, 0, 0);
+	case FIELD_LINKS:
+		return values_schema(string_schema(LINK_PATTERN, 0, 0), f->min, f->max);
+	case FIELD_COUNTS:
+		return values_schema(count_schema(f), 1, FIELD_COUNTS_MAX);
+	case FIELD_EITHER:
+		return either_schema(f);
 	case FIELD_COUNT:
 		return count_schema(f);
 	case FIELD_WORD:
@@ -206,7 +252,7 @@ static void put_object(struct json_object *schema, const struct field_object *ob
 
 	put_string(schema, "type", "object");
 	put_description(schema, object->brief, NULL);
-	for (const struct field *f = object->fields; f->key; f++) {
+	for (const struct field *f = field_next(object, NULL); f; f = field_next(object, f)) {
 		struct json_object *s = field_schema(f);
 
 		put_description(s, f->brief, f->unsaid);

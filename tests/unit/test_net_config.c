@@ -34,7 +34,6 @@ static void test_defaults(void **state)
 static void test_all(void **state)
 {
 	struct json_object *root;
-	const char *name, *path;
 	struct config c;
 
 	assert_int_equal(
@@ -44,13 +43,14 @@ static void test_all(void **state)
 			  &root, &c),
 		0);
 	assert_int_equal(c.n_ports, 2);
-	config_port(&c, 1, &name, &path);
-	assert_string_equal(name, "b");
-	assert_string_equal(path, "/y");
+	assert_string_equal(c.port[1].name, "b");
+	assert_string_equal(c.port[1].type->name, "vhost-user");
+	assert_string_equal(json_object_get_string(spec_member(&c.port[1], "socket-path")), "/y");
 	assert_int_equal(c.fdb.size, 9);
 	assert_int_equal(c.fdb.per_port, 3);
 	assert_int_equal(c.fdb.ageing_s, 0);
 	assert_int_equal(c.mtu, 65535);
+	config_done(&c);
 	json_object_put(root);
 }
 
@@ -97,6 +97,7 @@ static void test_refused(void **state)
 	}
 	for (unsigned i = 0; i < array_size(good); i++) {
 		assert_int_equal(read_text(good[i], &root, &c), 0);
+		config_done(&c);
 		json_object_put(root);
 	}
 }

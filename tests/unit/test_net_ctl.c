@@ -14,7 +14,6 @@
 
 #include "backend.h"
 #include "base.h"
-#include "listen.h"
 #include "net.h"
 #include "tmp.h"
 
@@ -23,25 +22,14 @@ static struct net net;
 static struct backend backend;
 static struct tmp_dir dir;
 
-int net_add_port(struct net *n, const char *name, const char *path)
-{
-	struct port_vu *p;
-	int fd, r = listen_unix(path, 0600, &fd);
-
-	return r < 0 ? r : port_vu_open(&n->group, name, path, fd, &p);
-}
-
 static void start(void)
 {
 	memset(&net, 0, sizeof(net));
 	memset(&backend, 0, sizeof(backend));
 	tmp_dir_init(&dir);
 	assert_int_equal(loop_init(&backend.loop), 0);
-	assert_int_equal(sw_init(&net.sw, &(struct fdb_config){ 64, 8, 300 }, 1), 0);
 	net.backend = &backend;
-	net.group.loop = &backend.loop;
-	net.group.sw = &net.sw;
-	port_vu_group_init(&net.group);
+	assert_int_equal(net_init(&net, &(struct config){ .fdb = { 64, 8, 300 } }, 1), 0);
 	backend.device = &net;
 	assert_int_equal(control_new(&backend.loop, -1, ctl_methods, ctl_n_methods, &backend,
 				     &backend.control),
@@ -50,15 +38,9 @@ static void start(void)
 
 static void finish(void)
 {
-	struct sw_port *p, *next;
-
-	for (p = sw_next(&net.sw, NULL); p; p = next) {
-		next = sw_next(&net.sw, p);
-		port_vu_close(port_vu_of(p));
-	}
+	net_done(&net);
 	control_free(backend.control);
 	loop_done(&backend.loop);
-	sw_done(&net.sw);
 	tmp_dir_done(&dir);
 }
 

@@ -17,6 +17,13 @@
 		(type *)(void *)((char *)member_ptr_ - offsetof(type, member)); \
 	})
 
+/* The same of what may not be changed. */
+#define container_of_const(ptr, type, member)                                                     \
+	({                                                                                        \
+		const typeof(((type *)0)->member) *member_ptr_ = (ptr);                           \
+		(const type *)(const void *)((const char *)member_ptr_ - offsetof(type, member)); \
+	})
+
 /* Smaller and larger of two values of the same type, each evaluated once. */
 #define min(a, b)                                  \
 	({                                         \

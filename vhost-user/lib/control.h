@@ -64,7 +64,8 @@ struct control;
 struct control_call; /* a request being carried out; valid until the method's function returns */
 
 /* A method.  members: the names params may hold, separated by commas, "?" after an optional one: "name,socket-path",
- * "port?", "" for none.  They are checked before fn is called; types are fn's to check (control_string() and so on).
+ * "port?", "" for none.  They are checked before fn is called, unless members is NULL (they depend on each other: fn
+ * checks); types are fn's to check (control_string() and so on).
  * fn returns 0, *ret_result being a new reference or left NULL (which is answered as {}); or what control_error()
  * returned; or any other -errno, which is answered as CONTROL_ERROR_FAILED with strerror()'s text. */
 struct control_method {

@@ -197,7 +197,7 @@ static int request_run(struct control_call *call, const struct request *req,
 	if (!json_object_is_type(params, json_type_object))
 		r = control_error(call, CONTROL_ERROR_INVALID_PARAMS, "params must be an object");
 	else
-		r = check_members(call, m->members, params);
+		r = m->members ? check_members(call, m->members, params) : 0;
 	if (r == 0)
 		r = m->fn(call, params, ret_result);
 	if (r < 0 && !call->code)

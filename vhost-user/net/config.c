@@ -4,8 +4,10 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "cleanup.h"
 #include "log.h"
 
 /* The smallest that IPv4 allows (RFC 791); the field in virtio_net_config is 16 bits. */
@@ -63,35 +65,52 @@ static int read_fdb(const struct reader *r, struct json_object *o, struct fdb_co
 	return 0;
 }
 
-static int read_port(const struct reader *r, struct json_object *o)
-{
-	unsigned n = 0;
-
-	if (!json_object_is_type(o, json_type_object))
-		return wrong(r, "/ports", "a port is not an object");
-	json_object_object_foreach(o, key, value)
-	{
-		if (strcmp(key, "name") != 0 && strcmp(key, "socket-path") != 0)
-			return wrong(r, key, "not one of name, socket-path in /ports");
-		if (!json_object_is_type(value, json_type_string))
-			return wrong(r, key, "not a string, in /ports");
-		n++;
-	}
-	return n == 2 ? 0 : wrong(r, "/ports", "a port needs name and socket-path");
-}
-
 static int read_ports(const struct reader *r, struct json_object *o, struct config *c)
 {
+	size_t n;
+
 	if (!json_object_is_type(o, json_type_array))
 		return wrong(r, "/ports", "not an array");
-	c->ports = o;
-	c->n_ports = (unsigned)json_object_array_length(o);
-	for (unsigned i = 0; i < c->n_ports; i++) {
-		int err = read_port(r, json_object_array_get_idx(o, i));
+	n = json_object_array_length(o);
+	c->port = calloc(n + 1, sizeof(*c->port));
+	if (!c->port)
+		return -ENOMEM;
+	for (; c->n_ports < n; c->n_ports++) {
+		struct json_object *port = json_object_array_get_idx(o, c->n_ports);
+		auto_free char *why = NULL;
+		int err;
 
+		if (!json_object_is_type(port, json_type_object))
+			return wrong(r, "/ports", "a port is not an object");
+		err = port_spec_read(port, &c->port[c->n_ports], &why);
+		if (err < 0) {
+			log_error(NULL, "%s: /ports/%u/%s", r->path, c->n_ports,
+				  why ? why : strerror(-err));
+			return err;
+		}
+	}
+	return 0;
+}
+
+static int read_root(const struct reader *r, struct json_object *root, struct config *c)
+{
+	uint32_t mtu = 0;
+	int err = 0;
+
+	json_object_object_foreach(root, key, value)
+	{
+		if (strcmp(key, "ports") == 0)
+			err = read_ports(r, value, c);
+		else if (strcmp(key, "fdb") == 0)
+			err = read_fdb(r, value, &c->fdb);
+		else if (strcmp(key, "mtu") == 0)
+			err = read_number(r, "/mtu", value, MTU_MIN, UINT16_MAX, &mtu);
+		else
+			err = wrong(r, key, "not one of ports, fdb, mtu");
 		if (err < 0)
 			return err;
 	}
+	c->mtu = (uint16_t)mtu;
 	return 0;
 }
 
@@ -99,35 +118,20 @@ int config_read(struct json_object *root, const char *path, struct config *ret_c
 {
 	const struct reader r = { path };
 	struct config c = { .fdb.ageing_s = FDB_AGEING_S_DEFAULT };
-	uint32_t mtu = 0;
-	int err = 0;
+	int err = root ? read_root(&r, root, &c) : 0;
 
-	if (root) {
-		json_object_object_foreach(root, key, value)
-		{
-			if (strcmp(key, "ports") == 0)
-				err = read_ports(&r, value, &c);
-			else if (strcmp(key, "fdb") == 0)
-				err = read_fdb(&r, value, &c.fdb);
-			else if (strcmp(key, "mtu") == 0)
-				err = read_number(&r, "/mtu", value, MTU_MIN, UINT16_MAX, &mtu);
-			else
-				err = wrong(&r, key, "not one of ports, fdb, mtu");
-			if (err < 0)
-				return err;
-		}
+	if (err < 0) {
+		config_done(&c);
+		return err;
 	}
-	c.mtu = (uint16_t)mtu;
 	*ret_config = c;
 	return 0;
 }
 
-void config_port(const struct config *c, unsigned i, const char **ret_name, const char **ret_path)
+void config_done(struct config *c)
 {
-	struct json_object *o = json_object_array_get_idx(c->ports, i), *value;
-
-	json_object_object_get_ex(o, "name", &value);
-	*ret_name = json_object_get_string(value);
-	json_object_object_get_ex(o, "socket-path", &value);
-	*ret_path = json_object_get_string(value);
+	for (unsigned i = 0; i < c->n_ports; i++)
+		port_spec_done(&c->port[i]);
+	free(c->port);
+	*c = (struct config){ 0 };
 }

@@ -114,7 +114,10 @@ static void entry_forget(struct fdb *f, uint32_t i)
 
 static void entry_unpin(struct fdb *f, uint32_t i)
 {
-	LIST_REMOVE(f, &f->port[f->entry[i].port].fixed, i, port_prev, port_next);
+	struct fdb_port *p = &f->port[f->entry[i].port];
+
+	LIST_REMOVE(f, &p->fixed, i, port_prev, port_next);
+	p->n_fixed--;
 	f->n_fixed--;
 	entry_free(f, i);
 }
@@ -189,6 +192,7 @@ int fdb_pin(struct fdb *f, uint64_t key, uint32_t port)
 	i = entry_new(f, key, port);
 	f->entry[i].fixed = true;
 	LIST_APPEND(f, &f->port[port].fixed, i, port_prev, port_next);
+	f->port[port].n_fixed++;
 	f->n_fixed++;
 	return 0;
 }

@@ -79,7 +79,8 @@ struct fdb_port {
 	struct fdb_list entries; /* learned, oldest first */
 	struct fdb_list fixed;
 	uint32_t count;                /* learned */
-	uint32_t max;                  /* of these */
+	uint32_t n_fixed;
+	uint32_t max; /* of those learned */
 	uint32_t peer_prev, peer_next; /* ports that hold as many */
 };
 
@@ -194,6 +195,11 @@ static inline uint32_t fdb_count(const struct fdb *f)
 static inline uint32_t fdb_port_count(const struct fdb *f, uint32_t port)
 {
 	return f->port[port].count;
+}
+
+static inline uint32_t fdb_port_pinned(const struct fdb *f, uint32_t port)
+{
+	return f->port[port].n_fixed;
 }
 
 /* Every entry, longest silent first, then the static ones.  `fn` may not change the table. */

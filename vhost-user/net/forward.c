@@ -34,29 +34,24 @@ static void leave(struct sw_port *out, struct sw_frame *const *frame, unsigned n
 	out->ops->egress(out, frame, n);
 }
 
-/* Frames that do not ask for more than `out` can do. */
-static void leave_as_they_are(struct sw_port *out, struct sw_frame *const *frame, unsigned n)
+static void leave_lowered(void *arg, struct sw_frame *const *frame, unsigned n)
 {
-	struct sw_frame *good[SW_BURST];
-	unsigned n_good = 0;
-
-	for (unsigned i = 0; i < n; i++)
-		if ((nethdr_needs(&frame[i]->hdr) & ~out->offloads) == 0)
-			good[n_good++] = frame[i];
-	out->stats.egress_drop_offload += n - n_good;
-	if (n_good > 0)
-		leave(out, good, n_good);
+	leave(arg, frame, n);
 }
 
+/* Make of the frames what `out` can take. */
 static void lower(struct sw_port *out, struct sw_frame *const *frame, unsigned n)
 {
+	uint32_t offloads = out->no_offloads ? 0 : out->offloads;
+
 	if (unlikely(out->down)) {
 		out->stats.egress_drop_link += n;
 		return;
 	}
 	for (unsigned i = 0; i < n; i++)
-		if (unlikely((nethdr_needs(&frame[i]->hdr) & ~out->offloads) != 0)) {
-			leave_as_they_are(out, frame, n);
+		if (!offload_fits(frame[i], offloads)) {
+			out->stats.egress_drop_offload += offload_lower(
+				&out->sw->worker.offload, frame, n, offloads, leave_lowered, out);
 			return;
 		}
 	leave(out, frame, n);

@@ -4,6 +4,7 @@
 #define NET_NET_H
 
 #include "backend.h"
+#include "config.h"
 #include "port_vu.h"
 #include "switch.h"
 
@@ -14,10 +15,17 @@ struct net {
 	struct loop_timer tick; /* moves the switch's clock once a second */
 };
 
-/* Make a listening socket at `path` and a port on it.  -errno of either; nothing is left behind. */
-int net_add_port(struct net *net, const char *name, const char *path);
+/* Make the switch: `net` is zero-filled but for `backend`.  -errno of fdb_init(). */
+int net_init(struct net *net, const struct config *config, uint64_t seed);
 
-/* Close them all. */
-void net_close_ports(struct net *net);
+/* Close all ports and the switch. */
+void net_done(struct net *net);
+
+/* Make a port and set it as its spec says.  As port_type.open(); also -EEXIST and what
+ * port_spec_apply() says.  Nothing is left behind on failure. */
+int net_add_port(struct net *net, const struct port_spec *spec, char **why);
+
+/* Why net_add_port() failed, as a text: *why if there is one. */
+const char *net_port_error(int error, const char *why);
 
 #endif

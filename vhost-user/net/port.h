@@ -101,7 +101,8 @@ struct sw_port {
 	/* Settings: read by all, changed by the functions of switch.h. */
 	struct vlan_port vlan;
 	struct storm storm;
-	bool isolated; /* reaches no other isolated port */
+	bool isolated;    /* reaches no other isolated port */
+	bool no_offloads; /* is given complete frames, whatever `offloads` says */
 
 	/* The switch's. */
 	struct sw *sw; /* NULL: not attached */

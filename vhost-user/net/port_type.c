@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "port_type.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base.h"
@@ -10,6 +11,11 @@ static const struct port_type *const types[] = {
 	PORT_TYPES(X)
 #undef X
 };
+
+const struct port_type *port_type_default(void)
+{
+	return types[0];
+}
 
 const struct port_type *port_type_find(const char *name)
 {
@@ -27,12 +33,10 @@ const struct port_type *port_type_of(const struct sw_port *p)
 const char *port_type_names(void)
 {
 	static char text[128];
+	size_t n = 0;
 
-	if (text[0] == '\0')
-		for (unsigned i = 0; i < array_size(types); i++) {
-			if (i > 0)
-				strcat(text, ", ");
-			strcat(text, types[i]->name);
-		}
+	for (unsigned i = 0; i < array_size(types); i++)
+		n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s", i > 0 ? ", " : "",
+				      types[i]->name);
 	return text;
 }

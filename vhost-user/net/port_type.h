@@ -24,6 +24,10 @@ struct port_type {
 	 * values are open()'s to check: spec_string() and so on of portspec.h. */
 	const char *members;
 
+	/* Check the values of its own members, and make nothing: for the whole file before its first
+	 * port.  0, or -EINVAL and *why as open().  NULL: open() finds out. */
+	int (*check)(const struct port_spec *spec, char **why);
+
 	/* Make the port and attach it to net->sw by spec->name.  0, or -errno and perhaps a text in
 	 * *why, of malloc(): what is wrong, beginning with the member it is about ("socket-path: ...").
 	 * -EINVAL: a value is wrong; -EEXIST, -ENOSPC: sw_attach(); others: it did not work. */
@@ -44,10 +48,13 @@ struct port_type {
 PORT_TYPES(X)
 #undef X
 
+/* The kind of a port that does not say one. */
+const struct port_type *port_type_default(void);
+
 /* NULL: there is no such kind. */
 const struct port_type *port_type_find(const char *name);
 
-/* The kind of a port that stands in a switch. */
+/* The kind of a port that stands in a switch; NULL for a test's own. */
 const struct port_type *port_type_of(const struct sw_port *p);
 
 /* "vhost-user, nat, tap": for messages. */

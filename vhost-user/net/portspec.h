@@ -20,6 +20,9 @@
 #include "storm.h"
 #include "vlan.h"
 
+/* The members of "storm". */
+extern const char *const storm_names[STORM_N_KINDS];
+
 /* Stations one port can be given: as many as a table holds on it by default. */
 #define PORT_SPEC_STATIONS_MAX 1024
 
@@ -46,7 +49,7 @@ struct port_spec {
 	unsigned storm_given; /* bit by enum storm_kind */
 	uint32_t fdb_max;     /* addresses learned on it; 0: the table's per-port bound */
 	unsigned n_stations;
-	uint64_t *station; /* fdb_key() of each, the VLAN in it; owned */
+	uint64_t *station; /* fdb_key() of each, no VLAN in it; owned */
 };
 
 /* Read the object of a new port.  -EINVAL and *why; -ENOMEM. */
@@ -68,6 +71,12 @@ int spec_uint(const struct port_spec *spec, const char *name, uint64_t low, uint
 int spec_bool(const struct port_spec *spec, const char *name, bool *ret, char **why);
 /* NULL if absent. */
 struct json_object *spec_member(const struct port_spec *spec, const char *name);
+
+/* "52:54:00:00:00:01" as fdb_key() has it.  False: it is no address of a station. */
+bool spec_mac(const char *text, uint64_t *ret_key);
+
+/* A name of a port or a mirror: 1 to 63 of A-Z a-z 0-9 . _ : - */
+bool spec_name_is_good(const char *name);
 
 /* What can be set, as it is now, into an object of port.list. */
 void port_spec_describe(const struct sw_port *p, struct json_object *o);

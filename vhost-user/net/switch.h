@@ -31,6 +31,7 @@
 #include "buf.h"
 #include "fdb.h"
 #include "mirror.h"
+#include "offload.h"
 #include "port.h"
 #include "stage.h"
 
@@ -53,6 +54,7 @@ struct sw_worker {
 	struct sw_batch *batch;          /* by port id */
 	struct sw_frame other[SW_BURST]; /* frames with their tag put in or taken out */
 	struct sw_frame again[SW_BURST]; /* frames that come from a stage */
+	struct offload_work offload;
 };
 
 struct sw {

@@ -48,9 +48,13 @@ bool nethdr_check(struct nethdr *h, uint32_t len, uint32_t allowed)
 {
 	uint32_t start = le16_get(h->csum_start), offset = le16_get(h->csum_offset);
 
-	/* virtio 1.3, 5.1.6.2.1: who wants it cut wants it summed up. */
-	if (!(h->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM))
-		return false;
+	if (!(h->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)) {
+		/* virtio 1.3, 5.1.6.2.1: who wants it cut wants it summed up. */
+		if (h->gso_type != VIRTIO_NET_HDR_GSO_NONE)
+			return false;
+		*h = (struct nethdr){ .flags = h->flags & VIRTIO_NET_HDR_F_DATA_VALID };
+		return true;
+	}
 	if (nethdr_needs(h) & ~allowed)
 		return false;
 	/* No sum overflows: these are 16 bits each. */

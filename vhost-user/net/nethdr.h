@@ -94,22 +94,27 @@ static inline uint32_t nethdr_needs(const struct nethdr *h)
 	return needs;
 }
 
-/* See nethdr_read(): a header that asks for something. */
+/* nethdr_read() for a copy of a header that is not all zeros. */
 bool nethdr_check(struct nethdr *h, uint32_t len, uint32_t allowed);
 
 /* Take the header at `from` of a frame of len bytes into *to, in the form described above.
  * allowed: what was negotiated for this direction.  False: it asks for something else, or for the
- * impossible; *to is then undefined.  Bits we do not know are to be ignored (5.1.6.2.2). */
+ * impossible; *to is then undefined.  Bits we do not know are to be ignored (5.1.6.2.2).
+ *
+ * Most headers ask for nothing, which their first two bytes tell: then no more is read.  For all others
+ * that look decides nothing but to take a copy, by which they are judged. */
 static inline bool nethdr_read(const void *from, uint32_t len, uint32_t allowed, struct nethdr *to)
 {
-	memcpy(to, from, sizeof(*to));
-	/* What was decided on is what is kept: no second look at `from`. */
-	__asm__ volatile("" : "+m"(*to));
-	if (likely(!(to->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) &&
-		   to->gso_type == VIRTIO_NET_HDR_GSO_NONE)) {
-		*to = (struct nethdr){ .flags = to->flags & VIRTIO_NET_HDR_F_DATA_VALID };
+	uint16_t two;
+
+	memcpy(&two, from, sizeof(two));
+	if (likely(two == 0)) {
+		*to = (struct nethdr){ 0 };
 		return true;
 	}
+	memcpy(to, from, sizeof(*to));
+	/* What is decided on below is what is kept: no third look at `from`. */
+	__asm__ volatile("" : "+m"(*to));
 	return nethdr_check(to, len, allowed);
 }
 
@@ -123,11 +128,13 @@ static inline void nethdr_shift(struct nethdr *h, int by)
 		h->hdr_len = le16_of((uint16_t)(le16_get(h->hdr_len) + by));
 }
 
-/* Put the header *h, of a frame that fills n buffers, in front of it. */
-static inline void nethdr_write(void *to, const struct nethdr *h, uint16_t n)
+/* Put the header *h, of a frame that fills n buffers, in front of it.  `flags`: those that the driver
+ * has negotiated to see. */
+static inline void nethdr_write(void *to, const struct nethdr *h, uint16_t n, uint8_t flags)
 {
 	struct nethdr out = *h;
 
+	out.flags &= flags;
 	out.num_buffers = le16_of(n);
 	memcpy(to, &out, sizeof(out));
 }

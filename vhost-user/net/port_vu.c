@@ -10,6 +10,7 @@
 
 #include "base.h"
 #include "cleanup.h"
+#include "port_vu_features.h"
 
 static void on_egress(struct sw_port *sp, struct sw_frame *const *frame, unsigned n)
 {
@@ -129,6 +130,11 @@ static void on_negotiated(struct vu_session *s, uint64_t features)
 	struct port_vu *p = vu_session_device(s);
 
 	p->mrg_rxbuf = features & BIT_ULL(VIRTIO_NET_F_MRG_RXBUF);
+	p->may_ask = port_vu_may_ask(features);
+	p->port.offloads = port_vu_takes(features);
+	p->hdr_flags = 0;
+	if (p->port.offloads & OFFLOAD_CSUM)
+		p->hdr_flags = VIRTIO_NET_HDR_F_NEEDS_CSUM | VIRTIO_NET_HDR_F_DATA_VALID;
 }
 
 static void on_state_changed(struct vu_session *s)
@@ -139,13 +145,14 @@ static void on_state_changed(struct vu_session *s)
 		tell_state(p);
 }
 
-/* The address and the link state in it are for drivers that negotiated those features; none does. */
+/* The address in it is for drivers that negotiated it; none does. */
 static int on_get_config(struct vu_session *s, void *buf, uint32_t off, uint32_t len)
 {
 	const struct port_vu *p = vu_session_device(s);
 	struct virtio_net_config c = {
+		.status = htole16(p->port.down ? 0 : VIRTIO_NET_S_LINK_UP),
 		.max_virtqueue_pairs = htole16(PORT_VU_MAX_PAIRS),
-		.mtu = htole16(p->group->mtu),
+		.mtu = htole16(p->mtu ? p->mtu : p->group->mtu),
 	};
 
 	if (off > sizeof(c) || len > sizeof(c) - off)
@@ -169,8 +176,7 @@ static void on_closed(struct vu_session *s, int reason)
 
 const struct vu_device_ops port_vu_ops = {
 	.name = "net",
-	.features = BIT_ULL(VIRTIO_NET_F_MRG_RXBUF) | BIT_ULL(VIRTIO_NET_F_MTU) |
-		    BIT_ULL(VIRTIO_NET_F_MQ) | BIT_ULL(VIRTIO_F_RING_PACKED),
+	.features = PORT_VU_FEATURES | PORT_VU_OFFLOAD_FEATURES,
 	.max_queues = 2 * PORT_VU_MAX_PAIRS,
 	.rings_per_queue = 2,
 	.get_config = on_get_config,
@@ -187,7 +193,8 @@ static void on_seated(struct seat *seat)
 {
 	struct port_vu *p = container_of(seat, struct port_vu, seat);
 
-	p->mrg_rxbuf = false;
+	on_negotiated(p->seat.session, 0);
+	p->mtu = 0;
 	tell_state(p);
 }
 

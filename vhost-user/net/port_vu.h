@@ -57,6 +57,9 @@ struct port_vu {
 	struct seat seat;
 	bool closing;
 	bool mrg_rxbuf;
+	uint8_t hdr_flags; /* VIRTIO_NET_HDR_F_* that the driver wants to see */
+	uint32_t may_ask;  /* enum offload: what it may ask for; what it takes is port.offloads */
+	uint16_t mtu; /* what the frontend told the driver; 0: nothing but the group's advice */
 	const char *state; /* last told to state_changed() */
 	struct transmitq transmitq[PORT_VU_MAX_PAIRS];
 	struct vu_queue *started[PORT_VU_MAX_PAIRS]; /* receiveqs by pair; NULL: not started */

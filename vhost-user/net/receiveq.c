@@ -14,8 +14,6 @@
 /* How often a full receiver is looked at again within one burst, about 10 us in all. */
 #define EGRESS_PATIENCE 300
 
-static const struct nethdr complete;
-
 /* What is written to a receiveq for one frame is a stream: header, then frame.  This is the place
  * in it. */
 struct out_stream {
@@ -53,21 +51,21 @@ static uint32_t stream_fill(struct out_stream *s, const struct vq_chain *c)
 }
 
 /* A frame into a chain that is large enough for it. */
-static inline void put_whole(const struct vq_chain *c, const struct sw_frame *f,
+static inline void put_whole(const struct vq_chain *c, const struct sw_frame *f, uint8_t flags,
 			     const struct copy_ahead *next)
 {
 	const struct iovec *v = c->iov + c->n_out;
 
 	if (likely(v[0].iov_len >= NETHDR_LEN + f->len)) {
-		nethdr_write(v[0].iov_base, &complete, 1);
+		nethdr_write(v[0].iov_base, &f->hdr, 1, flags);
 		copy_frame((uint8_t *)v[0].iov_base + NETHDR_LEN, f, next);
 	} else if (v[0].iov_len == NETHDR_LEN && v[1].iov_len >= f->len) {
-		nethdr_write(v[0].iov_base, &complete, 1);
+		nethdr_write(v[0].iov_base, &f->hdr, 1, flags);
 		copy_frame(v[1].iov_base, f, next);
 	} else {
 		struct out_stream s = { .f = f };
 
-		nethdr_write(s.hdr, &complete, 1);
+		nethdr_write(s.hdr, &f->hdr, 1, flags);
 		stream_fill(&s, c);
 	}
 }
@@ -75,7 +73,7 @@ static inline void put_whole(const struct vq_chain *c, const struct sw_frame *f,
 /* A frame over as many of the n chains as it takes (VIRTIO_NET_F_MRG_RXBUF).  Returns how many, or
  * 0: they are too few. */
 static unsigned put_merged(struct vq *vq, const struct vq_chain *c, unsigned n,
-			   const struct sw_frame *f)
+			   const struct sw_frame *f, uint8_t flags)
 {
 	struct out_stream s = { .f = f };
 	uint64_t room = 0;
@@ -85,7 +83,7 @@ static unsigned put_merged(struct vq *vq, const struct vq_chain *c, unsigned n,
 		room += c[used++].in_len;
 	if (room < NETHDR_LEN + f->len)
 		return 0;
-	nethdr_write(s.hdr, &complete, (uint16_t)used);
+	nethdr_write(s.hdr, &f->hdr, (uint16_t)used, flags);
 	for (unsigned i = 0; i < used; i++)
 		vq_push(vq, c[i].head, stream_fill(&s, &c[i]));
 	return used;
@@ -148,11 +146,11 @@ static inline unsigned fill_chains(struct egress *e, unsigned got)
 		if (likely(c->in_len >= NETHDR_LEN + f->len)) {
 			struct copy_ahead next = look_ahead(e, k, got);
 
-			put_whole(c, f, &next);
+			put_whole(c, f, p->hdr_flags, &next);
 			vq_push(vq, c->head, NETHDR_LEN + f->len);
 			k++;
 		} else if (p->mrg_rxbuf) {
-			unsigned used = put_merged(vq, c, got - k, f);
+			unsigned used = put_merged(vq, c, got - k, f, p->hdr_flags);
 
 			if (used == 0) {
 				e->merged = true;

@@ -9,9 +9,8 @@
 #include "relax.h"
 
 /* A header in pieces: take its bytes off the front of the chain. */
-static bool take_header(struct iovec **iov, unsigned *n_iov)
+static void take_header(struct iovec **iov, unsigned *n_iov, uint8_t hdr[NETHDR_LEN])
 {
-	uint8_t hdr[NETHDR_LEN];
 	size_t have = 0;
 
 	while (have < NETHDR_LEN) {
@@ -27,38 +26,36 @@ static bool take_header(struct iovec **iov, unsigned *n_iov)
 			--*n_iov;
 		}
 	}
-	return nethdr_read(hdr, 0, 0, &(struct nethdr){ 0 });
 }
 
-/* Turn a chain into a frame.  False: it asks for what we did not offer. */
-static inline bool chain_to_frame(const struct vq_chain *c, struct sw_frame *f)
+/* Turn a chain into a frame.  False: it asks for what was not negotiated, or cannot be. */
+static inline bool chain_to_frame(const struct port_vu *p, const struct vq_chain *c,
+				  struct sw_frame *f)
 {
 	struct iovec *v = c->iov;
 	unsigned n = c->n_out;
-	struct nethdr hdr;
-	bool plain;
+	uint8_t pieces[NETHDR_LEN];
+	const void *hdr = v[0].iov_base;
 
 	if (unlikely(c->out_len < NETHDR_LEN)) {
 		*f = (struct sw_frame){ 0 }; /* sw_input() counts it as too short */
 		return true;
 	}
 	if (likely(v[0].iov_len > NETHDR_LEN)) {
-		plain = nethdr_read(v[0].iov_base, 0, 0, &hdr);
 		v[0].iov_base = (char *)v[0].iov_base + NETHDR_LEN;
 		v[0].iov_len -= NETHDR_LEN;
 	} else if (v[0].iov_len == NETHDR_LEN) {
-		plain = nethdr_read(v[0].iov_base, 0, 0, &hdr);
 		v++;
 		n--;
 	} else {
-		plain = take_header(&v, &n);
+		take_header(&v, &n, pieces);
+		hdr = pieces;
 	}
 	f->iov = v;
 	f->n_iov = (uint16_t)n;
 	f->len = c->out_len - NETHDR_LEN;
-	f->hdr = (struct nethdr){ 0 };
 	f->buf = NULL;
-	return plain;
+	return nethdr_read(hdr, f->len, p->may_ask, &f->hdr);
 }
 
 static inline unsigned chains_to_frames(struct port_vu *p, unsigned n)
@@ -67,7 +64,7 @@ static inline unsigned chains_to_frames(struct port_vu *p, unsigned n)
 	unsigned n_frame = 0;
 
 	for (unsigned i = 0; i < n; i++) {
-		if (likely(chain_to_frame(&g->ingress.chain[i], &g->frame[n_frame]))) {
+		if (likely(chain_to_frame(p, &g->ingress.chain[i], &g->frame[n_frame]))) {
 			n_frame++;
 		} else {
 			p->port.stats.ingress_frames++;

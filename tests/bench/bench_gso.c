@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: MIT */
+/* What the switch does with one frame, guest to guest: the whole way from a transmitq to a receiveq, through real sessions,
+ * on one core.  One JSON line for each case.
+ *
+ * Drivers and device take turns in this thread, and only the device's turn is measured.  The peer of the large frames
+ * is memcpy() of the same bytes between the same buffers, in one piece each, in turns with ours: what is left of its
+ * speed is what rings, headers and pieces cost.  Small frames have no peer here; their figure is nanoseconds a frame.
+ *
+ *	bench_gso [SECONDS a case]
+ */
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "driver.h"
+#include "frontend.h"
+#include "nethdr.h"
+#include "port_vu.h"
+#include "port_vu_features.h"
+
+#define HEAD   54    /* Ethernet, IPv4, TCP */
+#define SLOT   69632 /* of guest memory for each frame sent */
+#define PIECE  4096  /* how a kernel gives a large frame to its device */
+#define N_SLOT 64
+
+struct side {
+	struct frontend fe;
+	struct guest guest;
+	struct driver rx, tx;
+	gpa_t area; /* what it sends, or receives into */
+	unsigned next;
+	struct port_vu *port;
+};
+
+struct bench {
+	struct loop loop;
+	struct sw sw;
+	struct port_vu_group group;
+	struct side from, to;
+	uint32_t frame;  /* bytes, without virtio's header */
+	uint32_t buffer; /* bytes in each receive buffer */
+	unsigned chunks; /* of which so many descriptors make one */
+	unsigned burst;  /* frames in each turn */
+};
+
+static void check(int r)
+{
+	if (r < 0) {
+		fprintf(stderr, "bench_gso: %s\n", strerror(-r));
+		exit(1);
+	}
+}
+
+static double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void pump(void *ctx)
+{
+	check(loop_once(ctx, 0));
+}
+
+static void side_up(struct bench *b, struct side *s, const char *name, uint64_t features,
+		    uint16_t num)
+{
+	int fd;
+
+	check(frontend_pair(&s->fe, &fd));
+	s->fe.pump = pump;
+	s->fe.ctx = &b->loop;
+	check(port_vu_adopt(&b->group, name, fd, &s->port));
+	check(frontend_negotiate(&s->fe, features, 0));
+	guest_init(&s->guest, 1, 32 << 20);
+	driver_init(&s->rx, &s->guest, num, features);
+	driver_init(&s->tx, &s->guest, num, features);
+	s->area = guest_alloc(&s->guest, (size_t)N_SLOT * SLOT, 4096);
+	check(frontend_guest(&s->fe, &s->guest));
+	check(frontend_driver_start(&s->fe, 0, &s->rx, true));
+	check(frontend_driver_start(&s->fe, 1, &s->tx, true));
+	driver_call_off(&s->rx);
+	driver_call_off(&s->tx);
+}
+
+static void side_down(struct bench *b, struct side *s)
+{
+	port_vu_close(s->port);
+	check(loop_once(&b->loop, 0));
+	frontend_done(&s->fe);
+	driver_done(&s->rx);
+	driver_done(&s->tx);
+	guest_done(&s->guest);
+}
+
+static void write_frame(const struct bench *b, uint8_t *at, uint8_t to, uint8_t from)
+{
+	struct nethdr hdr = { 0 };
+	uint8_t *f = at + NETHDR_LEN;
+
+	if (b->frame > 9000)
+		hdr = (struct nethdr){ .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+				       .gso_type = VIRTIO_NET_HDR_GSO_TCPV4,
+				       .hdr_len = le16_of(HEAD),
+				       .gso_size = le16_of(1448),
+				       .csum_start = le16_of(34),
+				       .csum_offset = le16_of(16) };
+	memcpy(at, &hdr, sizeof(hdr));
+	memset(f, 0x5a, b->frame);
+	memcpy(f, (const uint8_t[]){ 2, 0, 0, 0, 0, to, 2, 0, 0, 0, 0, from, 8, 0 }, 14);
+}
+
+/* Headers in a descriptor of their own, pages behind it, all of it behind an indirect one: as Linux does.  A short
+ * frame is one descriptor. */
+static void send_one(struct bench *b, struct side *s)
+{
+	gpa_t at = GPA(s->area.v + (uint64_t)(s->next++ % N_SLOT) * SLOT);
+	uint32_t left = NETHDR_LEN + b->frame, n = b->frame > PIECE ? NETHDR_LEN + HEAD : left;
+	struct driver_buf buf[DRIVER_TABLE];
+	unsigned k = 0;
+
+	for (; left > 0; k++) {
+		buf[k] = (struct driver_buf){ at, n };
+		at = GPA(at.v + n);
+		left -= n;
+		n = left < PIECE ? left : PIECE;
+	}
+	check(k > 1 ? driver_add_indirect(&s->tx, buf, k, 0) : driver_add(&s->tx, buf, 1, 0));
+}
+
+static void post_one(struct bench *b, struct side *s)
+{
+	uint64_t stride = (uint64_t)b->buffer * b->chunks;
+	gpa_t at = GPA(s->area.v + s->next++ % (N_SLOT * SLOT / stride) * stride);
+	struct driver_buf buf[DRIVER_TABLE];
+
+	for (unsigned i = 0; i < b->chunks; i++)
+		buf[i] = (struct driver_buf){ GPA(at.v + (uint64_t)i * b->buffer), b->buffer };
+	check(b->chunks > 1 ? driver_add_indirect(&s->rx, buf, 0, b->chunks) :
+			      driver_add(&s->rx, buf, 0, 1));
+}
+
+static void reclaim(struct driver *d)
+{
+	uint32_t len;
+
+	while (driver_used(d, &len) >= 0)
+		;
+}
+
+/* One turn of each; returns the seconds that the device's took. */
+static double turn(struct bench *b)
+{
+	double start;
+
+	reclaim(&b->to.rx);
+	reclaim(&b->from.tx);
+	while (b->to.rx.n_free > 0)
+		post_one(b, &b->to);
+	for (unsigned i = 0; i < b->burst; i++)
+		send_one(b, &b->from);
+	driver_publish(&b->to.rx);
+	driver_publish(&b->from.tx);
+	transmitq_activate(&b->from.port->transmitq[0]); /* it may have fallen asleep */
+	start = now();
+	b->group.poller.poll(&b->group.poller);
+	return now() - start;
+}
+
+/* The same bytes in one piece each. */
+static double turn_of_memcpy(struct bench *b, unsigned *next)
+{
+	uint8_t *from = guest_ptr(&b->from.guest, b->from.area, (size_t)N_SLOT * SLOT);
+	uint8_t *to = guest_ptr(&b->to.guest, b->to.area, (size_t)N_SLOT * SLOT);
+	double start = now();
+
+	for (unsigned i = 0; i < b->burst; i++, ++*next)
+		memcpy(to + (size_t)(*next % N_SLOT) * SLOT, from + (size_t)(*next % N_SLOT) * SLOT,
+		       b->frame);
+	return now() - start;
+}
+
+static void start(struct bench *b, uint64_t features)
+{
+	features |= PORT_VU_OFFLOAD_FEATURES | BIT_ULL(VIRTIO_F_VERSION_1) |
+		    BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC) | BIT_ULL(VIRTIO_RING_F_EVENT_IDX);
+	check(loop_init(&b->loop));
+	check(sw_init(&b->sw, &(struct fdb_config){ .ageing_s = 300 }, 1));
+	b->group.loop = &b->loop;
+	b->group.sw = &b->sw;
+	port_vu_group_init(&b->group);
+	side_up(b, &b->from, "from", features, 1024);
+	side_up(b, &b->to, "to", features, 1024);
+	for (unsigned i = 0; i < N_SLOT; i++)
+		write_frame(b,
+			    guest_ptr(&b->from.guest, GPA(b->from.area.v + (uint64_t)i * SLOT),
+				      SLOT),
+			    2, 1);
+	/* The receiver says where it is. */
+	write_frame(b, guest_ptr(&b->to.guest, b->to.area, SLOT), 1, 2);
+	send_one(b, &b->to);
+	check(driver_kick(&b->to.tx));
+	for (unsigned i = 0; i < 10; i++)
+		check(loop_once(&b->loop, 0));
+	b->to.next = 0;
+}
+
+static void stop(struct bench *b)
+{
+	side_down(b, &b->from);
+	side_down(b, &b->to);
+	loop_done(&b->loop);
+	sw_done(&b->sw);
+}
+
+static void run(const char *name, uint64_t features, struct bench shape, double seconds)
+{
+	struct bench *b =
+		aligned_alloc(CACHE_LINE, (sizeof(*b) + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
+	double until, ours = 1e9, peer = 1e9;
+	unsigned next = 0;
+	uint64_t sent = 0;
+
+	if (!b)
+		check(-12);
+	*b = shape;
+	start(b, features);
+	until = now() + seconds;
+	/* Spells of some milliseconds; the quickest of each is the one that nobody disturbed. */
+	while (now() < until) {
+		double a = 0, c = 0;
+
+		for (unsigned i = 0; i < 200; i++) {
+			a += turn(b);
+			sent += b->burst;
+			if (b->frame > PIECE)
+				c += turn_of_memcpy(b, &next);
+		}
+		ours = a < ours ? a : ours;
+		peer = c < peer ? c : peer;
+	}
+	if (b->to.port->port.stats.egress_frames != sent)
+		fprintf(stderr, "%s: %llu of %llu frames arrived\n", name,
+			(unsigned long long)b->to.port->port.stats.egress_frames,
+			(unsigned long long)sent);
+	if (b->frame > PIECE)
+		printf("{\"case\":\"net-%s\",\"ours\":%.2f,\"peer\":%.2f,\"peer_name\":\"memcpy\",\"unit\":\"GB/s\",\"ratio\":%.2f}\n",
+		       name, 200e-9 * b->burst * b->frame / ours,
+		       200e-9 * b->burst * b->frame / peer, peer / ours);
+	else
+		printf("{\"case\":\"net-%s\",\"ours\":%.1f,\"unit\":\"ns\"}\n", name,
+		       ours / 200 / b->burst * 1e9);
+	fflush(stdout);
+	stop(b);
+	free(b);
+}
+
+int main(int argc, char **argv)
+{
+	const uint64_t mrg = BIT_ULL(VIRTIO_NET_F_MRG_RXBUF),
+		       packed = BIT_ULL(VIRTIO_F_RING_PACKED);
+	double seconds = argc > 1 ? atof(argv[1]) : 1;
+
+	for (unsigned i = 0; i < 2; i++) {
+		uint64_t ring = i ? packed : 0;
+		const char *of = i ? "packed" : "split";
+		char name[64];
+		snprintf(name, sizeof(name), "gso-64k-4096-%s", of);
+		run(name, ring | mrg,
+		    (struct bench){ .frame = 65000, .buffer = 4096, .chunks = 1, .burst = 8 },
+		    seconds);
+		snprintf(name, sizeof(name), "gso-64k-1536-%s", of);
+		run(name, ring | mrg,
+		    (struct bench){ .frame = 65000, .buffer = 1536, .chunks = 1, .burst = 8 },
+		    seconds);
+		snprintf(name, sizeof(name), "gso-64k-big-%s", of);
+		run(name, ring,
+		    (struct bench){ .frame = 65000, .buffer = 4096, .chunks = 17, .burst = 8 },
+		    seconds);
+		snprintf(name, sizeof(name), "64b-%s", of);
+		run(name, ring | mrg,
+		    (struct bench){ .frame = 60, .buffer = 1536, .chunks = 1, .burst = 32 },
+		    seconds);
+		snprintf(name, sizeof(name), "1518b-%s", of);
+		run(name, ring | mrg,
+		    (struct bench){ .frame = 1514, .buffer = 1536, .chunks = 1, .burst = 32 },
+		    seconds);
+	}
+	return 0;
+}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The switch against DPDK's vhost library.
+"""The switch against DPDK's vhost library, Open vSwitch with DPDK, and VDE.
 
-Both sides serve two vhost-user sockets from core 0, and the same generator, dpdk-testpmd with two
+net-64b-*, net-1518b-*: both sides serve two vhost-user sockets from core 0, and the same generator, dpdk-testpmd with two
 virtio-user ports (one queue pair of 1024, merged receive buffers, split or packed rings), sends and
 receives on core 1.  It starts with 32 bursts of 32 frames a port and then sends every frame back that it gets, so both
 directions run at full load.  The generator alone counts, and only what it has received: a frame counts once
@@ -14,27 +14,30 @@ What each side does is not the same:
     generator's two ports have addresses of their own, and each sends to the other's), counts, checks every
     descriptor, and looks at its control socket now and then.  It copies a frame once, from ring to ring.
     After each run its own counters are asked whether frames were forwarded to one port, not flooded.
-  - the peer is testpmd in `io` mode: whatever comes in at one port goes out at the other, unseen.  The
+  - dpdk-vhost-io is testpmd in `io` mode: whatever comes in at one port goes out at the other, unseen.  The
     library has no way from ring to ring, so a frame is copied twice, into a packet buffer and out of it.
     The buffers of a burst are used again by the next, so they stay in the cache.
-So the lookups are to our disadvantage, and the second copy is to the peer's.
+  - ovs-dpdk is Open vSwitch with its userspace datapath and one bridge of action NORMAL, which learns and looks up.
 
-Both are built for any x86-64 and choose quicker code when they run, if at all: ours as this repository's
-release build, which has the C library copy long frames; the peer as the distribution's package, which has
-its own copy loop, of SSE width then.  Bursts are of each side's own size: 64 frames in ours, 32 (testpmd's
-default) in the peer.  Neither uses huge pages: they are not there by default, and the switch must not need
-them.  A peer built for this very CPU, with huge pages, may do better; that is not measured here.
+Ours is this repository's release build, the peers are the distribution's packages; all of them choose quicker code
+when they run.  Where the kernel gives huge pages (root alone can ask it to), the generator and both DPDK peers have
+them, whoever is measured; ours never asks for any.  Each result says which it was.
+
+net-64b-vde: a vde_switch cannot be reached by virtio-user.  Its load is bench_vde, two plugs in one thread; ours has the
+generator as above.  So the note says what each had.
+
+net-N-ports: our own figure, with further ports connected that are silent, against that of two ports.
 
 Both sides poll, so whatever else runs on their cores takes from them directly.  Frames are therefore
 counted in short windows, and only those windows count in which the kernel kept neither the switch nor the
 generator waiting for its core: the same rule for both sides.  A side that goes to sleep by itself has
 nobody to blame, and its window counts.
+
+Latency, accuracy of delays and rates: net_link.py.  64 KiB frames: net_gso.py, if it is there.
 """
 import contextlib
 import json
 import os
-import re
-import select
 import shutil
 import socket
 import statistics
@@ -42,88 +45,32 @@ import subprocess
 import tempfile
 import time
 
+import net_link
+import net_peers
 from bench import Failed, Result, progress, stop
 from calm import PATIENCE, WINDOW_S, core_use, cpu_seconds, was_calm
+from net_peers import SWITCH_CORE
+from testpmd import START_TIMEOUT_S, Testpmd
 
-SWITCH_CORE = 0
 GENERATOR_CORE = 1
 MAC = ["52:54:00:00:00:0a", "52:54:00:00:00:0b"]
-START_TIMEOUT_S = 60
 SETTLE_S = 0.05
+HUGE_MB = 1536  # generator, peer, and what Open vSwitch asks for
 
 
-class Testpmd:
-    """dpdk-testpmd at its prompt."""
-
-    PROMPT = b"testpmd> "
-
-    def __init__(self, core, prefix, vdevs, options=(), eal=()):
-        # Both of its threads, the prompt's and the forwarding one, on one core.
-        # stdbuf: its answers would stay in its buffer, and only the prompt come out.
-        argv = ["stdbuf", "-o0", "dpdk-testpmd", "--lcores", f"(0,1)@{core}", "--no-huge", "-m", "512", "--no-pci",
-                f"--file-prefix={prefix}", *eal]
-        for vdev in vdevs:
-            argv += ["--vdev", vdev]
-        argv += ["--", "-i", "--no-numa", "--nb-cores=1", "--total-num-mbufs=65536", *options]
-        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.STDOUT)
-        os.set_blocking(self.process.stdout.fileno(), False)
-        try:
-            self._read_until(self.PROMPT)
-        except Failed:
-            self.close()
-            raise
-
-    def _read_until(self, pattern):
-        """Output up to a prompt behind `pattern`.  Events print prompts of their own in between."""
-        out, deadline = b"", time.monotonic() + START_TIMEOUT_S
-        while not (out.endswith(self.PROMPT) and re.search(pattern, out, re.S)):
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self.process.stdout], [], [], left)[0]:
-                raise Failed(f"testpmd does not answer: …{out[-400:].decode(errors='replace')}")
-            chunk = self.process.stdout.read()
-            if chunk == b"":
-                raise Failed(f"testpmd ended: …{out[-400:].decode(errors='replace')}")
-            out += chunk or b""
-        return out.decode(errors="replace")
-
-    def command(self, text, answer=b""):
-        self.process.stdin.write(text.encode() + b"\n")
-        self.process.stdin.flush()
-        return self._read_until(answer)
-
-    def received(self):
-        """Frames received on all ports so far, and bytes in them."""
-        text = self.command("show port stats all", rb"port 0 .*Tx-bps.*port 1 .*Tx-bps")
-        return [sum(map(int, re.findall(rf"RX-{what}:\s*(\d+)", text))) for what in ("packets", "bytes")]
-
-    def close(self):
-        stop(self.process)
-
-
-@contextlib.contextmanager
-def peer_switch(directory):
-    sockets = [f"{directory}/s{i}" for i in range(2)]
-    pmd = Testpmd(SWITCH_CORE, f"bench-peer-{os.getpid()}",
-                  [f"net_vhost{i},iface={s},queues=1" for i, s in enumerate(sockets)])
-    try:
-        pmd.command("set fwd io")
-        pmd.command("start")
-        yield sockets, pmd.process, None
-    finally:
-        pmd.close()
-
-
-def control(path, method):
+def control(path, method, **params):
     with socket.socket(socket.AF_UNIX) as s:
         s.connect(path)
-        s.sendall(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method}).encode() + b"\n")
-        return json.loads(s.makefile().readline())["result"]
+        s.sendall(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode() + b"\n")
+        answer = json.loads(s.makefile().readline())
+        if "error" in answer:
+            raise Failed(f"{method}: {answer['error']['message']}")
+        return answer["result"]
 
 
 @contextlib.contextmanager
-def our_switch(program, directory):
-    sockets = [f"{directory}/s{i}" for i in range(2)]
+def our_switch(program, directory, n_ports=2):
+    sockets = [f"{directory}/s{i}" for i in range(n_ports)]
     argv = ["taskset", "-c", str(SWITCH_CORE), program, "--control", f"{directory}/ctl", "--log-level", "error"]
     for s in sockets:
         argv += ["--socket-path", s]
@@ -134,19 +81,18 @@ def our_switch(program, directory):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise Failed("vhost-user-net did not start")
             time.sleep(0.01)
-        yield sockets, process, f"{directory}/ctl"
+        yield sockets, process.pid
     finally:
         stop(process)
 
 
 @contextlib.contextmanager
-def generator(sockets, ring="split", options=()):
+def generator(sockets, ring="split", huge=False):
     vdevs = [f"net_virtio_user{i},path={s},mac={MAC[i]},queues=1,queue_size=1024,mrg_rxbuf=1,in_order=0,"
              f"packed_vq={int(ring == 'packed')}" for i, s in enumerate(sockets)]
-    pmd = Testpmd(GENERATOR_CORE, f"bench-generator-{os.getpid()}", vdevs,
+    pmd = Testpmd(GENERATOR_CORE, "bench-generator", vdevs,
                   # The frames that port i starts go to the address of the other port.
-                  [f"--eth-peer={i},{MAC[1 - i]}" for i in range(2)] + list(options),
-                  ["--single-file-segments"])
+                  [f"--eth-peer={i},{MAC[1 - i]}" for i in range(2)], ["--single-file-segments"], huge)
     try:
         pmd.command("set fwd io")
         yield pmd
@@ -179,84 +125,134 @@ def window(pmd, pids):
     return seconds, frames, all(was_calm(a, b, seconds) for a, b in zip(use, map(core_use, pids)))
 
 
-def throughput(switch, ring, length, seconds):
-    """Millions of frames a second through the switch, both directions together; and was it calm?
-    `length` is what is in memory: without the checksum of a wire."""
-    windows = []
-    with tempfile.TemporaryDirectory(prefix="bench-net-") as directory, \
-            switch(directory) as (sockets, process, ctl), generator(sockets, ring) as pmd:
-        pmd.command(f"set txpkts {length}")
-        pmd.command("start")
-        deadline = time.monotonic() + PATIENCE * seconds
-        while sum(t for t, _, calm in windows if calm) < seconds and time.monotonic() < deadline:
-            windows.append(window(pmd, (process.pid, pmd.process.pid)))
-        if ctl:
-            check_forwarding(ctl)
-        pmd.command("stop")
-        frames, size = pmd.received()
-        if size != frames * length:
-            raise Failed(f"frames of {length} bytes were sent, and {size} bytes received in {frames} frames")
-    calm = [w for w in windows if w[2]]
-    if 2 * len(calm) < len(windows):
-        progress(f"  {len(calm)} of {len(windows)} windows were calm")
-    counted = calm or windows
-    rate = sum(n for _, n, _ in counted) / sum(t for t, _, _ in counted)
-    if rate == 0:
-        raise Failed("no frame came through")
-    return rate / 1e6, bool(calm)
+class Case:
+    """What is sent, by which ring, and for how long."""
 
-
-def idle_cpu(switch, seconds):
-    """Percent of one core while two frontends are connected, have sent, and are silent."""
-    with tempfile.TemporaryDirectory(prefix="bench-net-") as directory, switch(directory) as (sockets, process, _):
-        with generator(sockets) as pmd:
-            pmd.command("start tx_first 1")
-            time.sleep(0.5)
-            pmd.command("stop")
-            time.sleep(1)
-            begin, used = time.monotonic(), cpu_seconds(process.pid)
-            time.sleep(seconds)
-            return 100 * (cpu_seconds(process.pid) - used) / (time.monotonic() - begin)
-
-
-def forwarding(bench, ours, case, ring, length, want):
-    """Pairs of runs.  Where at least one pair was calm on both sides, only such pairs count."""
-    calm = {True: [], False: []}
-
-    def measured(is_ours):
+    def __init__(self, bench, name, length, ring="split", huge=False):
         # The length of a frame on a wire counts four bytes of checksum that a guest does not see.
-        rate, was_calm = throughput(ours if is_ours else peer_switch, ring, length - 4, bench.seconds)
-        calm[is_ours].append(was_calm)
-        return rate
+        self.name, self.length, self.ring, self.huge = name, length - 4, ring, huge
+        self.runs, self.seconds, self.bench = bench.runs, bench.seconds, bench
 
-    a, b = bench.pairs(case, lambda: measured(True), lambda: measured(False))
-    pairs = list(zip(a, b))
-    good = [pair for pair, x, y in zip(pairs, calm[True], calm[False]) if x and y]
-    disturbed = len(pairs) - len(good)
-    a, b = zip(*(good or pairs))
-    note = (f"ours {min(a):.2f}..{max(a):.2f}, peer {min(b):.2f}..{max(b):.2f}; ours learns and looks up, "
-            "and copies once, the peer forwards unseen and copies twice; no huge pages")
-    if disturbed:
-        note += f"; {disturbed} of {len(pairs)} pairs were disturbed by other work" + (", and left out" if good else "")
-    return Result(case=case, ours=statistics.median(a), peer=statistics.median(b), peer_name="dpdk-vhost-io",
-                  unit="Mpps", want=want, runs=len(a), ratios=[x / y for x, y in zip(a, b)], note=note)
+    def throughput(self, switch):
+        """Millions of frames a second through the switch, both directions together; and was it calm?"""
+        windows = []
+        with tempfile.TemporaryDirectory(prefix="bench-net-") as directory, switch(directory) as (sockets, pid), \
+                generator(sockets[:2], self.ring, self.huge) as pmd:
+            pmd.command(f"set txpkts {self.length}")
+            pmd.command("start")
+            deadline = time.monotonic() + PATIENCE * self.seconds
+            while sum(t for t, _, calm in windows if calm) < self.seconds and time.monotonic() < deadline:
+                windows.append(window(pmd, (pid, pmd.process.pid)))
+            if os.path.exists(f"{directory}/ctl"):
+                check_forwarding(f"{directory}/ctl")
+            pmd.command("stop")
+            frames, size = pmd.received()
+            if size != frames * self.length:
+                raise Failed(f"frames of {self.length} bytes were sent, and {size} bytes received in {frames} frames")
+        calm = [w for w in windows if w[2]]
+        if 2 * len(calm) < len(windows):
+            progress(f"  {len(calm)} of {len(windows)} windows were calm")
+        counted = calm or windows
+        rate = sum(n for _, n, _ in counted) / sum(t for t, _, _ in counted)
+        if rate == 0:
+            raise Failed("no frame came through")
+        return rate / 1e6, bool(calm)
+
+    def against(self, ours, peer, peer_name, want, note):
+        """Pairs of runs.  Where at least one pair was calm on both sides, only such pairs count."""
+        calm = {True: [], False: []}
+
+        def measured(is_ours):
+            rate, was_calm = self.throughput(ours if is_ours else peer)
+            calm[is_ours].append(was_calm)
+            return rate
+
+        a, b = self.bench.pairs(self.name, lambda: measured(True), lambda: measured(False))
+        pairs = list(zip(a, b))
+        good = [pair for pair, x, y in zip(pairs, calm[True], calm[False]) if x and y]
+        disturbed = len(pairs) - len(good)
+        a, b = zip(*(good or pairs))
+        note = (f"ours {min(a):.2f}..{max(a):.2f}, peer {min(b):.2f}..{max(b):.2f}; {note}; "
+                f"{'huge pages' if self.huge else 'no huge pages'}")
+        if disturbed:
+            note += f"; {disturbed} of {len(pairs)} pairs were disturbed by other work" + (", and left out" if good else "")
+        return Result(case=self.name, ours=statistics.median(a), peer=statistics.median(b), peer_name=peer_name,
+                      unit="Mpps", want=want, runs=len(a), ratios=[x / y for x, y in zip(a, b)], note=note)
+
+
+def throughput_cases(bench, program, huge):
+    def ours(directory):
+        return our_switch(program, directory)
+
+    def dpdk(directory):
+        return net_peers.dpdk_io(directory, huge=huge)
+
+    for length, ring, want in ((64, "split", 1.0), (64, "packed", 1.0), (1518, "split", 1.5), (1518, "packed", 1.5)):
+        name = f"net-{length}b-{ring}"
+        if bench.wants(name):
+            yield Case(bench, name, length, ring, huge).against(
+                ours, dpdk, "dpdk-vhost-io", want, "ours learns and looks up, and copies once, the peer forwards unseen "
+                "and copies twice")
+    if bench.wants("net-64b-ovs"):
+        yield Case(bench, "net-64b-ovs", 64, "split", huge).against(ours, net_peers.ovs_dpdk, "ovs-dpdk", 1.5,
+                                                                      "both learn and look up")
+    if bench.wants("net-64b-vde"):
+        yield against_vde(bench, Case(bench, "net-64b-vde", 64, "split", huge), ours)
+
+
+def against_vde(bench, case, ours):
+    load = bench.program("tests/bench/bench_vde")
+    a, b = bench.pairs(case.name, lambda: case.throughput(ours)[0],
+                       lambda: net_peers.vde(load, GENERATOR_CORE, case.length, bench.seconds))
+    return Result(case=case.name, ours=statistics.median(a), peer=statistics.median(b), peer_name="vde_switch",
+                  unit="Mpps", want=10.0, runs=len(a), ratios=[x / y for x, y in zip(a, b)],
+                  note="the peer's load is two plugs of libvdeplug in one thread, ours has virtio-user")
+
+
+@contextlib.contextmanager
+def crowd(bench, program, directory, n_ports):
+    """Our switch with n_ports connected, of which all but the first two have said one word and are silent."""
+    with our_switch(program, directory, n_ports) as (sockets, pid):
+        silent = sockets[2:]
+        if not silent:
+            yield sockets, pid
+            return
+        with net_link.silent_cards(bench, silent, GENERATOR_CORE):
+            yield sockets, pid
+
+
+def port_cases(bench, program, huge):
+    for n_ports in (8, 64):
+        name = f"net-{n_ports}-ports"
+        if bench.wants(name):
+            yield Case(bench, name, 64, "split", huge).against(
+                lambda d, n=n_ports: crowd(bench, program, d, n), lambda d: crowd(bench, program, d, 2),
+                "ours with 2 ports", 0.95, f"two of {n_ports} ports are busy")
+
+
+def idle_case(bench, program):
+    """Percent of one core while two frontends are connected, have sent, and are silent."""
+    if not bench.wants("net-idle-cpu"):
+        return
+    with tempfile.TemporaryDirectory(prefix="bench-net-") as directory, our_switch(program, directory) as (sockets, pid), \
+            generator(sockets) as pmd:
+        pmd.command("start tx_first 1")
+        time.sleep(0.5)
+        pmd.command("stop")
+        time.sleep(1)
+        begin, used = time.monotonic(), cpu_seconds(pid)
+        time.sleep(10)
+        used = 100 * (cpu_seconds(pid) - used) / (time.monotonic() - begin)
+    yield Result(case="net-idle-cpu", ours=max(used, 0.01), peer=1.0, peer_name="1 % of a core", unit="% CPU", want=1.0,
+                 runs=1, more_is_better=False, note="two ports connected and silent, over 10 s")
 
 
 def run(bench):
     program = bench.program("vhost-user/net/vhost-user-net")
     if not shutil.which("dpdk-testpmd"):
         raise Failed("dpdk-testpmd is missing: apt-get install dpdk")
-
-    def ours(directory):
-        return our_switch(program, directory)
-
-    for length, ring, want in ((64, "split", 1.0), (64, "packed", 1.0), (1518, "split", 1.5), (1518, "packed", 1.5)):
-        case = f"net-{length}b-{ring}"
-        if not bench.wants(case):
-            continue
-        yield forwarding(bench, ours, case, ring, length, want)
-
-    if bench.wants("net-idle-cpu"):
-        used = idle_cpu(ours, 10)
-        yield Result(case="net-idle-cpu", ours=max(used, 0.01), peer=1.0, peer_name="1 % of a core", unit="% CPU",
-                     want=1.0, runs=1, more_is_better=False, note="two ports connected and silent, over 10 s")
+    with net_peers.huge_pages(HUGE_MB) as huge:
+        yield from throughput_cases(bench, program, huge)
+        yield from port_cases(bench, program, huge)
+        yield from net_link.cases(bench, lambda directory, n=2: our_switch(program, directory, n), control)
+    yield from idle_case(bench, program)

@@ -3,6 +3,7 @@
 
 #include "base.h"
 #include "ctl_impl.h"
+#include "port_nat_ctl.h"
 
 struct net *ctl_net(const struct control_call *call)
 {
@@ -108,5 +109,9 @@ const struct control_method ctl_methods[] = {
 	{ "mirror.add", ctl_mirror_add, "name,to,from,direction?" },
 	{ "mirror.remove", ctl_mirror_remove, "name" },
 	{ "mirror.list", ctl_mirror_list, "" },
+	{ "hosts.set", port_nat_hosts_set, "port?,hosts" },
+	{ "forward.add", port_nat_forward_add, "port?,proto?,host?,host-port,guest,guest-port" },
+	{ "forward.remove", port_nat_forward_remove, "port?,proto?,host?,host-port" },
+	{ "forward.list", port_nat_forward_list, "port?" },
 };
 const unsigned ctl_n_methods = array_size(ctl_methods);

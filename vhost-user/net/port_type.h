@@ -42,7 +42,9 @@ struct port_type {
 };
 
 /* X(name of the object); the first is the default. */
-#define PORT_TYPES(X) X(port_vu_type)
+#define PORT_TYPES(X)   \
+	X(port_vu_type) \
+	X(port_nat_type)
 
 #define X(object) extern const struct port_type object;
 PORT_TYPES(X)

@@ -8,11 +8,11 @@
  *
  * Unix: a local path that a killed daemon left is replaced.  The remote need not be there yet: what is sent meanwhile
  * is lost, and counted as egress_drop_down.
- * UDP: datagrams from elsewhere than `remote` are dropped, and counted as ingress_drop_source.
+ * UDP: datagrams from elsewhere than `remote` are dropped, and counted as "strangers" in port.list.
  *
  * No offloads: frames leave complete and in segments.  Frames longer than 65507 bytes do not fit UDP: egress_drop_size.
  *
- * port.list adds "local", "remote", "state" ("running", "down"), "why" if down.
+ * port.list adds "local", "remote", "strangers", "state" ("running", "down"), "why" if down.
  *
  * Trust:   as port_stream.h: UDP can be forged by whoever can send with remote's address.
  * Threads: the loop thread. */

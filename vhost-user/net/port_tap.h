@@ -15,7 +15,7 @@
  * and tries again with the patience of uplink.h.  A device that is set down loses what is sent into it: counted as
  * egress_drop_down.
  *
- * port.list adds "ifname", "state" ("running", "down"), "why" if down, "offloads".
+ * port.list adds "ifname", "state" ("running", "down") and "why" if down.
  *
  * Trust:   what comes out of the device is the host's, or of anybody bridged to it: lengths and offload requests are
  *          checked like a guest's.

@@ -42,9 +42,14 @@ struct port_type {
 };
 
 /* X(name of the object); the first is the default. */
-#define PORT_TYPES(X)   \
-	X(port_vu_type) \
-	X(port_nat_type)
+#define PORT_TYPES(X)       \
+	X(port_vu_type)     \
+	X(port_nat_type)    \
+	X(port_tap_type)    \
+	X(port_vde_type)    \
+	X(port_stream_type) \
+	X(port_dgram_type)  \
+	X(port_vxlan_type)
 
 #define X(object) extern const struct port_type object;
 PORT_TYPES(X)

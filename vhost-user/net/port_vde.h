@@ -20,6 +20,9 @@
 
 #include "port_type.h"
 
+/* VDE_ETHBUFSIZE of libvdeplug.h */
+#define VDE_FRAME_MAX 9234
+
 extern const struct port_type port_vde_type;
 
 #endif

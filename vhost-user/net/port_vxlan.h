@@ -25,7 +25,7 @@
  * No offloads: frames leave complete and in segments.
  *
  * port.list adds "vni", "local", "peers":[{"address","stations"}], "mtu", "state", "why" if down, and
- * "dropped":{"peer","vni","header"}: datagrams from nobody we know, of another network, or that are no VXLAN.
+ * "strangers": datagrams from nobody we know, of another network, or that are no VXLAN.
  *
  * Trust:   datagrams come from anybody: one is taken only if its outer address is a peer's, its flags and network are
  *          ours.  There is no authentication: who can forge a peer's address is on the network.
@@ -34,8 +34,9 @@
 #define NET_PORT_VXLAN_H
 
 #include "port_type.h"
+#include "vxlan.h"
 
-#define PORT_VXLAN_PEERS_MAX 64
+#define PORT_VXLAN_PEERS_MAX VXLAN_PEERS_MAX
 #define PORT_VXLAN_SOURCES   8
 
 extern const struct port_type port_vxlan_type;

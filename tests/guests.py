@@ -195,6 +195,16 @@ def qemu_version(qemu):
     return tuple(int(word) for word in re.search(r"version (\d+)\.(\d+)", text).groups())
 
 
+def qemu_of(version):
+    """This host's QEMU if it is of that version ("7.2"), else one of a newer suite; None: there is none."""
+    own = shutil.which("qemu-system-x86_64")
+    if own and qemu_version(own) == tuple(map(int, version.split("."))):
+        return own
+    if f"qemu-{version}" not in foreign.SETS:
+        return None
+    return foreign.program(f"qemu-{version}", "qemu-system-x86_64")
+
+
 def mac(name):
     return "52:54:00:" + hashlib.sha256(name.encode()).digest()[:3].hex(":")
 
@@ -210,11 +220,12 @@ def reconnect(qemu):
 
 
 class Guest:
-    """A running QEMU.  `vsock` and `net` are vhost-user sockets; `options` go behind the device vhost-user-vsock-pci;
-    `reconnecting` if it shall find a daemon that has been replaced."""
+    """A running QEMU.  `vsock` (or None) and `net` are vhost-user sockets; `options` go behind the device
+    vhost-user-vsock-pci, `net_options` behind the card; `reconnecting` if its socket device shall find a daemon that has
+    been replaced, which a card does always."""
 
     def __init__(self, directory, name, qemu, kernel, initramfs, vsock, net=None, address=None, options="",
-                 reconnecting=False):
+                 reconnecting=False, net_options="", queues=1):
         self.name, self.directory = name, pathlib.Path(directory)
         self._log = self.directory / f"{name}.log"
         self._text = b""
@@ -227,14 +238,17 @@ class Guest:
                 "-chardev", f"file,id=con0,path={self.directory}/{name}.console", "-serial", "chardev:con0",
                 "-chardev", f"socket,id=sh0,path={self.directory}/{name}.sh,server=on,wait=off", "-serial", "chardev:sh0",
                 "-chardev", f"socket,id=qmp0,path={self.directory}/{name}.qmp,server=on,wait=off",
-                "-mon", "chardev=qmp0,mode=control",
-                "-chardev", f"socket,id=vs0,path={vsock}" + (f",{reconnect(qemu)}" if reconnecting else ""),
-                "-device", "vhost-user-vsock-pci,id=vsock0,chardev=vs0" + (f",{options}" if options else "")]
+                "-mon", "chardev=qmp0,mode=control", "-smp", str(queues)]
+        if vsock:
+            argv += ["-chardev", f"socket,id=vs0,path={vsock}" + (f",{reconnect(qemu)}" if reconnecting else ""),
+                     "-device", "vhost-user-vsock-pci,id=vsock0,chardev=vs0" + (f",{options}" if options else "")]
         if net:
-            argv += ["-chardev", f"socket,id=vu0,path={net}", "-netdev", "vhost-user,id=net0,chardev=vu0",
+            argv += ["-chardev", f"socket,id=vu0,path={net},{reconnect(qemu)}",
+                     "-netdev", f"vhost-user,id=net0,chardev=vu0,queues={queues}",
                      # vhost-user-net(8): without KVM, QEMU before 10 dies of a card's MSI-X.
                      "-device", f"virtio-net-pci,netdev=net0,mac={mac(name)},romfile="
-                     + ("" if qemu_version(qemu) >= (10, 0) else ",vectors=0")]
+                     + (f",mq=on,vectors={2 * queues + 2}" if qemu_version(qemu) >= (10, 0) else ",mq=on,vectors=0")
+                     + (f",{net_options}" if net_options else "")]
         if reconnecting:
             argv.append("--preconfig")
         with open(self._log, "wb") as log:

@@ -14,35 +14,63 @@
 /* How often a full receiver is looked at again within one burst, about 10 us in all. */
 #define EGRESS_PATIENCE 300
 
-/* What is written to a receiveq for one frame is a stream: header, then frame.  This is the place
- * in it. */
+/* What is written to a receiveq for one frame is a stream: virtio's header and the frame's own, then
+ * its pieces from behind that on.  This is the place in it. */
 struct out_stream {
-	const struct sw_frame *f;
-	uint8_t hdr[NETHDR_LEN];
-	uint32_t pos;
+	uint8_t front[NETHDR_LEN + SW_HEAD_LEN_MAX];
+	uint32_t front_len, front_done;
+	uint32_t left;           /* of all */
+	const struct iovec *iov; /* the next piece, */
+	size_t at;               /* and what was taken of it */
 };
 
-static void stream_read(struct out_stream *s, uint8_t *to, uint32_t len)
+static inline void stream_begin(struct out_stream *s, const struct sw_frame *f, uint16_t n_buffers,
+				uint8_t flags)
 {
-	if (s->pos < NETHDR_LEN) {
-		uint32_t n = min(len, NETHDR_LEN - s->pos);
+	nethdr_write(s->front, &f->hdr, n_buffers, flags);
+	memcpy(s->front + NETHDR_LEN, f->head, SW_HEAD_LEN_MAX);
+	s->front_len = NETHDR_LEN + f->head_len;
+	s->front_done = 0;
+	s->left = NETHDR_LEN + f->len;
+	s->iov = f->iov;
+	s->at = f->skip;
+	while (unlikely(s->iov->iov_len < s->at)) /* a head in pieces */
+		s->at -= s->iov++->iov_len;
+}
 
-		memcpy(to, s->hdr + s->pos, n);
-		s->pos += n;
+/* The next len bytes, which there are. */
+static inline void stream_read(struct out_stream *s, uint8_t *to, uint32_t len)
+{
+	s->left -= len;
+	if (s->front_done < s->front_len) {
+		uint32_t n = min(len, s->front_len - s->front_done);
+
+		memcpy(to, s->front + s->front_done, n);
+		s->front_done += n;
 		to += n;
 		len -= n;
 	}
-	sw_frame_copy(s->f, s->pos - NETHDR_LEN, len, to);
-	s->pos += len;
+	while (len > 0) {
+		uint32_t n = (uint32_t)min(s->iov->iov_len - s->at, (size_t)len);
+
+		copy_bulk(to, (const uint8_t *)s->iov->iov_base + s->at, n);
+		to += n;
+		len -= n;
+		s->at += n;
+		if (s->at == s->iov->iov_len) {
+			s->iov++;
+			s->at = 0;
+		}
+	}
 }
 
 /* Fill one chain from the stream; returns the bytes written. */
-static uint32_t stream_fill(struct out_stream *s, const struct vq_chain *c)
+static inline uint32_t stream_fill(struct out_stream *s, const struct vq_chain *c)
 {
-	uint32_t left = NETHDR_LEN + s->f->len - s->pos, done = 0;
+	uint32_t done = 0;
 
-	for (unsigned i = c->n_out; i < c->n_out + c->n_in && done < left; i++) {
-		uint32_t n = (uint32_t)min(c->iov[i].iov_len, (size_t)(left - done));
+	for (unsigned i = c->n_out; i < c->n_out + c->n_in && s->left > 0; i++) {
+		uint32_t n = (uint32_t)min(c->iov[i].iov_len, (size_t)s->left);
 
 		stream_read(s, c->iov[i].iov_base, n);
 		done += n;
@@ -63,9 +91,9 @@ static inline void put_whole(const struct vq_chain *c, const struct sw_frame *f,
 		nethdr_write(v[0].iov_base, &f->hdr, 1, flags);
 		copy_frame(v[1].iov_base, f, next);
 	} else {
-		struct out_stream s = { .f = f };
+		struct out_stream s;
 
-		nethdr_write(s.hdr, &f->hdr, 1, flags);
+		stream_begin(&s, f, 1, flags);
 		stream_fill(&s, c);
 	}
 }
@@ -75,7 +103,7 @@ static inline void put_whole(const struct vq_chain *c, const struct sw_frame *f,
 static unsigned put_merged(struct vq *vq, const struct vq_chain *c, unsigned n,
 			   const struct sw_frame *f, uint8_t flags)
 {
-	struct out_stream s = { .f = f };
+	struct out_stream s;
 	uint64_t room = 0;
 	unsigned used = 0;
 
@@ -83,7 +111,7 @@ static unsigned put_merged(struct vq *vq, const struct vq_chain *c, unsigned n,
 		room += c[used++].in_len;
 	if (room < NETHDR_LEN + f->len)
 		return 0;
-	nethdr_write(s.hdr, &f->hdr, (uint16_t)used, flags);
+	stream_begin(&s, f, (uint16_t)used, flags);
 	for (unsigned i = 0; i < used; i++)
 		vq_push(vq, c[i].head, stream_fill(&s, &c[i]));
 	return used;
@@ -166,9 +194,32 @@ static inline unsigned fill_chains(struct egress *e, unsigned got)
 		frames++;
 		bytes += f->len;
 	}
+	if (likely(k > 0))
+		e->rq->chain_len = b->chain[k - 1].in_len;
 	p->port.stats.egress_frames += frames;
 	p->port.stats.egress_bytes += bytes;
 	return k;
+}
+
+/* How many chains to fetch: as many as the next frames take, if they are like the one filled last.  What is
+ * fetched in vain has to be given back and fetched again. */
+static inline unsigned chains_wanted(const struct egress *e)
+{
+	uint32_t size = max(e->rq->chain_len, 1u);
+	unsigned want = 0;
+
+	if (e->merged)
+		return VQ_BURST; /* they are not */
+	if (likely(e->frame[e->done]->len + NETHDR_LEN <= size) || !e->port->mrg_rxbuf)
+		return e->n - e->done;
+	for (unsigned i = e->done; i < e->n; i++) {
+		unsigned more = (e->frame[i]->len + NETHDR_LEN + size - 1) / size;
+
+		if (want > 0 && want + more > VQ_BURST)
+			break;
+		want += more;
+	}
+	return min(want, (unsigned)VQ_BURST);
 }
 
 static void receive_burst(struct port_vu *p, struct receiveq *rq, struct sw_frame *const *frame,
@@ -180,7 +231,7 @@ static void receive_burst(struct port_vu *p, struct receiveq *rq, struct sw_fram
 	unsigned patience = EGRESS_PATIENCE;
 
 	while (e.done < n) {
-		unsigned want = e.merged ? VQ_BURST : n - e.done, used;
+		unsigned want = chains_wanted(&e), used;
 		int got = vq_pop(vq, &p->group->egress, want);
 
 		if (unlikely(got < 0)) {

@@ -21,6 +21,7 @@ struct port_vu;
 struct receiveq {
 	struct vu_queue *q; /* started and enabled */
 	bool starved;       /* waited for in vain; no wait until it has a buffer */
+	uint32_t chain_len; /* room in the buffer filled last; 0 at first */
 };
 
 /* struct sw_port_ops.egress for the guest of p. */

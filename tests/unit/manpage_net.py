@@ -22,7 +22,7 @@ def main():
     source = (folder / "ctl.c").read_text(encoding="utf-8")
     methods = re.findall(r'^\t\{ "([\w.]+)", \w+,\s+(?:"([^"]*)"|(NULL|\w+)) \}', source, re.M)
     assert len(methods) >= 10, methods
-    control = page.partition("\n# CONTROL\n")[2].partition("\n# ")[0]
+    control = page.partition("\n# CONTROL\n")[2].partition("\n# ")[0].replace(", ", ",")
     for name, members, elsewhere in methods:
         words = ",".join(f'"{m.rstrip("?")}"' + ("?" if m.endswith("?") else "") for m in members.split(",") if m)
         if f"*{name}* " + ("" if elsewhere else f"{{{words}}}") not in control:

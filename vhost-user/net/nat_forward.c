@@ -127,6 +127,16 @@ int nat_forwards_remove(struct nat_forwards *forwards, struct nat_slirp *slirp,
 	return 0;
 }
 
+bool nat_forwards_lead_to(const struct nat_forwards *forwards, const struct in6_addr *guest,
+			  uint16_t port)
+{
+	for (unsigned i = 0; i < forwards->n; i++)
+		if (forwards->forward[i].udp && forwards->forward[i].guest_port == port &&
+		    IN6_ARE_ADDR_EQUAL(&forwards->forward[i].guest, guest))
+			return true;
+	return false;
+}
+
 void nat_forwards_done(struct nat_forwards *forwards)
 {
 	free(forwards->forward);

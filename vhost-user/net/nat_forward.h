@@ -36,6 +36,10 @@ int nat_forwards_add(struct nat_forwards *forwards, struct nat_slirp *slirp, str
 int nat_forwards_remove(struct nat_forwards *forwards, struct nat_slirp *slirp,
 			const struct nat_forward *f);
 
+/* Does one of UDP lead to this port of a guest? */
+bool nat_forwards_lead_to(const struct nat_forwards *forwards, const struct in6_addr *guest,
+			  uint16_t port);
+
 void nat_forwards_done(struct nat_forwards *forwards);
 
 /* "tcp 127.0.0.1:2222": its place on the host. */

@@ -86,6 +86,7 @@ static int parse_transport(struct nat_packet *p, const uint8_t *at, size_t len)
 			return -EINVAL;
 		p->sport = inet_be16(at);
 		p->dport = inet_be16(at + 2);
+		p->seq = inet_be32(at + 4);
 		p->type = at[13];
 		return 0;
 	case INET_ICMP:
@@ -179,13 +180,14 @@ static void put_ethernet(uint8_t *frame, const uint8_t dst[6], const uint8_t src
 	inet_put_be16(frame + 12, type);
 }
 
-static void put_ip4(uint8_t *at, const struct in6_addr *src, const struct in6_addr *dst, size_t len)
+static void put_ip4(uint8_t *at, const struct in6_addr *src, const struct in6_addr *dst,
+		    uint8_t proto, size_t len)
 {
 	memset(at, 0, INET_IPV4_LEN);
 	at[0] = 0x45;
 	inet_put_be16(at + 2, (uint32_t)(INET_IPV4_LEN + len));
 	at[8] = TTL;
-	at[9] = INET_UDP;
+	at[9] = proto;
 	memcpy(at + 12, src->s6_addr + 12, 4);
 	memcpy(at + 16, dst->s6_addr + 12, 4);
 	put_sum(at, 10, 0, INET_IPV4_LEN);
@@ -213,7 +215,7 @@ size_t nat_packet_udp(uint8_t *frame, const struct nat_end *from, const struct n
 	len += INET_UDP_LEN;
 	put_ethernet(frame, to->mac, from->mac, ip4 ? TYPE_IP4 : TYPE_IP6);
 	if (ip4)
-		put_ip4(frame + NAT_ETH_LEN, &from->addr, &to->addr, len);
+		put_ip4(frame + NAT_ETH_LEN, &from->addr, &to->addr, INET_UDP, len);
 	else
 		put_ip6(frame + NAT_ETH_LEN, &from->addr, &to->addr, INET_UDP, TTL, len);
 	inet_put_be16(udp, from->port);
@@ -224,6 +226,27 @@ size_t nat_packet_udp(uint8_t *frame, const struct nat_end *from, const struct n
 	if (inet_be16(udp + 6) == 0)
 		inet_put_be16(udp + 6, 0xffff); /* zero would say: none */
 	return room - INET_UDP_LEN + len;
+}
+
+size_t nat_packet_reset(uint8_t frame[NAT_RST_MAX], const struct nat_packet *p)
+{
+	bool ip4 = p->kind == NAT_KIND_IP4;
+	size_t room = NAT_ETH_LEN + (ip4 ? INET_IPV4_LEN : INET_IPV6_LEN);
+	uint8_t *tcp = frame + room;
+
+	put_ethernet(frame, p->eth_src, p->eth_dst, ip4 ? TYPE_IP4 : TYPE_IP6);
+	if (ip4)
+		put_ip4(frame + NAT_ETH_LEN, &p->dst, &p->src, INET_TCP, INET_TCP_LEN);
+	else
+		put_ip6(frame + NAT_ETH_LEN, &p->dst, &p->src, INET_TCP, TTL, INET_TCP_LEN);
+	memset(tcp, 0, INET_TCP_LEN);
+	inet_put_be16(tcp, p->dport);
+	inet_put_be16(tcp + 2, p->sport);
+	inet_put_be32(tcp + 8, p->seq + 1);
+	tcp[12] = INET_TCP_LEN / 4 << 4;
+	tcp[13] = NAT_TCP_RST | NAT_TCP_ACK;
+	put_sum(tcp, 16, sum_of_pseudo(&p->dst, &p->src, INET_TCP, INET_TCP_LEN), INET_TCP_LEN);
+	return room + INET_TCP_LEN;
 }
 
 void nat_packet_arp_reply(uint8_t frame[NAT_ARP_LEN], uint32_t from, const uint8_t from_mac[6],

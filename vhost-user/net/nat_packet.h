@@ -18,6 +18,7 @@
 #define NAT_UDP4_LEN (NAT_ETH_LEN + 20 + 8) /* in front of a UDP payload */
 #define NAT_UDP6_LEN (NAT_ETH_LEN + 40 + 8)
 #define NAT_ARP_LEN  (NAT_ETH_LEN + 28)
+#define NAT_RST_MAX  (NAT_ETH_LEN + 40 + 20)
 #define NAT_NA_LEN   (NAT_ETH_LEN + 40 + 32)
 
 enum nat_kind {
@@ -28,6 +29,7 @@ enum nat_kind {
 };
 
 #define NAT_TCP_SYN 0x02
+#define NAT_TCP_RST 0x04
 #define NAT_TCP_ACK 0x10
 
 #define NAT_ARP_REQUEST 1
@@ -47,6 +49,7 @@ struct nat_packet {
 	uint8_t type;  /* ICMP's; TCP's flags; ARP's operation */
 	bool fragment; /* IPv4: a part of a packet; beyond the first there are no ports */
 	uint16_t sport, dport;
+	uint32_t seq;           /* TCP's */
 	struct in6_addr target; /* of a neighbour solicitation or advertisement */
 	const uint8_t *payload; /* UDP's */
 	uint32_t payload_len;
@@ -97,6 +100,9 @@ static inline size_t nat_packet_udp_room(const struct in6_addr *addr)
  * Both ends are of one family.  Returns the frame's length. */
 size_t nat_packet_udp(uint8_t *frame, const struct nat_end *from, const struct nat_end *to,
 		      size_t len);
+
+/* Refuse the TCP connection that `p` wants to open.  Returns the frame's length. */
+size_t nat_packet_reset(uint8_t frame[NAT_RST_MAX], const struct nat_packet *p);
 
 /* "`from` is at from_mac", said to `to`. */
 void nat_packet_arp_reply(uint8_t frame[NAT_ARP_LEN], uint32_t from, const uint8_t from_mac[6],

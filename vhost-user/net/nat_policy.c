@@ -51,15 +51,41 @@ static enum nat_way allow(bool yes)
 	return yes ? NAT_WAY_SLIRP : NAT_WAY_NONE;
 }
 
+static bool opens_tcp(const struct nat_packet *p)
+{
+	return p->proto == INET_TCP && (p->type & (NAT_TCP_SYN | NAT_TCP_ACK)) == NAT_TCP_SYN;
+}
+
+/* Nothing may be begun there, but what was begun from the host's side may be answered. */
+static enum nat_way answers_only(const struct nat_packet *p)
+{
+	if (p->fragment)
+		return NAT_WAY_NONE;
+	if (p->proto == INET_UDP)
+		return NAT_WAY_REPLY;
+	if (p->proto != INET_TCP)
+		return NAT_WAY_NONE;
+	return opens_tcp(p) ? NAT_WAY_RESET : NAT_WAY_SLIRP;
+}
+
+static enum nat_way refuse(const struct nat_packet *p)
+{
+	return opens_tcp(p) ? NAT_WAY_RESET : NAT_WAY_NONE;
+}
+
 /* Common to both families: what our own addresses serve. */
-static enum nat_way to_gateway(const struct nat_packet *p, uint8_t icmp, uint8_t echo)
+static enum nat_way to_gateway(const struct nat_net *net, const struct nat_packet *p, uint8_t icmp,
+			       uint8_t echo)
 {
 	if (p->proto == icmp)
-		return allow(p->type == echo);
+		return allow(p->type == echo || p->fragment);
+	if (!net->host_loopback || net->restricted)
+		return answers_only(p);
 	return allow(p->proto == INET_TCP || (p->proto == INET_UDP && p->dport != PORT_TFTP));
 }
 
-static enum nat_way to_dns(const struct nat_packet *p, uint8_t icmp, uint8_t echo)
+static enum nat_way to_dns(const struct nat_net *net, const struct nat_packet *p, uint8_t icmp,
+			   uint8_t echo)
 {
 	if (p->fragment)
 		return NAT_WAY_NONE;
@@ -67,26 +93,30 @@ static enum nat_way to_dns(const struct nat_packet *p, uint8_t icmp, uint8_t ech
 		return allow(p->type == echo);
 	if (p->proto == INET_UDP && p->dport == PORT_DNS)
 		return NAT_WAY_DNS;
-	return allow(p->proto == INET_TCP && p->dport == PORT_DNS);
+	if (p->proto == INET_TCP && p->dport == PORT_DNS && !net->restricted)
+		return NAT_WAY_SLIRP;
+	return refuse(p);
 }
 
 static enum nat_way policy_ip4(const struct nat_net *net, const struct nat_packet *p)
 {
 	uint32_t src = nat_addr_ip4(&p->src), dst = nat_addr_ip4(&p->dst);
-	bool group = p->eth_dst[0] & 1;
 
 	if (p->proto == INET_UDP && p->dport == PORT_DHCP && !p->fragment &&
 	    (dst == INADDR_BROADCAST || dst == net->gateway) &&
 	    (src == 0 || nat_net_is_guest(net, src)))
 		return NAT_WAY_DHCP;
-	if (group || !nat_net_is_guest(net, src))
+	if (p->eth_dst[0] & 1 || !nat_net_is_guest(net, src) ||
+	    (p->fragment && p->proto == INET_TCP))
 		return NAT_WAY_NONE;
 	if (dst == net->dns)
-		return to_dns(p, INET_ICMP, NAT_ICMP_ECHO);
+		return to_dns(net, p, INET_ICMP, NAT_ICMP_ECHO);
 	if (dst == net->gateway)
-		return to_gateway(p, INET_ICMP, NAT_ICMP_ECHO);
+		return to_gateway(net, p, INET_ICMP, NAT_ICMP_ECHO);
 	if ((dst & net->mask) == net->subnet || is_forbidden(dst))
-		return NAT_WAY_NONE;
+		return refuse(p);
+	if (net->restricted)
+		return answers_only(p);
 	return allow(p->proto == INET_TCP || p->proto == INET_UDP ||
 		     (p->proto == INET_ICMP && (p->type == NAT_ICMP_ECHO || p->fragment)));
 }
@@ -112,14 +142,17 @@ static enum nat_way policy_ip6(const struct nat_net *net, const struct nat_packe
 	if (p->eth_dst[0] & 1 || (!nat_net_has(net, &p->src) && !IN6_IS_ADDR_LINKLOCAL(&p->src)))
 		return NAT_WAY_NONE;
 	if (IN6_ARE_ADDR_EQUAL(&p->dst, &net->dns6))
-		return to_dns(p, INET_ICMP6, ICMP6_ECHO_REQUEST);
+		return to_dns(net, p, INET_ICMP6, ICMP6_ECHO_REQUEST);
 	if (IN6_ARE_ADDR_EQUAL(&p->dst, &net->gateway6))
-		return to_gateway(p, INET_ICMP6, ICMP6_ECHO_REQUEST);
+		return to_gateway(net, p, INET_ICMP6, ICMP6_ECHO_REQUEST);
 	if (IN6_ARE_ADDR_EQUAL(&p->dst, &link))
 		return allow(p->proto == INET_ICMP6 && p->type == ICMP6_ECHO_REQUEST);
-	if ((p->dst.s6_addr[0] & 0xe0) != 0x20 && (p->dst.s6_addr[0] & 0xfe) != 0xfc)
-		return NAT_WAY_NONE; /* neither global unicast nor unique local */
-	return allow(!nat_net_has(net, &p->dst) && (p->proto == INET_TCP || p->proto == INET_UDP));
+	if (nat_net_has(net, &p->dst) ||
+	    ((p->dst.s6_addr[0] & 0xe0) != 0x20 && (p->dst.s6_addr[0] & 0xfe) != 0xfc))
+		return refuse(p); /* neither global unicast nor unique local */
+	if (net->restricted)
+		return answers_only(p);
+	return allow(p->proto == INET_TCP || p->proto == INET_UDP);
 }
 
 enum nat_way nat_policy(const struct nat_net *net, const struct nat_packet *p)

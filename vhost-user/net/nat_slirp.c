@@ -382,7 +382,6 @@ static SlirpConfig config_of(const struct nat_net *net)
 {
 	return (SlirpConfig){
 		.version = CONFIG_VERSION,
-		.restricted = net->restricted,
 		.in_enabled = true,
 		.vnetwork = network_order(net->subnet),
 		.vnetmask = network_order(net->mask),
@@ -395,7 +394,6 @@ static SlirpConfig config_of(const struct nat_net *net)
 		.vnameserver6 = net->dns6,
 		.if_mtu = net->mtu,
 		.if_mru = net->mtu,
-		.disable_host_loopback = !net->host_loopback,
 		.disable_dhcp = true,
 	};
 }

@@ -399,8 +399,6 @@ int nat_spec_forward(struct json_object *o, const struct nat_net *net, struct na
 		return spec_wrong(why, "host: not of the same family as guest");
 	if (port == 0)
 		return spec_wrong(why, "guest-port: missing");
-	if (f.udp && net->restricted)
-		return spec_wrong(why, "proto: a restricted network has no udp forwards");
 	f.guest_port = (uint16_t)port;
 	*ret = f;
 	return 0;

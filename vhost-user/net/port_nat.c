@@ -142,8 +142,12 @@ static void on_send(void *owner, const uint8_t *bytes, size_t len)
 	struct nat_packet p;
 	uint8_t *frame;
 
-	if (nat_packet_parse(bytes, len, &p) == 0 && note_wanted(pn, &p))
-		return;
+	if (nat_packet_parse(bytes, len, &p) == 0) {
+		if (note_wanted(pn, &p))
+			return;
+		if (p.proto == INET_UDP && nat_forwards_lead_to(&pn->forwards, &p.dst, p.dport))
+			nat_replies_note(&pn->replies, &p, now_s());
+	}
 	frame = put_out(pn, len);
 	if (frame)
 		memcpy(frame, bytes, len);
@@ -255,6 +259,16 @@ static void to_dns(struct port_nat *pn, const struct sw_buf *b, const struct nat
 	}
 }
 
+static void reset(struct port_nat *pn, const struct nat_packet *p)
+{
+	uint8_t bytes[NAT_RST_MAX], *frame;
+	size_t len = nat_packet_reset(bytes, p);
+
+	frame = put_out(pn, len);
+	if (frame)
+		memcpy(frame, bytes, len);
+}
+
 /* Is the sender who it says?  It is remembered by that. */
 static bool is_true(struct port_nat *pn, const struct nat_packet *p)
 {
@@ -283,12 +297,29 @@ static void take(struct port_nat *pn, const struct sw_buf *b)
 		pn->counters.spoofed++;
 		return;
 	}
-	if (way == NAT_WAY_DHCP)
+	switch (way) {
+	case NAT_WAY_DHCP:
 		to_dhcp(pn, &p);
-	else if (way == NAT_WAY_DNS)
+		break;
+	case NAT_WAY_DNS:
 		to_dns(pn, b, &p);
-	else
+		break;
+	case NAT_WAY_SLIRP:
 		to_slirp(pn, b, &p);
+		break;
+	case NAT_WAY_REPLY:
+		if (nat_replies_allow(&pn->replies, &p, now_s()))
+			to_slirp(pn, b, &p);
+		else
+			pn->counters.refused++;
+		break;
+	case NAT_WAY_RESET:
+		pn->counters.refused++;
+		reset(pn, &p);
+		break;
+	case NAT_WAY_NONE:
+		break;
+	}
 }
 
 static void take_in(struct port_nat *pn)

@@ -19,7 +19,7 @@
  *    "pool"?: {"first","last"},             addresses for MACs that "hosts" does not have; unsaid: the
  *                                           upper half of the subnet; those of hosts are left out
  *    "lease-s"?: 3600,                      60..4294967294
- *    "restricted"?: false,                  true: nothing but DHCP, names of the lab, and forwards (of tcp)
+ *    "restricted"?: false,                  true: nothing but DHCP, names of the lab, and forwards
  *    "host-loopback"?: false,               true: the gateway's address is the host's 127.0.0.1 (::1)
  *    "sockets"?: 1024,                      bound on host sockets for all guests together, 64..16384
  *    "hosts"?: [{"name","mac"?,"ip"?,"ip6"?}…],
@@ -44,6 +44,7 @@
 #include "nat_flows.h"
 #include "nat_forward.h"
 #include "nat_neigh.h"
+#include "nat_replies.h"
 #include "port_type.h"
 
 /* Frames taken in at the end of a pass; more are lost, as at a card that is full. */
@@ -82,6 +83,7 @@ struct port_nat {
 	struct nat_dhcp dhcp;
 	struct nat_dns dns;
 	struct nat_forwards forwards;
+	struct nat_replies replies;
 	struct nat_slirp *slirp;
 	struct nat_counters counters;
 	struct loop_work pump;

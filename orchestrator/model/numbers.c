@@ -284,9 +284,7 @@ void numbers_merge(struct json_object *into, struct json_object *from)
 	{
 		struct json_object *has;
 
-		if (!value)
-			json_object_object_del(into, key);
-		else if (json_object_is_type(value, json_type_object) &&
+		if (json_object_is_type(value, json_type_object) &&
 			 json_object_object_get_ex(into, key, &has) &&
 			 json_object_is_type(has, json_type_object))
 			numbers_merge(has, value);

@@ -32,7 +32,7 @@ char *numbers_words(const struct field_object *object, struct json_object *numbe
 struct json_object *numbers_said(const struct field_object *object, struct json_object *numbers);
 
 /* Put `from` over `into`, member by member: what `from` does not name stays.  An object that both have is merged in the same
- * way; null in `from` takes a member out. */
+ * way. */
 void numbers_merge(struct json_object *into, struct json_object *from);
 
 #endif

@@ -28,6 +28,7 @@ struct observed *observed_new(void)
 	struct observed *o = g_new0(struct observed, 1);
 
 	o->networks = g_ptr_array_new_with_free_func(g_free);
+	o->switches = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
 	o->ports = g_ptr_array_new_with_free_func(port_free);
 	o->vms = g_ptr_array_new_with_free_func(vm_free);
 	o->sockets_of = g_ptr_array_new_with_free_func(g_free);
@@ -39,6 +40,7 @@ void observed_free(struct observed *observed)
 	if (!observed)
 		return;
 	g_ptr_array_unref(observed->networks);
+	g_hash_table_unref(observed->switches);
 	g_ptr_array_unref(observed->ports);
 	g_ptr_array_unref(observed->vms);
 	g_ptr_array_unref(observed->sockets_of);
@@ -48,6 +50,11 @@ void observed_free(struct observed *observed)
 void observed_add_network(struct observed *observed, const char *network)
 {
 	g_ptr_array_add(observed->networks, g_strdup(network));
+}
+
+void observed_add_settings(struct observed *observed, const char *network, const char *settings)
+{
+	g_hash_table_replace(observed->switches, g_strdup(network), g_strdup(settings));
 }
 
 void observed_add_port(struct observed *observed, const char *network, const char *port)
@@ -82,6 +89,20 @@ static struct json_object *names_to_json(const GPtrArray *names)
 	return list;
 }
 
+static struct json_object *switches_to_json(const struct observed *observed)
+{
+	struct json_object *json = json_object_new_object();
+
+	for (unsigned i = 0; i < observed->networks->len; i++) {
+		const char *name = observed->networks->pdata[i];
+		const char *settings = g_hash_table_lookup(observed->switches, name);
+
+		if (settings)
+			json_object_object_add(json, name, json_object_new_string(settings));
+	}
+	return json;
+}
+
 struct json_object *observed_to_json(const struct observed *observed)
 {
 	struct json_object *json = json_object_new_object();
@@ -106,6 +127,7 @@ struct json_object *observed_to_json(const struct observed *observed)
 		json_object_array_add(vms, o);
 	}
 	json_object_object_add(json, "networks", names_to_json(observed->networks));
+	json_object_object_add(json, "switches", switches_to_json(observed));
 	json_object_object_add(json, "ports", ports);
 	json_object_object_add(json, "vms", vms);
 	json_object_object_add(json, "sockets",
@@ -157,6 +179,22 @@ static gboolean read_sockets(struct observed *observed, struct json_object *json
 	       (json_object_is_type(o, json_type_array) && read_names(observed->sockets_of, o));
 }
 
+static gboolean read_switches(struct observed *observed, struct json_object *json)
+{
+	struct json_object *switches;
+
+	if (!json_object_object_get_ex(json, "switches", &switches) ||
+	    !json_object_is_type(switches, json_type_object))
+		return FALSE;
+	json_object_object_foreach(switches, name, settings)
+	{
+		if (!json_object_is_type(settings, json_type_string))
+			return FALSE;
+		observed_add_settings(observed, name, json_object_get_string(settings));
+	}
+	return TRUE;
+}
+
 static gboolean read_ports(struct observed *observed, struct json_object *array)
 {
 	for (size_t i = 0; i < json_object_array_length(array); i++) {
@@ -191,8 +229,8 @@ gboolean observed_from_json(struct json_object *json, struct observed **ret_obse
 	struct observed *observed = observed_new();
 
 	if (networks && ports && vms && read_names(observed->networks, networks) &&
-	    read_ports(observed, ports) && read_vms(observed, vms) &&
-	    read_sockets(observed, json)) {
+	    read_switches(observed, json) && read_ports(observed, ports) &&
+	    read_vms(observed, vms) && read_sockets(observed, json)) {
 		*ret_observed = observed;
 		return TRUE;
 	}

@@ -6,7 +6,7 @@
  *
  * The JSON form is how it travels from the supervisor to the CLI:
  *   {"networks":["lan"],"ports":[{"network":"lan","name":"n1.0"}],"vms":[{"name":"n1","settings":"…"}],
- *    "sockets":["n1"]}
+ *    "sockets":["n1"],"switches":{"lan":"…"}}
  * "sockets" is null where the daemon of sockets does not run.
  */
 #ifndef PLAN_OBSERVED_H
@@ -29,6 +29,7 @@ struct observed_vm {
 
 struct observed {
 	GPtrArray *networks;   /* of char *: switches that run */
+	GHashTable *switches;  /* network -> render_switch_text() of what its switch was told */
 	GPtrArray *ports;      /* of struct observed_port */
 	GPtrArray *vms;        /* of struct observed_vm */
 	bool sockets;          /* the daemon of sockets runs */
@@ -40,6 +41,8 @@ struct observed *observed_new(void);
 void observed_free(struct observed *observed);
 
 void observed_add_network(struct observed *observed, const char *network);
+/* What the switch of a network was told, of what a lab file says. */
+void observed_add_settings(struct observed *observed, const char *network, const char *settings);
 void observed_add_port(struct observed *observed, const char *network, const char *port);
 void observed_add_sockets_of(struct observed *observed, const char *vm);
 void observed_add_vm(struct observed *observed, const char *vm, const char *settings);

@@ -6,6 +6,10 @@
 #include <string.h>
 
 #include "model/lab.h"
+#include "render/switch.h"
+
+/* Keys of a change that are told; the rest is counted. */
+#define KEYS_SHOWN 6
 
 /* What happens to a VM of the lab. */
 enum fate {
@@ -69,6 +73,20 @@ const char *step_kind_text(enum step_kind kind)
 
 /* --- settings of a VM ----------------------------------------------------------------------------------------------- */
 
+/* What the guest is told about its network's uplink, once. */
+static void way_out_settings(const struct nic *nic, GString *out)
+{
+	const struct uplink *u = network_way_out(nic->network);
+	char gateway[INET_ADDRSTRLEN], dns[INET_ADDRSTRLEN];
+
+	if (!u)
+		return;
+	inet_ntop(AF_INET, &u->gateway, gateway, sizeof(gateway));
+	inet_ntop(AF_INET, &u->dns, dns, sizeof(dns));
+	g_string_append_printf(out, "nic.%u.gateway %s\nnic.%u.dns %s\n", nic->index, gateway,
+			       nic->index, dns);
+}
+
 static void nic_settings(const struct nic *nic, GString *out)
 {
 	char mac[NAMES_MAC_LEN + 1], ip[INET_ADDRSTRLEN];
@@ -80,6 +98,9 @@ static void nic_settings(const struct nic *nic, GString *out)
 	g_string_append_printf(out, "nic.%u.network %s\nnic.%u.mac %s\nnic.%u.ip %s/%u\n", i,
 			       n->name, i, mac, i, ip, n->prefix);
 	g_string_append_printf(out, "nic.%u.mtu %u\nnic.%u.queues %u\n", i, n->mtu, i, nic->queues);
+	if (!nic->offloads)
+		g_string_append_printf(out, "nic.%u.offloads off\n", i);
+	way_out_settings(nic, out);
 }
 
 /* Probes and forwards are no settings of what runs: they change while it does. */
@@ -147,19 +168,37 @@ static void changed_keys(char **from, char **others, GPtrArray *out)
 	}
 }
 
-/* "memory changed", "memory, nic.0.mac changed". */
-static char *describe_change(const char *before, const char *after)
+/* The keys of lines that only one of them has; strings of the array are its own. */
+static GPtrArray *differing_keys(const char *before, const char *after)
 {
 	g_auto(GStrv) old_lines = g_strsplit(before, "\n", -1),
 		      new_lines = g_strsplit(after, "\n", -1);
-	g_autoptr(GPtrArray) keys = g_ptr_array_new_with_free_func(g_free);
-	g_autofree char *list = NULL;
+	GPtrArray *keys = g_ptr_array_new_with_free_func(g_free);
 
 	changed_keys(new_lines, old_lines, keys);
 	changed_keys(old_lines, new_lines, keys);
-	g_ptr_array_add(keys, NULL);
-	list = g_strjoinv(", ", (char **)keys->pdata);
-	return g_strdup_printf("%s changed", list);
+	return keys;
+}
+
+/* "memory changed", "memory, nic.0.mac changed", "a, b, c, d and 9 more changed". */
+static char *describe_keys(const GPtrArray *keys)
+{
+	g_autoptr(GString) list = g_string_new(NULL);
+	unsigned shown = keys->len > KEYS_SHOWN + 1 ? KEYS_SHOWN : keys->len;
+
+	for (unsigned i = 0; i < shown; i++)
+		g_string_append_printf(list, "%s%s", i > 0 ? ", " : "",
+				       (const char *)keys->pdata[i]);
+	if (shown < keys->len)
+		g_string_append_printf(list, " and %u more", keys->len - shown);
+	return g_strdup_printf("%s changed", list->str);
+}
+
+static char *describe_change(const char *before, const char *after)
+{
+	g_autoptr(GPtrArray) keys = differing_keys(before, after);
+
+	return describe_keys(keys);
 }
 
 /* The networks that the NICs of those settings are on, by NIC index: borrowed from lines. */
@@ -241,12 +280,19 @@ static const char *port_key(struct planner *p, const char *network, const char *
 	return g_string_chunk_insert_const(p->texts, key);
 }
 
-/* The VM a port belongs to, by its name: "n1" of "n1.0". */
+/* The VM a port belongs to, by its name: "n1" of "n1.0"; "" of an uplink's. */
 static char *port_vm(const char *port)
 {
 	const char *dot = strrchr(port, '.');
 
-	return dot ? g_strndup(port, (size_t)(dot - port)) : g_strdup(port);
+	return dot ? g_strndup(port, (size_t)(dot - port)) : g_strdup("");
+}
+
+/* An uplink is made anew in each network; of a NIC's port there is one socket. */
+static void frees_socket(struct planner *p, const char *port, const struct step *step)
+{
+	if (strchr(port, '.'))
+		put_step(p->freed_by, port, step);
 }
 
 /* --- what is wanted ------------------------------------------------------------------------------------------------- */
@@ -294,8 +340,13 @@ static void find_wanted(struct planner *p, enum plan_flags flags)
 {
 	if (!p->lab)
 		return;
-	for (unsigned i = 0; i < p->lab->networks->len; i++)
-		put(p->nets_wanted, lab_network(p->lab, i)->name);
+	for (unsigned i = 0; i < p->lab->networks->len; i++) {
+		const struct network *n = lab_network(p->lab, i);
+
+		put(p->nets_wanted, n->name);
+		for (unsigned j = 0; j < n->uplinks->len; j++)
+			want_port(p, n->name, network_uplink(n, j)->port);
+	}
 	for (unsigned i = 0; i < p->lab->vms->len; i++) {
 		const struct vm *vm = lab_vm(p->lab, i);
 
@@ -356,7 +407,7 @@ static void remove_ports(struct planner *p)
 		s = add_step(p, STEP_PORT_REMOVE, port->name, g_strdup("no longer wanted"));
 		s->network = g_strdup(port->network);
 		depend(s, p->done_by[STEP_VM_STOP], vm);
-		put_step(p->freed_by, port->name, s);
+		frees_socket(p, port->name, s);
 	}
 }
 
@@ -380,7 +431,7 @@ static void stop_networks(struct planner *p)
 		if (n == 0)
 			continue;
 		depend(p->plan->steps->pdata[n - 1], p->done_by[STEP_VM_STOP], vm);
-		put_step(p->freed_by, port->name, p->plan->steps->pdata[n - 1]);
+		frees_socket(p, port->name, p->plan->steps->pdata[n - 1]);
 	}
 }
 
@@ -489,6 +540,65 @@ static void add_ports(struct planner *p)
 	}
 }
 
+/* The names of a network's ports that were there before and stay. */
+static GHashTable *lasting_ports(struct planner *p, const char *network)
+{
+	GHashTable *names = g_hash_table_new(g_str_hash, g_str_equal);
+
+	for (unsigned i = 0; i < p->ports->len; i++) {
+		const struct wanted_port *w = &g_array_index(p->ports, struct wanted_port, i);
+
+		if (strcmp(w->network, network) == 0 &&
+		    contains(p->ports_observed, port_key(p, network, w->name)))
+			put(names, w->name);
+	}
+	return names;
+}
+
+/* The lines of a switch's settings that are of those ports, or of no port; g_free(). */
+static char *lines_of_ports(const char *settings, GHashTable *ports)
+{
+	g_auto(GStrv) lines = g_strsplit(settings, "\n", -1);
+	GString *out = g_string_new(NULL);
+
+	for (char **line = lines; *line; line++) {
+		g_autofree char *key = g_strndup(*line, strcspn(*line, " "));
+		g_autofree char *port = setting_port_of(key);
+
+		if (**line && (!port || contains(ports, port)))
+			g_string_append_printf(out, "%s\n", *line);
+	}
+	return g_string_free(out, FALSE);
+}
+
+static void update_networks(struct planner *p)
+{
+	for (unsigned i = 0; i < p->lab->networks->len; i++) {
+		const struct network *n = lab_network(p->lab, i);
+		const char *told = g_hash_table_lookup(p->observed->switches, n->name);
+		g_autoptr(GHashTable) ports = lasting_ports(p, n->name);
+		g_autofree char *before = NULL, *after = NULL;
+		g_autoptr(GPtrArray) keys = NULL;
+		struct step *s;
+
+		if (!contains(p->nets_observed, n->name))
+			continue;
+		before = lines_of_ports(told ? told : "", ports);
+		after = render_switch_text(p->lab, n, ports);
+		keys = differing_keys(before, after);
+		if (keys->len == 0)
+			continue;
+		s = add_step(p, STEP_NET_UPDATE, n->name, describe_keys(keys));
+		for (unsigned j = 0; j < s->index; j++) {
+			const struct step *other = plan_step(p->plan, j);
+
+			if (other->network && strcmp(other->network, n->name) == 0)
+				g_array_append_val(s->deps, j);
+		}
+		put_step(p->done_by[STEP_NET_UPDATE], n->name, s);
+	}
+}
+
 static void start_sockets(struct planner *p)
 {
 	if (!p->observed->sockets && g_hash_table_size(p->sockets_wanted) > 0)
@@ -531,6 +641,7 @@ static void start_vm(struct planner *p, const struct vm *vm)
 		const struct nic *nic = vm_nic(vm, i);
 
 		depend(s, p->done_by[STEP_PORT_ADD], port_key(p, nic->network->name, nic->port));
+		depend(s, p->done_by[STEP_NET_UPDATE], nic->network->name);
 	}
 	for (unsigned i = 0; i < vm->after->len; i++)
 		depend(s, vm_starts, ((struct vm *)vm->after->pdata[i])->name);
@@ -656,6 +767,7 @@ struct plan *plan_make(const struct lab *lab, const struct observed *observed,
 		prepare_images(&p);
 		start_networks(&p);
 		add_ports(&p);
+		update_networks(&p);
 		start_sockets(&p);
 		add_sockets(&p);
 		for (unsigned i = 0; i < lab->vms->len; i++)
@@ -707,8 +819,12 @@ static struct observed *survivors(const struct plan *plan, const struct observed
 	for (unsigned i = 0; i < observed->networks->len; i++) {
 		const char *name = observed->networks->pdata[i];
 
-		if (!contains(stopped, name) && put(nets, name))
-			observed_add_network(left, name);
+		if (contains(stopped, name) || !put(nets, name))
+			continue;
+		observed_add_network(left, name);
+		if (g_hash_table_contains(observed->switches, name))
+			observed_add_settings(left, name,
+					      g_hash_table_lookup(observed->switches, name));
 	}
 	for (unsigned i = 0; i < observed->ports->len; i++) {
 		const struct observed_port *p = observed->ports->pdata[i];
@@ -729,6 +845,34 @@ static struct observed *survivors(const struct plan *plan, const struct observed
 		if (!contains(sockets, observed->sockets_of->pdata[i]))
 			observed_add_sockets_of(left, observed->sockets_of->pdata[i]);
 	return left;
+}
+
+/* What comes of the settings of networks that a plan does anything to. */
+static void result_settings(const struct plan *plan, const struct lab *lab, struct observed *result)
+{
+	for (unsigned i = 0; lab && i < lab->networks->len; i++) {
+		const struct network *n = lab_network(lab, i);
+		g_autoptr(GHashTable) ports = table_new();
+		g_autofree char *settings = NULL;
+		bool touched = false;
+
+		for (unsigned j = 0; j < plan->steps->len; j++) {
+			const struct step *s = plan_step(plan, j);
+
+			touched |= strcmp(s->network ? s->network : s->subject, n->name) == 0 &&
+				   s->kind != STEP_VM_START;
+		}
+		if (!touched)
+			continue;
+		for (unsigned j = 0; j < result->ports->len; j++) {
+			const struct observed_port *port = result->ports->pdata[j];
+
+			if (strcmp(port->network, n->name) == 0)
+				put(ports, port->name);
+		}
+		settings = render_switch_text(lab, n, ports);
+		observed_add_settings(result, n->name, settings);
+	}
 }
 
 struct observed *plan_result(const struct plan *plan, const struct lab *lab,
@@ -754,6 +898,7 @@ struct observed *plan_result(const struct plan *plan, const struct lab *lab,
 			observed_add_vm(result, s->subject, settings);
 		}
 	}
+	result_settings(plan, lab, result);
 	return result;
 }
 

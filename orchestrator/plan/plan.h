@@ -13,6 +13,10 @@
  * change becomes VM_STOP, PORT_REMOVE, PORT_ADD, VM_START; the same goes for the VM's sockets.  A switch that died under running VMs is started again and
  * given its ports; the VMs reconnect by themselves and have no step.
  *
+ * What a switch is told beside its ports (impairment, rules, VLANs, render/switch.h) changes while everything runs: one step
+ * STEP_NET_UPDATE where a network that runs is told other things than the lab says.  Those of ports that come or go are told
+ * with them and need no step.
+ *
  * Order: a step's deps have smaller numbers than itself, so executing front to back is right, and so is executing
  * everything whose deps are done at once.  A VM_START depends on its image, its ports, its sockets and the VM_STARTs of its `after`:
  * there "done" means the VM is *ready*.  A VM of `after` that has no step runs already; whoever executes still has to see
@@ -39,6 +43,7 @@ struct vm;
 	X(STEP_IMAGE, "image", "prepare image")                          \
 	X(STEP_NET_START, "net-start", "start switch")                   \
 	X(STEP_PORT_ADD, "port-add", "add port")                         \
+	X(STEP_NET_UPDATE, "net-update", "update switch")                \
 	X(STEP_SOCKETS_START, "sockets-start", "start daemon of")        \
 	X(STEP_SOCKETS_ADD, "sockets-add", "add sockets of VM")          \
 	X(STEP_VM_START, "vm-start", "start VM")                         \

@@ -13,6 +13,7 @@
 #include "err.h"
 #include "model/names.h"
 #include "plan/observed.h"
+#include "render/switch.h"
 #include "run/dirs.h"
 #include "run/json.h"
 #include "run/logfile.h"
@@ -218,6 +219,23 @@ void client_wait_gone(struct client *c)
 
 /* --- what runs -------------------------------------------------------------------------------------------- */
 
+/* Ports of uplinks are told by the settings; those of VMs by the VMs. */
+static void observe_net(struct observed *o, const struct state_net *n)
+{
+	g_auto(GStrv) lines = g_strsplit(n->settings ? n->settings : "", "\n", -1);
+
+	observed_add_network(o, n->name);
+	observed_add_settings(o, n->name, n->settings ? n->settings : "");
+	for (char **line = lines; *line; line++) {
+		g_autofree char *key = g_strndup(*line, strcspn(*line, " "));
+		g_autofree char *port = g_str_has_prefix(key, "uplink:") ? setting_port_of(key) :
+									   NULL;
+
+		if (port)
+			observed_add_port(o, n->name, port);
+	}
+}
+
 static struct observed *observe_state(const struct state *state)
 {
 	struct observed *o = observed_new();
@@ -226,7 +244,7 @@ static struct observed *observe_state(const struct state *state)
 		const struct state_net *n = state->nets->pdata[i];
 
 		if (proc_id_alive(&n->id))
-			observed_add_network(o, n->name);
+			observe_net(o, n);
 	}
 	o->sockets = state->sockets && proc_id_alive(&state->sockets->id);
 	for (guint i = 0; i < state->vms->len; i++) {

@@ -63,6 +63,7 @@ static void item_free(void *p)
 
 	g_free(item->name);
 	g_free(item->params);
+	g_free(item->more);
 	g_free(item->state);
 	g_free(item->problem);
 	g_free(item);
@@ -172,6 +173,19 @@ static void set_item_state(struct daemon *d, struct daemon_item *item, const cha
 		d->ops->changed(d, d->data);
 }
 
+/* All that add_method takes. */
+static struct json_object *whole_params(const struct daemon_item *item)
+{
+	struct json_object *params = json_tokener_parse(item->params);
+	auto_json more = item->more ? json_tokener_parse(item->more) : NULL;
+
+	if (!more)
+		return params;
+	json_object_object_foreach(more, key, value)
+		json_object_object_add(params, key, json_object_get(value));
+	return params;
+}
+
 /* What the daemon is to listen on from its first moment. */
 static gboolean write_config(struct daemon *d, GError **error)
 {
@@ -181,7 +195,7 @@ static gboolean write_config(struct daemon *d, GError **error)
 	for (guint i = 0; i < d->items->len; i++) {
 		const struct daemon_item *item = d->items->pdata[i];
 
-		json_object_array_add(list, json_tokener_parse(item->params));
+		json_object_array_add(list, whole_params(item));
 	}
 	json_object_object_add(o, d->kind->list, list);
 	return state_write_file(
@@ -235,29 +249,24 @@ static void tell_daemon_to_add(struct daemon *d, const struct daemon_item *item)
 	call->d = d;
 	call->name = g_strdup(item->name);
 	g_ptr_array_add(d->calls, call);
-	rpc_client_call(d->rpc, d->kind->add_method, json_tokener_parse(item->params), item_added,
-			call);
+	rpc_client_call(d->rpc, d->kind->add_method, whole_params(item), item_added, call);
 }
 
-struct json_object *daemon_port_params(const char *name, const char *path)
-{
-	struct json_object *o = json_object_new_object();
-
-	json_put_str(o, "name", name);
-	json_put_str(o, "socket-path", path);
-	return o;
-}
-
-void daemon_add_item(struct daemon *d, struct json_object *params)
+void daemon_add_item(struct daemon *d, struct json_object *params, struct json_object *more)
 {
 	const char *name = json_str(params, "name");
 	const char *text = json_object_to_json_string_ext(params, JSON_C_TO_STRING_PLAIN);
 	struct daemon_item *item = daemon_find_item(d, name);
 	auto_json taken G_GNUC_UNUSED = params;
+	auto_json more_taken G_GNUC_UNUSED = more;
 
 	if (item && strcmp(item->params, text) != 0) {
 		daemon_remove_item(d, name);
 		item = NULL;
+	}
+	if (item && more) {
+		g_free(item->more);
+		item->more = g_strdup(json_object_to_json_string_ext(more, JSON_C_TO_STRING_PLAIN));
 	}
 	if (item && !item->problem)
 		return;
@@ -265,6 +274,9 @@ void daemon_add_item(struct daemon *d, struct json_object *params)
 		item = g_new0(struct daemon_item, 1);
 		item->name = g_strdup(name);
 		item->params = g_strdup(text);
+		if (more)
+			item->more = g_strdup(
+				json_object_to_json_string_ext(more, JSON_C_TO_STRING_PLAIN));
 		g_ptr_array_add(d->items, item);
 	}
 	g_clear_pointer(&item->problem, g_free);
@@ -315,6 +327,15 @@ static struct json_object *params_of(const struct daemon *d, struct json_object 
 	return params;
 }
 
+/* Whether what the daemon lists of an item is all that makes it. */
+static bool is_whole(const struct daemon *d, struct json_object *listed)
+{
+	for (const char *const *m = d->kind->members; *m; m++)
+		if (!json_object_object_get_ex(listed, *m, NULL))
+			return false;
+	return true;
+}
+
 /* The daemon's items against ours: take over what it has, give it what it lacks. */
 static void on_list(struct json_object *result, const GError *error, void *data)
 {
@@ -329,8 +350,11 @@ static void on_list(struct json_object *result, const GError *error, void *data)
 
 		if (!name || !state)
 			continue;
+		/* Of an uplink that nobody knows (the lab's copy is damaged) it does not tell all. */
+		if (!daemon_find_item(d, name) && !is_whole(d, o))
+			continue;
 		if (!daemon_find_item(d, name))
-			daemon_add_item(d, params_of(d, o));
+			daemon_add_item(d, params_of(d, o), NULL);
 		set_item_state(d, daemon_find_item(d, name), state);
 	}
 	d->ever_up = true;

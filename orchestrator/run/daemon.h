@@ -50,7 +50,8 @@ bool daemon_negotiated(const char *state);
 /* A port of a switch, or the sockets of a VM. */
 struct daemon_item {
 	char *name;
-	char *params; /* what add_method takes: a JSON object, as text */
+	char *params; /* what makes it what it is, for add_method: a JSON object, as text */
+	char *more;   /* what add_method takes besides, and can be changed later; NULL: nothing */
 	char *state; /* as the daemon sees it: "listening", "negotiated", …; NULL: it does not have it (yet) */
 	bool ours;     /* the daemon has made its sockets: they may be unlinked */
 	char *problem; /* why the daemon refused it; NULL: it did not */
@@ -106,9 +107,10 @@ bool daemon_adopt(struct daemon *d, const struct proc_id *id);
 /* DAEMON_DOWN follows. */
 void daemon_stop(struct daemon *d);
 
-/* What is wanted.  params: what add_method takes, "name" included; the reference is taken.  An item that is there with the
- * same params stays as it is; with others it is removed and added. */
-void daemon_add_item(struct daemon *d, struct json_object *params);
+/* What is wanted.  params: what add_method takes, "name" included; more (may be NULL): what it takes besides; the references
+ * are taken.  An item that is there with the same params stays as it is; with others it is removed and added.  A change of
+ * `more` holds from the next time it is added; telling it to one that is there is the caller's. */
+void daemon_add_item(struct daemon *d, struct json_object *params, struct json_object *more);
 void daemon_remove_item(struct daemon *d, const char *name);
 struct daemon_item *daemon_find_item(const struct daemon *d, const char *name);
 
@@ -117,8 +119,5 @@ struct daemon_item *daemon_find_item(const struct daemon *d, const char *name);
 void daemon_ask(struct daemon *d, const char *method, struct json_object *params, rpc_answer_fn *fn,
 		void *data);
 void daemon_tell(struct daemon *d, const char *method, struct json_object *params);
-
-/* What add_method of a switch takes. */
-struct json_object *daemon_port_params(const char *name, const char *path);
 
 #endif

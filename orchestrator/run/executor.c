@@ -104,12 +104,27 @@ static enum step_state look_at_vm_start(struct executor *e, const struct step *s
 	return BEGUN;
 }
 
+/* Once the switch has been told everything.  What it refused is reported, and keeps nothing else from going on. */
+static enum step_state look_at_told(struct executor *e, const char *network)
+{
+	g_autofree char *problem = NULL;
+
+	if (!network_is_told(e->sup, network))
+		return BEGUN;
+	problem = network_problem(e->sup, network);
+	if (problem)
+		(void)fail(e, network,
+			   strstr(problem, "in use") ? ORCH_ERROR_CONFLICT : ORCH_ERROR_FAILED,
+			   problem);
+	return DONE;
+}
+
 static enum step_state look_at_net_start(struct executor *e, const struct step *step)
 {
 	const struct daemon *sw = sup_find_switch(e->sup, step->subject);
 
 	if (sw->stage == DAEMON_RUNNING)
-		return DONE;
+		return look_at_told(e, step->subject);
 	if (sw->stage == DAEMON_FAILED)
 		return fail(e, sw->name, sw->reason_code, sw->reason);
 	return BEGUN;
@@ -127,7 +142,16 @@ static enum step_state look_at_port(struct executor *e, const struct step *step)
 			    strstr(port->problem, "in use") ? ORCH_ERROR_CONFLICT :
 							      ORCH_ERROR_FAILED,
 			    port->problem);
-	return port && port->state ? DONE : BEGUN;
+	return port && port->state ? look_at_told(e, step->network) : BEGUN;
+}
+
+static enum step_state look_at_net_update(struct executor *e, const struct step *step)
+{
+	const struct daemon *sw = sup_find_switch(e->sup, step->subject);
+
+	if (!sw || sw->stage == DAEMON_FAILED || sw->stage == DAEMON_DOWN)
+		return FAILED; /* the switch itself has been reported */
+	return look_at_told(e, step->subject);
 }
 
 static enum step_state look_at_sockets_start(struct executor *e)
@@ -190,6 +214,8 @@ static enum step_state look(struct executor *e, const struct step *step)
 		return look_at_image(e, step);
 	case STEP_NET_START:
 		return look_at_net_start(e, step);
+	case STEP_NET_UPDATE:
+		return look_at_net_update(e, step);
 	case STEP_PORT_ADD:
 		return look_at_port(e, step);
 	case STEP_VM_START:
@@ -209,21 +235,22 @@ static void want_port(struct supervisor *sup, const char *network, const char *p
 {
 	struct daemon *sw = sup_find_switch(sup, network);
 	const struct network *n = lab_find_network(sup->lab, network);
-	g_autoptr(GPtrArray) nics = sw && n ? lab_network_nics(sup->lab, n) : g_ptr_array_new();
 
-	for (guint i = 0; i < nics->len; i++) {
-		const struct nic *nic = nics->pdata[i];
-		g_autofree char *vm_name = NULL;
-		const struct vm *vm;
+	if (sw && n)
+		sup_want_port(sup, sw, n, port);
+}
 
-		if (strcmp(nic->port, port) != 0)
-			continue;
-		vm_name = g_strndup(port, (gsize)(strrchr(port, '.') - port));
-		vm = lab_find_vm(sup->lab, vm_name);
-		daemon_add_item(sw, daemon_port_params(
-					    port, vm_paths_port(lab_paths_vm(sup->paths, vm->index),
-								nic->index)));
-	}
+/* What a port is made of may have changed, and what it is added with the next time. */
+static void want_all_ports(struct supervisor *sup, const char *network)
+{
+	struct daemon *sw = sup_find_switch(sup, network);
+	g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+
+	for (guint i = 0; sw && i < sw->items->len; i++)
+		g_ptr_array_add(names,
+				g_strdup(((const struct daemon_item *)sw->items->pdata[i])->name));
+	for (guint i = 0; i < names->len; i++)
+		want_port(sup, network, names->pdata[i]);
 }
 
 /* With all the ports that the plan gives it, so that they are in its first configuration. */
@@ -295,6 +322,9 @@ static void begin(struct executor *e, const struct step *step)
 		break;
 	case STEP_NET_START:
 		begin_net_start(e, step);
+		break;
+	case STEP_NET_UPDATE:
+		want_all_ports(e->sup, step->subject);
 		break;
 	case STEP_PORT_ADD:
 		want_port(e->sup, step->network, step->subject);

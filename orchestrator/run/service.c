@@ -506,6 +506,43 @@ static void do_forward_list(struct rpc_call *call, struct json_object *params, v
 		sup_forward_list(s->sup, call, name);
 }
 
+/* --- links ------------------------------------------------------------------------------------------------ */
+
+static void do_link_set(struct rpc_call *call, struct json_object *params, void *data)
+{
+	link_method_set(((struct service *)data)->sup, call, params);
+}
+
+static void do_link_reset(struct rpc_call *call, struct json_object *params, void *data)
+{
+	link_method_reset(((struct service *)data)->sup, call, params);
+}
+
+static void do_link_up(struct rpc_call *call, struct json_object *params, void *data)
+{
+	link_method_carrier(((struct service *)data)->sup, call, params, true);
+}
+
+static void do_link_down(struct rpc_call *call, struct json_object *params, void *data)
+{
+	link_method_carrier(((struct service *)data)->sup, call, params, false);
+}
+
+static void do_nat_add(struct rpc_call *call, struct json_object *params, void *data)
+{
+	link_method_nat(((struct service *)data)->sup, call, params, true);
+}
+
+static void do_nat_remove(struct rpc_call *call, struct json_object *params, void *data)
+{
+	link_method_nat(((struct service *)data)->sup, call, params, false);
+}
+
+static void do_nat_list(struct rpc_call *call, struct json_object *params, void *data)
+{
+	link_method_nat_list(((struct service *)data)->sup, call, params);
+}
+
 /* --- the round -------------------------------------------------------------------------------------------- */
 
 /* Whether 'w' has been answered.  settled: nothing is under way. */
@@ -571,6 +608,13 @@ static const struct rpc_method methods[] = {
 	{ "forward.add", "vm,forward", do_forward_add },
 	{ "forward.remove", "vm,forward", do_forward_remove },
 	{ "forward.list", "vm", do_forward_list },
+	{ "link.set", "link,direction,profile,settings,replace,for-ns", do_link_set },
+	{ "link.reset", "link,direction", do_link_reset },
+	{ "link.up", "link", do_link_up },
+	{ "link.down", "link,for-ns", do_link_down },
+	{ "nat.add", "network,forward", do_nat_add },
+	{ "nat.remove", "network,forward", do_nat_remove },
+	{ "nat.list", "network", do_nat_list },
 	{ "subscribe", "", do_subscribe },
 	{ NULL, NULL, NULL },
 };

@@ -105,7 +105,7 @@ void sup_add_sockets(struct supervisor *sup, const struct vm *vm)
 	json_put_str(o, "uds-path", paths->vs);
 	if (vm->peers)
 		json_object_object_add(o, "allow", allowed(vm));
-	daemon_add_item(sup_sockets(sup), o);
+	daemon_add_item(sup_sockets(sup), o, NULL);
 }
 
 static const struct vm_agent_ops agent_ops = { .changed = machine_agent_changed };

@@ -21,6 +21,7 @@ static void net_free(void *p)
 	struct state_net *n = p;
 
 	g_free(n->name);
+	g_free(n->settings);
 	g_free(n->reason);
 	g_free(n);
 }
@@ -49,6 +50,21 @@ static void vm_free(void *p)
 	g_free(v->waits_for);
 	g_ptr_array_unref(v->ports);
 	g_free(v);
+}
+
+void state_setting_free(struct state_setting *l)
+{
+	g_free(l->network);
+	g_free(l->key);
+	g_free(l->params);
+	g_free(l->file);
+	g_free(l->passing);
+	g_free(l);
+}
+
+static void setting_free(void *p)
+{
+	state_setting_free(p);
 }
 
 void state_forward_free(struct state_forward *f)
@@ -83,6 +99,7 @@ struct state *state_new(const char *lab, const char *path)
 	s->nets = g_ptr_array_new_with_free_func(net_free);
 	s->vms = g_ptr_array_new_with_free_func(vm_free);
 	s->forwards = g_ptr_array_new_with_free_func(forward_free);
+	s->settings = g_ptr_array_new_with_free_func(setting_free);
 	return s;
 }
 
@@ -97,6 +114,7 @@ void state_free(struct state *s)
 		net_free(s->sockets);
 	g_ptr_array_unref(s->vms);
 	g_ptr_array_unref(s->forwards);
+	g_ptr_array_unref(s->settings);
 	g_free(s);
 }
 
@@ -150,6 +168,16 @@ void state_add_forward(struct state *s, const char *vm, const char *text, bool r
 	g_ptr_array_add(s->forwards, state_forward_new(vm, text, removed));
 }
 
+struct state_setting *state_add_setting(struct state *s, const char *network, const char *key)
+{
+	struct state_setting *l = g_new0(struct state_setting, 1);
+
+	l->network = g_strdup(network);
+	l->key = g_strdup(key);
+	g_ptr_array_add(s->settings, l);
+	return l;
+}
+
 struct state_vm *state_find_vm(const struct state *s, const char *name)
 {
 	for (guint i = 0; i < s->vms->len; i++) {
@@ -185,6 +213,7 @@ static bool read_net(struct state *s, struct json_object *o)
 	n = state_add_net(s, name);
 	n->id = read_id(o);
 	n->restarts = (unsigned)json_int(o, "restarts", 0);
+	n->settings = g_strdup(json_str(o, "settings"));
 	return true;
 }
 
@@ -228,6 +257,23 @@ static bool read_forwards(struct state *s, struct json_object *list)
 	return true;
 }
 
+static bool read_settings(struct state *s, struct json_object *list)
+{
+	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
+		struct json_object *o = json_object_array_get_idx(list, i);
+		struct state_setting *l;
+
+		if (!json_str(o, "network") || !json_str(o, "key"))
+			return false;
+		l = state_add_setting(s, json_str(o, "network"), json_str(o, "key"));
+		l->params = g_strdup(json_str(o, "params"));
+		l->file = g_strdup(json_str(o, "file"));
+		l->passing = g_strdup(json_str(o, "passing"));
+		l->until_us = json_int(o, "until-us", 0);
+	}
+	return true;
+}
+
 static bool read_all(struct state *s, struct json_object *o)
 {
 	struct json_object *nets = json_member(o, "networks", json_type_array);
@@ -252,7 +298,8 @@ static bool read_all(struct state *s, struct json_object *o)
 	for (size_t i = 0; i < json_object_array_length(vms); i++)
 		if (!read_vm(s, json_object_array_get_idx(vms, i)))
 			return false;
-	return read_forwards(s, json_member(o, "forwards", json_type_array));
+	return read_forwards(s, json_member(o, "forwards", json_type_array)) &&
+	       read_settings(s, json_member(o, "settings", json_type_array));
 }
 
 /* Nothing of another boot runs. */
@@ -371,6 +418,26 @@ static struct json_object *forwards_to_json(const struct state *s)
 	return list;
 }
 
+static struct json_object *settings_to_json(const struct state *s)
+{
+	struct json_object *list = json_object_new_array();
+
+	for (guint i = 0; i < s->settings->len; i++) {
+		const struct state_setting *l = s->settings->pdata[i];
+		struct json_object *o = json_object_new_object();
+
+		json_put_str(o, "network", l->network);
+		json_put_str(o, "key", l->key);
+		json_put_str(o, "params", l->params);
+		json_put_str(o, "file", l->file);
+		json_put_str(o, "passing", l->passing);
+		if (l->until_us)
+			json_put_int(o, "until-us", l->until_us);
+		json_object_array_add(list, o);
+	}
+	return list;
+}
+
 gboolean state_save(const char *path, const struct state *s, GError **error)
 {
 	auto_json o = json_object_new_object();
@@ -391,6 +458,7 @@ gboolean state_save(const char *path, const struct state *s, GError **error)
 		json_put_str(net, "name", n->name);
 		write_id(net, &n->id);
 		json_put_int(net, "restarts", n->restarts);
+		json_put_str(net, "settings", n->settings);
 		json_object_array_add(nets, net);
 	}
 	json_object_object_add(o, "networks", nets);
@@ -405,6 +473,7 @@ gboolean state_save(const char *path, const struct state *s, GError **error)
 		json_object_array_add(vms, vm_to_json(s->vms->pdata[i]));
 	json_object_object_add(o, "vms", vms);
 	json_object_object_add(o, "forwards", forwards_to_json(s));
+	json_object_object_add(o, "settings", settings_to_json(s));
 	text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY |
 							 JSON_C_TO_STRING_NOSLASHESCAPE);
 	return state_write_file(path, text, -1, error);

@@ -23,6 +23,7 @@ struct state_net {
 	char *name;
 	struct proc_id id;
 	unsigned restarts;
+	char *settings; /* of a switch: what it was told, as render_switch_text(); NULL: nothing */
 	const char *stage; /* not in the file: daemon_stage_word() or NULL */
 	char *reason;      /* nor is this */
 };
@@ -56,6 +57,15 @@ struct state_forward {
 	bool removed; /* one of the file, that was taken back; else one that was added */
 };
 
+/* A setting of a switch (render/switch.h) that is not as the file has it, because a client said so while the lab runs. */
+struct state_setting {
+	char *network, *key;
+	char *params;    /* what holds in its place; NULL: nothing, the setting is taken back */
+	char *file;      /* what the file said then; NULL: nothing */
+	char *passing;   /* what holds beyond that until until_us; NULL: nothing */
+	gint64 until_us; /* on the clock of proc_boottime_us() */
+};
+
 struct state {
 	char *lab;  /* name */
 	char *path; /* the lab file it was made from */
@@ -65,6 +75,7 @@ struct state {
 	struct state_net *sockets; /* the daemon of sockets; NULL: none */
 	GPtrArray *vms;            /* of struct state_vm */
 	GPtrArray *forwards;       /* of struct state_forward */
+	GPtrArray *settings;       /* of struct state_setting */
 };
 
 /* Empty, of this boot. */
@@ -78,6 +89,9 @@ struct state_port *state_add_port(struct state_vm *vm, const char *name, const c
 void state_add_forward(struct state *s, const char *vm, const char *text, bool removed);
 struct state_forward *state_forward_new(const char *vm, const char *text, bool removed);
 void state_forward_free(struct state_forward *f);
+/* The other strings are set by the caller. */
+struct state_setting *state_add_setting(struct state *s, const char *network, const char *key);
+void state_setting_free(struct state_setting *l);
 struct state_vm *state_find_vm(const struct state *s, const char *name);
 
 /* A file that is not there is an empty state with lab == NULL.  After a reboot every pid is 0.  FALSE: damaged; says how. */

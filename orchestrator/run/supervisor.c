@@ -14,6 +14,7 @@
 #include "host/caps.h"
 #include "plan/observed.h"
 #include "plan/plan.h"
+#include "render/switch.h"
 #include "run/agent.h"
 #include "run/dirs.h"
 #include "run/executor.h"
@@ -43,6 +44,7 @@ static gboolean round_of_all(gpointer p)
 	struct supervisor *sup = p;
 
 	sup->poke = 0;
+	network_tell_all(sup);
 	executor_run(sup->executor);
 	if (sup->state_dirty && !sup->leaving)
 		sup_save_state(sup);
@@ -98,6 +100,13 @@ static void switch_changed(struct daemon *sw, void *data)
 {
 	struct supervisor *sup = data;
 
+	/* Without its connection nothing is answered any more. */
+	if (!sw->rpc) {
+		network_connection_lost(sup, sw->name);
+		link_calls_lost(sup, sw->name, "the switch ended before it answered");
+	}
+	if (!daemon_alive(sw))
+		network_switch_died(sup, sw->name);
 	sup->state_dirty = true;
 	sup_poke(sup);
 }
@@ -110,12 +119,24 @@ static void switch_port(struct daemon *sw, const char *port, const char *state, 
 
 	if (m)
 		machine_port_changed(m, port, daemon_negotiated(state));
+	/* It has come, or gone: what is told about it, too. */
+	if (!state || strcmp(state, "listening") == 0)
+		network_compare_again(sup, sw->name);
 	sup_poke(sup);
 }
 
 static void switch_died(struct daemon *sw, const char *text, void *data)
 {
+	network_switch_died(data, sw->name);
 	sup_event(data, "network", sw->name, daemon_stage_word(DAEMON_STARTING), text);
+}
+
+static struct json_object *switch_config(struct daemon *sw, void *data)
+{
+	const struct supervisor *sup = data;
+	const struct network *n = sup->lab ? lab_find_network(sup->lab, sw->name) : NULL;
+
+	return n ? render_switch_config(n) : json_object_new_object();
 }
 
 static const struct daemon_ops switch_ops = {
@@ -141,6 +162,7 @@ struct daemon *sup_switch(struct supervisor *sup, const char *name)
 	if (sw)
 		return sw;
 	sw = daemon_new(name, &daemon_switch, net_paths_new(sup->paths, name), &switch_ops, sup);
+	sw->config = switch_config;
 	(void)g_mkdir_with_parents(sw->paths->dir, 0700); /* what is written there will say so */
 	g_hash_table_insert(sup->switches, sw->name, sw);
 	return sw;
@@ -157,8 +179,37 @@ struct machine *sup_machine(struct supervisor *sup, const char *name)
 	return m;
 }
 
+static void want_nic(struct supervisor *sup, struct daemon *sw, const struct network *network,
+		     const struct link_ref *link)
+{
+	const struct vm_paths *paths = lab_paths_vm(sup->paths, link->vm->index);
+	struct json_object *params, *more;
+
+	render_nic_port(network, link->port, vm_paths_port(paths, link->nic->index), link->link,
+			&params, &more);
+	daemon_add_item(sw, params, more);
+}
+
+void sup_want_port(struct supervisor *sup, struct daemon *sw, const struct network *network,
+		   const char *port)
+{
+	struct json_object *params, *more;
+	struct link_ref link;
+
+	/* A VM that is left alone may have a port that the lab file no longer has. */
+	if (!lab_find_link(sup->lab, network, port, &link, NULL))
+		return;
+	if (link.nic) {
+		want_nic(sup, sw, network, &link);
+		return;
+	}
+	render_uplink_port(sup->lab, network, link.uplink, &params, &more);
+	daemon_add_item(sw, params, more);
+}
+
 void sup_forget_switch(struct supervisor *sup, const char *name)
 {
+	g_hash_table_remove(sup->told, name);
 	g_hash_table_remove(sup->switches, name);
 	sup->state_dirty = true;
 }
@@ -182,6 +233,13 @@ static void observe_sockets(const struct daemon *d, struct observed *o)
 	}
 }
 
+static void observe_settings(struct supervisor *sup, const struct daemon *sw, struct observed *o)
+{
+	g_autofree char *text = network_text_of_file(sup, sw->name);
+
+	observed_add_settings(o, sw->name, text);
+}
+
 struct observed *sup_observe(struct supervisor *sup)
 {
 	struct observed *o = observed_new();
@@ -195,6 +253,7 @@ struct observed *sup_observe(struct supervisor *sup)
 		if (!daemon_alive(sw) || sw->stage == DAEMON_STOPPING)
 			continue;
 		observed_add_network(o, sw->name);
+		observe_settings(sup, sw, o);
 		for (guint i = 0; i < sw->items->len; i++) {
 			const struct daemon_item *port = sw->items->pdata[i];
 
@@ -264,7 +323,10 @@ struct state *sup_state(struct supervisor *sup)
 	while (g_hash_table_iter_next(&iter, NULL, &value)) {
 		const struct daemon *sw = value;
 
-		state_of_daemon(state_add_net(s, sw->name), sw);
+		struct state_net *n = state_add_net(s, sw->name);
+
+		state_of_daemon(n, sw);
+		n->settings = network_text_told(sup, sw->name);
 	}
 	if (sup->sockets)
 		state_of_daemon(state_add_sockets(s), sup->sockets);
@@ -272,6 +334,7 @@ struct state *sup_state(struct supervisor *sup)
 	while (g_hash_table_iter_next(&iter, NULL, &value))
 		state_of_machine(sup, s, value);
 	sup_save_forwards(sup, s);
+	network_save_changes(sup, s);
 	return s;
 }
 
@@ -304,6 +367,8 @@ void sup_set_lab(struct supervisor *sup, struct lab *lab)
 	}
 	sup_prune_forwards(sup);
 	sup_sync_forwards(sup);
+	network_prune_changes(sup);
+	network_compare_again(sup, NULL);
 	sup->state_dirty = true;
 }
 
@@ -315,9 +380,25 @@ void sup_leave(struct supervisor *sup)
 
 /* --- taking over ------------------------------------------------------------------------------------------ */
 
+/* As the VM was started with it, whatever the lab file says by now. */
+static void adopt_port(struct supervisor *sup, struct daemon *sw, const struct network *n,
+		       const struct state_port *was)
+{
+	struct json_object *params, *more = NULL;
+	static const struct link nothing_said;
+	struct link_ref link = { .link = &nothing_said };
+	struct network bare = { 0 };
+
+	if (n)
+		(void)lab_find_link(sup->lab, n, was->name, &link, NULL);
+	render_nic_port(n ? n : &bare, was->name, was->path, link.link, &params, &more);
+	daemon_add_item(sw, params, more);
+}
+
 static void adopt_switch(struct supervisor *sup, const struct state_net *was,
 			 const struct state *state)
 {
+	const struct network *n = sup->lab ? lab_find_network(sup->lab, was->name) : NULL;
 	struct daemon *sw = sup_switch(sup, was->name);
 
 	sw->restarts = was->restarts;
@@ -328,10 +409,13 @@ static void adopt_switch(struct supervisor *sup, const struct state_net *was,
 			const struct state_port *p = v->ports->pdata[j];
 
 			if (strcmp(p->network, was->name) == 0)
-				daemon_add_item(sw, daemon_port_params(p->name, p->path));
+				adopt_port(sup, sw, n, p);
 		}
 	}
+	for (guint i = 0; n && i < n->uplinks->len; i++)
+		sup_want_port(sup, sw, n, network_uplink(n, i)->port);
 	if (daemon_adopt(sw, &was->id)) {
+		network_adopt_told(sup, sw->name, was->settings);
 		g_message("took over switch %s, pid %d", sw->name, (int)was->id.pid);
 	} else if (was->id.pid) {
 		/* It died while nobody looked; its VMs wait for it. */
@@ -360,6 +444,8 @@ static void adopt(struct supervisor *sup)
 		if (machine_adopt(m, was))
 			g_message("took over VM %s, pid %d", m->name, (int)was->id.pid);
 	}
+	if (state_anything_alive(state))
+		network_adopt_changes(sup, state);
 	if (state_anything_alive(state))
 		for (guint i = 0; i < state->nets->len; i++)
 			adopt_switch(sup, state->nets->pdata[i], state);
@@ -456,6 +542,9 @@ static struct supervisor *sup_new(const char *lab_name)
 	sup->forwards = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	sup->changes = forward_changes_new();
 	sup->forward_calls = forward_calls_new();
+	sup->told = network_told_new();
+	sup->changed_settings = network_changes_new();
+	sup->link_calls = link_calls_new();
 	sup->images = launch_images_new();
 	sup->executor = executor_new(sup);
 	sup->lock_fd = -1;
@@ -470,6 +559,9 @@ static void sup_free(struct supervisor *sup)
 		g_source_remove(sup->bound_timer);
 	executor_free(sup->executor);
 	sup_lose_forwards(sup, "the supervisor has ended");
+	link_calls_lost(sup, NULL, "the supervisor has ended");
+	if (sup->expiry)
+		g_source_remove(sup->expiry);
 	service_free(sup->service);
 	g_hash_table_unref(sup->switches);
 	daemon_free(sup->sockets);
@@ -477,6 +569,9 @@ static void sup_free(struct supervisor *sup)
 	g_hash_table_unref(sup->forwards);
 	g_hash_table_unref(sup->changes);
 	g_ptr_array_unref(sup->forward_calls);
+	g_hash_table_unref(sup->told);
+	g_hash_table_unref(sup->changed_settings);
+	g_ptr_array_unref(sup->link_calls);
 	g_hash_table_unref(sup->images);
 	for (unsigned i = 0; i < LAB_ARCH_COUNT; i++)
 		qemu_caps_free(sup->caps[i]);

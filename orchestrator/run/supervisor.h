@@ -9,7 +9,7 @@
  * It can be killed at any moment: what it started goes on, and the next supervisor takes it over (remains.h).
  *
  * The files of this: supervisor.c (life and adoption), sockets.c (the daemon of sockets), forwards.c (what it
- * forwards), executor.c (plan -> deeds), launch.c (what a VM needs before its QEMU starts), service.c (the methods of its
+ * forwards), network.c (what switches are told), links.c (what clients change of that), executor.c (plan -> deeds), launch.c (what a VM needs before its QEMU starts), service.c (the methods of its
  * socket), report.c (what it says about itself).
  */
 #ifndef RUN_SUPERVISOR_H
@@ -41,9 +41,13 @@ struct supervisor {
 	GHashTable *forwards;    /* set of ids: forwards that the daemon has, or was given */
 	bool forwards_asked, forwards_known; /* what it has, since it runs */
 	GHashTable *changes; /* id -> struct state_forward: what clients have added and removed */
-	GPtrArray *forward_calls; /* those that wait for the daemon */
-	GHashTable *machines;     /* name -> struct machine */
-	GHashTable *images;       /* name -> struct image_slot (launch.c) */
+	GPtrArray *forward_calls;     /* those that wait for the daemon */
+	GHashTable *told;             /* network -> what its switch was told (network.c) */
+	GHashTable *changed_settings; /* what clients have changed of that (network.c) */
+	GPtrArray *link_calls;        /* of clients, that wait for a switch (links.c) */
+	guint expiry;                 /* when a change that was made for a time is over */
+	GHashTable *machines;         /* name -> struct machine */
+	GHashTable *images;           /* name -> struct image_slot (launch.c) */
 	struct qemu_caps *caps[LAB_ARCH_COUNT];
 	struct executor *executor;
 	struct service *service;
@@ -71,6 +75,9 @@ struct machine *sup_machine(struct supervisor *sup, const char *name);
 /* NULL: there is none. */
 struct daemon *sup_find_switch(struct supervisor *sup, const char *name);
 struct machine *sup_find_machine(struct supervisor *sup, const char *name);
+/* Have the switch serve that port of the lab's network, a NIC's or an uplink's, as the lab says now. */
+void sup_want_port(struct supervisor *sup, struct daemon *sw, const struct network *network,
+		   const char *port);
 /* One that is no longer in the lab and no longer runs. */
 void sup_forget_switch(struct supervisor *sup, const char *name);
 void sup_forget_machine(struct supervisor *sup, const char *name);
@@ -129,6 +136,80 @@ void sup_forward_remove(struct supervisor *sup, struct rpc_call *call, const str
 			const char *text);
 /* vm: of that one alone; NULL: of all. */
 void sup_forward_list(struct supervisor *sup, struct rpc_call *call, const char *vm);
+
+/* --- network.c -------------------------------------------------------------------------------------------- */
+
+struct state_setting;
+
+/* The tables of struct supervisor. */
+GHashTable *network_told_new(void);
+GHashTable *network_changes_new(void);
+
+/* Tell every switch that runs what it lacks. */
+void network_tell_all(struct supervisor *sup);
+/* Whether all is told and answered that can be told now; tells it first. */
+bool network_is_told(struct supervisor *sup, const char *network);
+/* What the switch has refused: "rule:r: …; forward:nat:…: …"; NULL: nothing.  g_free(). */
+char *network_problem(struct supervisor *sup, const char *network);
+
+/* Something has changed about what is wanted, or about which ports are there.  network: NULL for all. */
+void network_compare_again(struct supervisor *sup, const char *network);
+/* Its switch has forgotten everything. */
+void network_switch_died(struct supervisor *sup, const char *network);
+/* No answer comes any more to calls that are under way. */
+void network_connection_lost(struct supervisor *sup, const char *network);
+
+/* What clients change: a setting in place of the file's.  A new one begins as the file has it. */
+struct state_setting *network_change(const struct supervisor *sup, const char *network,
+				     const char *key);
+struct state_setting *network_make_change(struct supervisor *sup, const char *network,
+					  const char *key);
+void network_forget_change(struct supervisor *sup, const char *network, const char *key);
+/* Forget those about which the lab file has changed. */
+void network_prune_changes(struct supervisor *sup);
+/* Whether what was changed for a time still holds. */
+bool network_passes(const struct state_setting *change);
+/* A client's call has told the switch that itself; params: NULL, that it is taken back. */
+void network_note_told(struct supervisor *sup, const char *network, const char *key,
+		       const char *params);
+/* The params of a setting of the lab file; NULL: it has none.  g_free(). */
+char *network_file_setting(const struct supervisor *sup, const char *network, const char *key);
+
+/* What a switch was told, as render_switch_text(): with and without what clients have changed.  g_free(). */
+char *network_text_told(struct supervisor *sup, const char *network);
+char *network_text_of_file(struct supervisor *sup, const char *network);
+
+/* To and from a state. */
+void network_adopt_told(struct supervisor *sup, const char *network, const char *text);
+void network_save_changes(const struct supervisor *sup, struct state *state);
+void network_adopt_changes(struct supervisor *sup, const struct state *state);
+
+/* --- links.c ---------------------------------------------------------------------------------------------- */
+
+GPtrArray *link_calls_new(void);
+
+/* The methods of clients.  The call is answered when the switch has answered; what it refuses is not kept.  What is changed
+ * holds until it is reset, the lab file says something else about that link, or the lab goes down.
+ *
+ *   link.set {"link","direction"?,"profile"?,"settings"?,"replace"?,"for-ns"?} → {"port","network"}
+ *   link.reset {"link","direction"?} → {…}          as the lab file has it
+ *   link.up, link.down {"link","for-ns"?} → {…}
+ *   nat.add, nat.remove {"network","forward"} → {…}    forwards of a NAT uplink
+ *   nat.list {"network"?} → {"forwards":[{"network","forward","origin","active","problem"?}…]} */
+void link_method_set(struct supervisor *sup, struct rpc_call *call, struct json_object *params);
+void link_method_reset(struct supervisor *sup, struct rpc_call *call, struct json_object *params);
+void link_method_carrier(struct supervisor *sup, struct rpc_call *call, struct json_object *params,
+			 bool up);
+void link_method_nat(struct supervisor *sup, struct rpc_call *call, struct json_object *params,
+		     bool add);
+void link_method_nat_list(struct supervisor *sup, struct rpc_call *call,
+			  struct json_object *params);
+/* The switch's connection has ended: who waits for it waits in vain. */
+void link_calls_lost(struct supervisor *sup, const char *network, const char *why);
+
+/* For reports: what holds on a link now beyond the lab file's silence: {"to-guest":{…numbers},"from-guest":{…},
+ * "down":true}, members only where there is something.  The caller owns it. */
+struct json_object *link_report(struct supervisor *sup, const char *network, const char *port);
 
 /* --- launch.c --------------------------------------------------------------------------------------------- */
 

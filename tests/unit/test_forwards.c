@@ -187,7 +187,7 @@ static void serve(struct fixture *f, const char *vm)
 	struct json_object *params = json_object_new_object();
 
 	json_put_str(params, "name", vm);
-	daemon_add_item(f->sup.sockets, params);
+	daemon_add_item(f->sup.sockets, params, NULL);
 	daemon_find_item(f->sup.sockets, vm)->state = g_strdup("listening");
 }
 

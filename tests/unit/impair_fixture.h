@@ -65,8 +65,12 @@ static inline unsigned road_send(struct road *r, uint64_t now_ns, unsigned numbe
 	struct impair_verdict v;
 
 	impair_judge(&r->im, now_ns, len, false, &v);
-	for (unsigned i = 0; !v.straight && i < v.copies; i++)
-		impair_push(&r->im, now_ns, road_frame(number), len, false);
+	for (unsigned i = 0; i < v.copies; i++) {
+		if (v.straight)
+			impair_went(&r->im, len);
+		else
+			impair_push(&r->im, now_ns, road_frame(number), len, false);
+	}
 	return v.copies;
 }
 

@@ -13,6 +13,7 @@ static void test_does_nothing_at_first(void **state)
 	assert_int_equal(v.copies, 1);
 	assert_true(v.straight);
 	assert_false(v.mark || v.corrupt[0] || v.corrupt[1]);
+	impair_went(&road.im, 60);
 	assert_int_equal(impair_next(&road.im), IMPAIR_NEVER);
 	assert_true(impair_config_idle(&road.c));
 	road_done(&road);
@@ -272,6 +273,7 @@ static void test_ecn_in_place_of_loss(void **state)
 	road_set(&road, 0);
 	impair_judge(&road.im, 0, 60, true, &v);
 	assert_true(v.copies == 1 && v.mark);
+	impair_went(&road.im, 60);
 	impair_judge(&road.im, 0, 60, false, &v);
 	assert_true(v.copies == 0 && !v.mark);
 	assert_int_equal(road.im.stats.marked, 1);

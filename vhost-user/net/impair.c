@@ -313,8 +313,6 @@ void impair_judge(struct impair *im, uint64_t now_ns, uint32_t len, bool ect,
 		}
 	} else if (!has_time(&im->config) && !holds(im)) {
 		ret->straight = true;
-		im->stats.out_frames += ret->copies;
-		im->stats.out_bytes += (uint64_t)len * ret->copies;
 	}
 }
 
@@ -332,6 +330,12 @@ void impair_push(struct impair *im, uint64_t now_ns, void *frame, uint32_t len, 
 	}
 	im->waiting_bytes += len;
 	serve(im, now_ns);
+}
+
+void impair_went(struct impair *im, uint32_t len)
+{
+	im->stats.out_frames++;
+	im->stats.out_bytes += len;
 }
 
 void impair_push_failed(struct impair *im)

@@ -121,7 +121,7 @@ struct impair {
 
 struct impair_verdict {
 	unsigned copies; /* to be pushed; 0: lost, and counted */
-	bool straight;   /* need not be pushed: goes on at once, and is counted as gone */
+	bool straight;   /* need not be pushed: may go on at once, with impair_went() */
 	bool mark;       /* every copy is to be marked (ECN) */
 	bool corrupt[2]; /* copy i: flip this bit of the frame, counted from the first bit of its first byte */
 	uint64_t bit[2];
@@ -150,6 +150,9 @@ void impair_judge(struct impair *im, uint64_t now_ns, uint32_t len, bool ect,
 
 /* Keep it until it is due.  For want of memory it is dropped and counted. */
 void impair_push(struct impair *im, uint64_t now_ns, void *frame, uint32_t len, bool ect);
+
+/* A copy went on at once: verdict.straight. */
+void impair_went(struct impair *im, uint32_t len);
 
 /* A copy was to be pushed and could not be made. */
 void impair_push_failed(struct impair *im);

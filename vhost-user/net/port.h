@@ -96,6 +96,7 @@ struct sw_port {
 
 	/* Set by who makes them, at any time but from within themselves: stage.h. */
 	struct sw_stage *ingress, *egress;
+	struct sw_stage *link; /* link.h: sees no frames, but is told of sw_detach() */
 	struct sw_tap *tap;
 
 	/* Settings: read by all, changed by the functions of switch.h. */

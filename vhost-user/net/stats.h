@@ -32,6 +32,7 @@
 	X(ingress_drop_multicast, "multicasts beyond the storm limit")                      \
 	X(ingress_drop_unknown, "frames to unknown stations beyond the storm limit")        \
 	X(ingress_drop_link, "frames that came while the link was down")                    \
+	X(ingress_drop_impaired, "frames lost to the impairment of the link")               \
 	X(ingress_drop_disabled, "frames sent on a queue that is not enabled")              \
 	X(egress_frames, "frames given to the guest")                                       \
 	X(egress_bytes, "bytes in them, without virtio header")                             \
@@ -40,6 +41,7 @@
 	X(egress_drop_down, "frames lost because the port had no running receive queue")    \
 	X(egress_drop_link, "frames lost because the link was down")                        \
 	X(egress_drop_offload, "frames that could not be made what the receiver can take")  \
+	X(egress_drop_impaired, "frames lost to the impairment of the link")                \
 	X(egress_mirrored, "frames of other ports that were shown to this one")             \
 	X(fdb_learned, "addresses learned")                                                 \
 	X(fdb_moved, "addresses that came here from another port")                          \

@@ -85,15 +85,18 @@ int sw_attach(struct sw *sw, struct sw_port *p)
 static void unhook(struct sw_port *p)
 {
 	struct sw_stage *ingress = p->ingress, *egress = p->egress;
+	struct sw_stage *link = p->link;
 	struct sw_tap *tap = p->tap;
 	struct sw_between *between = p->sw->between;
 
-	p->ingress = p->egress = NULL;
+	p->ingress = p->egress = p->link = NULL;
 	p->tap = NULL;
 	if (ingress)
 		ingress->ops->detached(ingress, p);
 	if (egress && egress != ingress)
 		egress->ops->detached(egress, p);
+	if (link)
+		link->ops->detached(link, p);
 	if (tap)
 		tap->ops->detached(tap, p);
 	if (between)

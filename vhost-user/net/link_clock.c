@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+#include "link_clock.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+
+#include "base.h"
+#include "impair.h"
+
+/* Bounds of how long before it is time we begin to spin. */
+#define SPIN_MIN_NS 5000
+#define SPIN_MAX_NS 150000
+
+/* The kernel takes a thousandth of a sleep as leave to be late (select_estimate_accuracy()); twice that is safe. */
+#define SLEEP_SLACK 512
+
+/* Events in one pass, between which others get their turn. */
+#define RUN_BUDGET 64
+
+/* ---- the heap ---- */
+
+static void put(struct link_clock *c, uint32_t place, struct link_event *e)
+{
+	c->heap[place - 1] = e;
+	e->place = place;
+}
+
+static void sift_up(struct link_clock *c, uint32_t place, struct link_event *e)
+{
+	for (; place > 1 && e->at_ns < c->heap[place / 2 - 1]->at_ns; place /= 2)
+		put(c, place, c->heap[place / 2 - 1]);
+	put(c, place, e);
+}
+
+static void sift_down(struct link_clock *c, uint32_t place, struct link_event *e)
+{
+	uint32_t child;
+
+	while ((child = 2 * place) <= c->n) {
+		if (child < c->n && c->heap[child]->at_ns < c->heap[child - 1]->at_ns)
+			child++;
+		if (c->heap[child - 1]->at_ns >= e->at_ns)
+			break;
+		put(c, place, c->heap[child - 1]);
+		place = child;
+	}
+	put(c, place, e);
+}
+
+static void take_out(struct link_clock *c, struct link_event *e)
+{
+	struct link_event *last = c->heap[--c->n];
+	uint32_t place = e->place;
+
+	e->place = 0;
+	if (last == e)
+		return;
+	if (place > 1 && last->at_ns < c->heap[place / 2 - 1]->at_ns)
+		sift_up(c, place, last);
+	else
+		sift_down(c, place, last);
+}
+
+static void move(struct link_clock *c, struct link_event *e, uint64_t at_ns)
+{
+	bool later = at_ns > e->at_ns;
+
+	e->at_ns = at_ns;
+	if (e->place == 0) {
+		assert(c->n < c->size);
+		sift_up(c, ++c->n, e);
+	} else if (later) {
+		sift_down(c, e->place, e);
+	} else {
+		sift_up(c, e->place, e);
+	}
+}
+
+/* ---- waking ---- */
+
+static uint64_t spin_ns(const struct link_clock *c)
+{
+	return min(max(c->late_ns + 4 * c->dev_ns, (uint64_t)SPIN_MIN_NS), (uint64_t)SPIN_MAX_NS);
+}
+
+static bool poll(struct loop_poller *poller);
+
+/* Sleep, or spin, until the first is due. */
+static void arm(struct link_clock *c, uint64_t now_ns)
+{
+	uint64_t at_ns, ahead = spin_ns(c);
+
+	if (!c->loop || c->poller.added)
+		return;
+	if (c->n == 0) {
+		loop_timer_cancel(c->loop, &c->timer);
+		return;
+	}
+	at_ns = c->heap[0]->at_ns;
+	if (c->timer.set && c->armed_ns == at_ns)
+		return;
+	c->armed_ns = at_ns;
+	if (at_ns <= now_ns + ahead) {
+		loop_timer_cancel(c->loop, &c->timer);
+		loop_poller_add(c->loop, &c->poller, poll);
+		return;
+	}
+	at_ns -= ahead;
+	c->timer_ns = at_ns - (at_ns - now_ns) / SLEEP_SLACK;
+	loop_timer_set(c->loop, &c->timer, c->timer_ns);
+}
+
+static bool poll(struct loop_poller *poller)
+{
+	struct link_clock *c = container_of(poller, struct link_clock, poller);
+	uint64_t now_ns = c->now_ns();
+
+	link_clock_run(c, now_ns);
+	if (c->n > 0 && c->heap[0]->at_ns <= now_ns + 2 * spin_ns(c))
+		return true;
+	loop_poller_del(c->loop, &c->poller);
+	arm(c, now_ns);
+	return c->poller.added;
+}
+
+static void on_timer(struct loop_timer *timer)
+{
+	struct link_clock *c = container_of(timer, struct link_clock, timer);
+	uint64_t now_ns = c->now_ns();
+	uint64_t late = now_ns > c->timer_ns ? now_ns - c->timer_ns : 0;
+	uint64_t off = late > c->late_ns ? late - c->late_ns : c->late_ns - late;
+
+	/* As TCP knows its round trip (RFC 6298), a sleep that somebody else's work has made long counting as the
+	 * longest that we would spin. */
+	late = min(late, (uint64_t)SPIN_MAX_NS);
+	c->late_ns = (7 * c->late_ns + late) / 8;
+	c->dev_ns = (3 * c->dev_ns + min(off, (uint64_t)SPIN_MAX_NS)) / 4;
+	link_clock_run(c, now_ns);
+	arm(c, now_ns);
+}
+
+void link_clock_init(struct link_clock *c, struct loop *loop, uint64_t (*now_ns)(void))
+{
+	*c = (struct link_clock){ .loop = loop, .now_ns = now_ns, .late_ns = SPIN_MAX_NS / 2 };
+	loop_timer_init(&c->timer, on_timer);
+	if (loop)
+		(void)prctl(PR_SET_TIMERSLACK, 1ul); /* if not, we spin longer */
+}
+
+void link_clock_done(struct link_clock *c)
+{
+	if (c->loop) {
+		loop_timer_cancel(c->loop, &c->timer);
+		loop_poller_del(c->loop, &c->poller);
+	}
+	free(c->heap);
+	*c = (struct link_clock){ 0 };
+}
+
+int link_clock_room(struct link_clock *c, uint32_t more)
+{
+	uint32_t size = max(2 * c->size, c->owners + more);
+	struct link_event **bigger;
+
+	if (c->owners + more > c->size) {
+		bigger = reallocarray(c->heap, size, sizeof(struct link_event *));
+		if (!bigger)
+			return -ENOMEM;
+		c->heap = bigger;
+		c->size = size;
+	}
+	c->owners += more;
+	return 0;
+}
+
+void link_clock_leave(struct link_clock *c, uint32_t fewer)
+{
+	c->owners -= fewer;
+}
+
+void link_clock_set(struct link_clock *c, struct link_event *e, uint64_t at_ns, uint64_t now_ns)
+{
+	if (at_ns != IMPAIR_NEVER)
+		move(c, e, at_ns);
+	else if (e->place != 0)
+		take_out(c, e);
+	else
+		return;
+	arm(c, now_ns);
+}
+
+void link_clock_run(struct link_clock *c, uint64_t now_ns)
+{
+	for (unsigned i = 0; i < RUN_BUDGET && c->n > 0 && c->heap[0]->at_ns <= now_ns; i++) {
+		struct link_event *e = c->heap[0];
+
+		take_out(c, e);
+		e->fn(e, now_ns);
+	}
+}

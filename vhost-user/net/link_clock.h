@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/* What wakes links when their frames are due, to the microsecond.
+ *
+ * A sleep in epoll ends late: by the timer slack, by a thousandth of its length (that is how the kernel coalesces), and
+ * by the way back into our process.  So the clock sleeps until a little before, looks again, and spins the rest: as
+ * long as its last sleeps were late, which it measures.  While frames are due all the time it spins all the time, like
+ * any other port that is busy; with none held it costs nothing.
+ *
+ * Events lie in a heap of their own.  One timer of the loop stands for all of them, and is touched when the first of
+ * them changes, not for each frame.
+ *
+ * Ownership: events are embedded in their owners, who take them out (link_clock_set() to IMPAIR_NEVER) before they go.
+ * Threads:   that of the loop. */
+#ifndef NET_LINK_CLOCK_H
+#define NET_LINK_CLOCK_H
+
+#include <stdint.h>
+
+#include "loop.h"
+
+struct link_event;
+
+/* It is due, and was taken out; may be set again, also by itself. */
+typedef void link_event_fn(struct link_event *e, uint64_t now_ns);
+
+/* Zero-filled but for fn is valid and not set. */
+struct link_event {
+	link_event_fn *fn;
+	uint64_t at_ns;
+	uint32_t place; /* in the heap, from 1; 0: not in it */
+};
+
+struct link_clock {
+	struct loop *loop; /* NULL: nobody is woken, link_clock_run() is called by a test */
+	uint64_t (*now_ns)(void);
+	struct link_event **heap;
+	uint32_t n, size, owners;
+	struct loop_timer timer;
+	uint64_t armed_ns, timer_ns; /* for which event it was set, and to when */
+	uint64_t late_ns, dev_ns;    /* of the last sleeps: mean, and mean deviation */
+	struct loop_poller poller;
+};
+
+/* loop may be NULL.  Asks the kernel for timers without slack, for the calling thread, whose loop this is. */
+void link_clock_init(struct link_clock *c, struct loop *loop, uint64_t (*now_ns)(void));
+void link_clock_done(struct link_clock *c);
+
+/* Room for `more` events, so that setting one never fails; given back by link_clock_leave().  0 or -ENOMEM. */
+int link_clock_room(struct link_clock *c, uint32_t more);
+void link_clock_leave(struct link_clock *c, uint32_t fewer);
+
+/* Call `e` at at_ns; IMPAIR_NEVER: not at all.  Replaces what was set. */
+void link_clock_set(struct link_clock *c, struct link_event *e, uint64_t at_ns, uint64_t now_ns);
+
+/* Call all that are due. */
+void link_clock_run(struct link_clock *c, uint64_t now_ns);
+
+#endif

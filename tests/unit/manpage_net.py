@@ -28,6 +28,22 @@ def main():
         if f"*{name}* " + ("" if elsewhere else f"{{{words}}}") not in control:
             problems.append(f"method {name} {{{words}}} is not in the page")
 
+    links = page.partition("\n# LINKS\n")[2].partition("\n# ")[0]
+    fields = re.findall(r'X\(\w+,\s+\w+,\s+"([\w.-]+)"', (folder / "impair_config.h").read_text(encoding="utf-8"))
+    assert len(fields) > 40, fields
+    for name in fields:
+        whole, _, part = name.partition(".")
+        where = re.search(rf"^.*\*{whole}\*(.*)$", links, re.M)
+        if not where or (part and f'"{part}"' not in where[1]):
+            problems.append(f"setting {name} is not in the page")
+    rows = re.findall(r'\{ "([\w.]+)", link_ctl_\w+, "([^"]*)"( IMPAIR_MEMBERS)? \}',
+                      (folder / "link_ctl.h").read_text(encoding="utf-8"))
+    assert len(rows) >= 15, rows
+    for name, members, settings in rows:
+        words = ",".join(f'"{m.rstrip("?")}"' + ("?" if m.endswith("?") else "") for m in members.split(",") if m)
+        if f"*{name}* {{{words}" + (",_settings_}" if settings else "}") not in control:
+            problems.append(f"method {name} {{{words}}} is not in the page")
+
     print("\n".join(problems))
     sys.exit(1 if problems else 0)
 

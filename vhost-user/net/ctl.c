@@ -3,6 +3,7 @@
 
 #include "base.h"
 #include "ctl_impl.h"
+#include "link_ctl.h"
 #include "port_nat_ctl.h"
 
 struct net *ctl_net(const struct control_call *call)
@@ -113,5 +114,6 @@ const struct control_method ctl_methods[] = {
 	{ "forward.add", port_nat_forward_add, "port?,proto?,host?,host-port,guest,guest-port" },
 	{ "forward.remove", port_nat_forward_remove, "port?,proto?,host?,host-port" },
 	{ "forward.list", port_nat_forward_list, "port?" },
+	LINK_METHODS,
 };
 const unsigned ctl_n_methods = array_size(ctl_methods);

@@ -210,7 +210,7 @@ static uint64_t size_on_link(const struct impair_config *c, uint32_t len)
 
 	if (c->cell_size != 0)
 		n = (n + c->cell_size - 1) / c->cell_size * (c->cell_size + c->cell_overhead);
-	return n;
+	return min(n, DURATION_MAX);
 }
 
 static void transmit(struct impair *im, uint64_t start_ns, uint32_t len)
@@ -467,7 +467,7 @@ void impair_done(struct impair *im)
 static void seed(struct impair *im)
 {
 	for (unsigned i = 0; i < IMPAIR_N_CHANCES; i++)
-		chance_seed(&im->chance[i], im->config.seed, i);
+		chance_seed(&im->chance[i], im->config.seed, i + im->salt * IMPAIR_N_CHANCES);
 	im->delay_series.any = im->slot_series.any = false;
 	im->state = 0;
 	im->since_reorder = 0;

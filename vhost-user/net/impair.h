@@ -93,6 +93,7 @@ typedef void impair_drop_fn(void *frame);
 struct impair {
 	struct impair_config config; /* read it; impair_set() changes it */
 	struct impair_stats stats;
+	unsigned salt; /* may be set before impair_set(): so that two with one seed are not alike */
 
 	/* Ours. */
 	impair_drop_fn *drop;

@@ -59,7 +59,7 @@
 	  "bytes by which a frame is longer to the rate than its own bytes")                     \
 	X(NUMBER, cell_size, "cell-size", 0, 65535, 0,                                           \
 	  "a frame takes whole cells of so many bytes of the rate; 48 is ATM")                   \
-	X(NUMBER, cell_overhead, "cell-overhead", 0, 1500, 0, "bytes of header of each cell")    \
+	X(NUMBER, cell_overhead, "cell-overhead", 0, 65535, 0, "bytes of header of each cell")   \
 	X(OBJECT, slot, "slot", 0, 1, 0, "frames leave together, at intervals")                  \
 	X(NUMBER, limit_packets, "limit-packets", 0, 1ll << 24, 1000,                            \
 	  "frames that may wait for the rate; 0 is no limit")                                    \

@@ -8,10 +8,14 @@
 
 #include "base.h"
 #include "ecn.h"
+#include "impair_frame.h"
 #include "qos.h"
 
 /* Bursts given back in one go, between which others get their turn. */
 #define GIVE_BACK_BURSTS 4
+
+/* Two directions that were set by one request began to flap within this time. */
+#define IN_STEP_NS 1000000
 
 const char *link_direction_name(enum sw_direction d)
 {
@@ -66,22 +70,6 @@ static void straight_add(struct straight *s, struct sw_frame *f, struct sw_buf *
 
 /* ---- frames in ---- */
 
-/* A copy of our own, changed as fate has it.  The head is what is looked up and delivered, so it changes along. */
-static struct sw_buf *changed_copy(struct link_way *way, const struct sw_frame *f,
-				   const struct impair_verdict *v, unsigned copy)
-{
-	struct sw_buf *b = sw_buf_of(&way->link->links->sw->bufs, f);
-
-	if (!b)
-		return NULL;
-	if (v->mark)
-		ecn_mark(b->bytes, f->len);
-	if (v->corrupt[copy])
-		b->bytes[v->bit[copy] / 8] ^= (uint8_t)(1u << v->bit[copy] % 8);
-	memcpy(b->frame.head, b->bytes, SW_HEAD_LEN);
-	return b;
-}
-
 static void take_in(struct link_way *way, uint64_t now_ns, struct sw_frame *f, struct straight *s)
 {
 	struct impair *im = &way->im;
@@ -90,11 +78,11 @@ static void take_in(struct link_way *way, uint64_t now_ns, struct sw_frame *f, s
 
 	impair_judge(im, now_ns, f->len, ect, &v);
 	for (unsigned i = 0; i < v.copies; i++) {
-		bool changed = v.mark || v.corrupt[i];
+		bool changed = impair_changes(&v, i);
 		struct sw_buf *b = NULL;
 
 		if (changed)
-			b = changed_copy(way, f, &v, i);
+			b = impair_copy(&way->link->links->sw->bufs, f, &v, i);
 		else if (!v.straight)
 			b = sw_buf_keep(&way->link->links->sw->bufs, f);
 		if (!b && (changed || !v.straight)) {
@@ -205,21 +193,6 @@ static uint64_t next(const struct link_way *way)
 	return way->qos ? min(at_ns, qos_next(way->qos)) : at_ns;
 }
 
-/* Marks what is to be marked: in a copy, if others have the buffer as well. */
-static struct sw_buf *marked(struct link_way *way, struct sw_buf *b)
-{
-	struct sw_buf *own = b;
-
-	if (b->refs > 1) {
-		own = sw_buf_of(&way->link->links->sw->bufs, &b->frame);
-		if (!own)
-			return b; /* unmarked is better than lost */
-		sw_buf_unref(b);
-	}
-	ecn_mark(own->bytes, own->frame.len);
-	return own;
-}
-
 static unsigned give_back(struct link_way *way, uint64_t now_ns)
 {
 	struct impair_out out[SW_BURST];
@@ -228,7 +201,7 @@ static unsigned give_back(struct link_way *way, uint64_t now_ns)
 
 	for (unsigned i = 0; i < n; i++) {
 		if (out[i].mark)
-			out[i].frame = marked(way, out[i].frame);
+			out[i].frame = impair_marked(&way->link->links->sw->bufs, out[i].frame);
 		frame[i] = sw_buf_frame(out[i].frame);
 	}
 	pass_on(way, frame, n);
@@ -333,18 +306,18 @@ static void look_at_settings(struct link_way *way)
 	const struct impair_config *c = &way->im.config;
 
 	way->cuts = way->qos || impair_config_segments(c);
-	way->cut_to = c->corrupt > 0 ? 0 : OFFLOAD_CSUM;
-	way->ecn = c->ecn || (c->codel && c->codel_ecn);
+	way->cut_to = impair_cut_to(c);
+	way->ecn = impair_asks_ecn(c);
 }
 
 /* Both directions flap, and in step: then it is the cable, and the guest sees its carrier go. */
 static bool flaps_as_one(const struct link *link)
 {
 	const struct impair *a = &link->way[0].im, *b = &link->way[1].im;
+	int64_t apart = (int64_t)(a->flap_from_ns - b->flap_from_ns);
 
 	return a->config.flap && b->config.flap && a->config.flap_up_ns == b->config.flap_up_ns &&
-	       a->config.flap_down_ns == b->config.flap_down_ns &&
-	       a->flap_from_ns == b->flap_from_ns;
+	       a->config.flap_down_ns == b->config.flap_down_ns && llabs(apart) < IN_STEP_NS;
 }
 
 static void look_at_flap(struct link *link)
@@ -425,6 +398,7 @@ static void on_expire(struct loop_timer *timer)
 	struct link_way *way = container_of(timer, struct link_way, expire);
 
 	way->expire_ns = 0;
+	way->profile = way->stays_profile;
 	link_way_set(way, &way->stays, false, LINK_EXPIRED);
 }
 
@@ -456,7 +430,7 @@ static void way_done(struct link_way *way)
 	if (way->qos)
 		qos_drop_held(way->qos);
 	count_lost(way);
-	link_clock_set(&links->clock, &way->event, IMPAIR_NEVER, 0);
+	link_clock_set(&links->clock, &way->event, IMPAIR_NEVER, now(links));
 	if (links->loop) {
 		loop_timer_cancel(links->loop, &way->expire);
 		loop_timer_cancel(links->loop, &way->step);
@@ -490,7 +464,7 @@ struct link *link_find(const struct sw_port *p)
 	return p->link ? container_of(p->link, struct link, stage) : NULL;
 }
 
-int link_get(struct links *links, struct sw_port *p, struct link **ret)
+int link_make(struct links *links, struct sw_port *p, struct link **ret)
 {
 	struct link *link = link_find(p);
 
@@ -513,6 +487,7 @@ int link_get(struct links *links, struct sw_port *p, struct link **ret)
 		way->direction = (enum sw_direction)i;
 		way->event.fn = on_due;
 		impair_init(&way->im, drop_buf);
+		way->im.salt = i;
 		loop_timer_init(&way->expire, on_expire);
 		loop_timer_init(&way->step, on_step);
 		impair_config_init(&way->stays);

@@ -24,10 +24,9 @@
 #include "impair.h"
 #include "link_clock.h"
 #include "offload.h"
+#include "profile.h"
 #include "stage.h"
 #include "switch.h"
-
-#define LINK_PROFILE_NAME_MAX 64 /* with the terminating zero */
 
 /* Steps of a timeline; a request has to fit CONTROL_LINE_MAX. */
 #define LINK_STEPS_MAX 1024
@@ -49,8 +48,9 @@ struct link_way {
 	bool ecn; /* frames are asked whether they may be marked */
 
 	/* Settings. */
-	char profile[LINK_PROFILE_NAME_MAX]; /* they began with; "": none */
-	struct impair_config stays;          /* what is left when for-ns is over */
+	struct profile_name profile; /* they began with; "": none */
+	struct impair_config stays;  /* what is left when for-ns is over, and its profile */
+	struct profile_name stays_profile;
 	struct loop_timer expire;
 	uint64_t expire_ns; /* 0: it is not set */
 	void *steps;        /* of a timeline, its maker's; NULL: there is none */
@@ -102,7 +102,7 @@ void links_done(struct links *links);
 struct link *link_find(const struct sw_port *p);
 
 /* The same, made if need be: one that does nothing.  -ENOMEM. */
-int link_get(struct links *links, struct sw_port *p, struct link **ret);
+int link_make(struct links *links, struct sw_port *p, struct link **ret);
 
 /* Put settings into force (impair_set()). */
 void link_way_set(struct link_way *way, const struct impair_config *config, bool reseed,

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ctl.h"
+#include "link_ctl.h"
 
 /* Expiry has more to do than one pass should: how soon to go on. */
 #define EXPIRE_AGAIN_NS 1000000
@@ -69,6 +70,9 @@ int net_init(struct net *net, const struct config *config, uint64_t seed)
 					     .context = net,
 					     .state_changed = on_state_changed };
 	port_vu_group_init(&net->group);
+	links_init(&net->links, &net->backend->loop, &net->sw);
+	rules_init(&net->rules, &net->sw, &net->links.clock);
+	link_ctl_init(net);
 	loop_timer_init(&net->tick, on_tick);
 	on_tick(&net->tick);
 	return 0;
@@ -83,5 +87,10 @@ void net_done(struct net *net)
 		next = sw_next(&net->sw, p);
 		port_type_of(p)->close(p);
 	}
+	rules_done(&net->rules);
+	links_done(&net->links);
+	profiles_done(&net->profiles);
+	while (net->n_policies > 0)
+		qos_policy_unref(net->policies[--net->n_policies]);
 	sw_done(&net->sw);
 }

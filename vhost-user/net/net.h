@@ -5,13 +5,23 @@
 
 #include "backend.h"
 #include "config.h"
+#include "link.h"
 #include "port_vu.h"
+#include "qos.h"
+#include "rule.h"
 #include "switch.h"
+
+#define NET_POLICIES_MAX 256
 
 struct net {
 	struct backend *backend;
 	struct sw sw;
 	struct port_vu_group group;
+	struct links links; /* what is between ports and who is plugged in */
+	struct rules rules; /* and between ports */
+	struct profiles profiles;
+	struct qos_policy *policies[NET_POLICIES_MAX];
+	unsigned n_policies;
 	struct loop_timer tick; /* moves the switch's clock once a second */
 };
 

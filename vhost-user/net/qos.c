@@ -119,8 +119,8 @@ static struct qos_class *choose_equal(struct qos *q, unsigned priority, uint64_t
 static struct qos_class *choose(struct qos *q, uint64_t at_ns)
 {
 	for (unsigned i = 0; i < 2 * QOS_PRIORITIES; i++) {
-		struct qos_class *c =
-			choose_equal(q, i % QOS_PRIORITIES, at_ns, i < QOS_PRIORITIES);
+		struct qos_class *c = choose_equal(q, QOS_PRIORITIES - 1 - i % QOS_PRIORITIES,
+						   at_ns, i < QOS_PRIORITIES);
 
 		if (c)
 			return c;

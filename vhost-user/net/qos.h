@@ -3,12 +3,12 @@
  *
  * A policy has a rate and classes of frames.  Whenever the link is free, the next frame is that of
  *
- *   1. a class below its own rate (what it is guaranteed), the lowest priority number first;
- *   2. any class below its ceiling, the lowest priority number first;
+ *   1. a class below its own rate (what it is guaranteed), the highest priority first;
+ *   2. any class below its ceiling, the highest priority first;
  *
  * and among classes of one priority by deficit round robin, so that they share bytes evenly whatever their frames'
  * sizes.  A frame belongs to the first class whose match holds; what no class wants is in a class of its own, "other",
- * with the last priority.  Rates and ceilings are token buckets of burst_bytes.
+ * of priority 0.  Rates and ceilings are token buckets of burst_bytes.
  *
  * Time is virtual, as in impair.h: rates are exact however late one looks.
  *
@@ -33,7 +33,7 @@
 
 struct qos_class_config {
 	char name[QOS_NAME_MAX];
-	unsigned priority; /* 0 is first */
+	unsigned priority; /* 7 is first */
 	struct match match;
 	uint64_t rate_bps; /* guaranteed; 0: nothing is */
 	uint64_t ceil_bps; /* 0: the policy's rate */

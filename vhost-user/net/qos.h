@@ -30,6 +30,7 @@
 #define QOS_PRIORITIES    8
 #define QOS_LIMIT_DEFAULT (1u << 20)
 #define QOS_QUANTUM       1514 /* bytes: a frame of the common MTU a turn */
+#define QOS_BURST_DEFAULT 3028 /* two such: a class that is bound is not late for its turn */
 
 struct qos_class_config {
 	char name[QOS_NAME_MAX];

@@ -71,6 +71,7 @@ static int read_class_numbers(struct control_call *call, struct json_object *o, 
 
 	c->priority = (unsigned)priority;
 	c->limit_bytes = QOS_LIMIT_DEFAULT;
+	c->burst_bytes = QOS_BURST_DEFAULT;
 	if (r == 0)
 		r = read_number(call, o, where, "rate-bps", IMPAIR_RATE_MIN, IMPAIR_RATE_MAX,
 				&c->rate_bps);
@@ -250,8 +251,7 @@ static struct json_object *class_json(const struct qos_class_config *c)
 		ctl_add_number(o, "rate-bps", c->rate_bps);
 	if (c->ceil_bps)
 		ctl_add_number(o, "ceil-bps", c->ceil_bps);
-	if (c->burst_bytes)
-		ctl_add_number(o, "burst-bytes", c->burst_bytes);
+	ctl_add_number(o, "burst-bytes", c->burst_bytes);
 	ctl_add_number(o, "limit-bytes", c->limit_bytes);
 	return o;
 }

@@ -18,8 +18,11 @@ static void count(uint64_t *counter)
 
 static void serve(struct seat *s, int fd)
 {
-	int r = vu_session_new(s->loop, fd, s->ops, s->device, s->tag, &s->log, &s->session);
+	int r;
 
+	if (s->seating)
+		s->seating(s);
+	r = vu_session_new(s->loop, fd, s->ops, s->device, s->tag, &s->log, &s->session);
 	if (r < 0) {
 		log_limited(&s->log, LOG_LEVEL_ERROR, s->tag, "cannot serve a frontend: %s",
 			    strerror(-r));

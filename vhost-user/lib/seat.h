@@ -45,6 +45,7 @@ struct seat {
 	struct log_limit log;       /* of the frontends, one after the other */
 
 	/* Set by the device after seat_init(), or left NULL. */
+	void (*seating)(struct seat *seat); /* a session is about to begin: `ops` may be changed */
 	void (*seated)(struct seat *seat); /* a session has begun; no op has been called */
 	uint64_t *n_sessions, *n_refused;  /* counters of its own */
 

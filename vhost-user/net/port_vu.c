@@ -174,20 +174,62 @@ static void on_closed(struct vu_session *s, int reason)
 	seat_next(&p->seat, reason);
 }
 
-const struct vu_device_ops port_vu_ops = {
-	.name = "net",
-	.features = PORT_VU_FEATURES | PORT_VU_OFFLOAD_FEATURES,
-	.max_queues = 2 * PORT_VU_MAX_PAIRS,
-	.rings_per_queue = 2,
-	.get_config = on_get_config,
-	.negotiated = on_negotiated,
-	.queue_start = on_queue_start,
-	.queue_stop = on_queue_stop,
-	.queue_enable = on_queue_enable,
-	.queue_kick = on_queue_kick,
-	.state_changed = on_state_changed,
-	.closed = on_closed,
-};
+/* The driver moved here from another host, and does not say so by itself: tell the switches on the way, by the frame that
+ * QEMU would have sent. */
+static int on_rarp(struct vu_session *s, const uint8_t mac[6])
+{
+	static const uint8_t reverse_request[] = { 0x80, 0x35, 0, 1, 8, 0, 6, 4, 0, 3 };
+	struct port_vu *p = vu_session_device(s);
+	uint8_t b[60] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
+	struct iovec iov = { b, sizeof(b) };
+	struct sw_frame f = { .iov = &iov, .n_iov = 1, .len = sizeof(b) };
+
+	if (mac[0] & 1)
+		return -EINVAL;
+	memcpy(b + 6, mac, 6);
+	memcpy(b + 12, reverse_request, sizeof(reverse_request));
+	memcpy(b + 22, mac, 6); /* sender */
+	memcpy(b + 32, mac, 6); /* target */
+	if (p->port.sw)
+		sw_input(&p->port, &f, 1);
+	return 0;
+}
+
+/* Any that the field can say: the switch takes frames of 64 KiB. */
+static int on_set_mtu(struct vu_session *s, uint16_t mtu)
+{
+	struct port_vu *p = vu_session_device(s);
+
+	if (mtu < PORT_VU_MTU_MIN)
+		return -EINVAL;
+	p->mtu = mtu;
+	return 0;
+}
+
+static void on_reset(struct vu_session *s)
+{
+	on_negotiated(s, 0);
+}
+
+#define PORT_VU_OPS(features_)                                                               \
+	{                                                                                    \
+		.name = "net", .features = (features_), .max_queues = 2 * PORT_VU_MAX_PAIRS, \
+		.rings_per_queue = 2, .get_config = on_get_config, .rarp = on_rarp,          \
+		.set_mtu = on_set_mtu, .reset = on_reset, .negotiated = on_negotiated,       \
+		.queue_start = on_queue_start, .queue_stop = on_queue_stop,                  \
+		.queue_enable = on_queue_enable, .queue_kick = on_queue_kick,                \
+		.state_changed = on_state_changed, .closed = on_closed,                      \
+	}
+
+const struct vu_device_ops port_vu_ops = PORT_VU_OPS(PORT_VU_FEATURES | PORT_VU_OFFLOAD_FEATURES);
+static const struct vu_device_ops ops_without_offloads = PORT_VU_OPS(PORT_VU_FEATURES);
+
+static void on_seating(struct seat *seat)
+{
+	const struct port_vu *p = container_of(seat, struct port_vu, seat);
+
+	seat->ops = p->port.no_offloads ? &ops_without_offloads : &port_vu_ops;
+}
 
 static void on_seated(struct seat *seat)
 {
@@ -223,6 +265,7 @@ static int port_new(struct port_vu_group *g, const char *name, struct port_vu **
 	memcpy(p->port.name, name, strlen(name) + 1); /* name_is_good() has measured it */
 	p->state = "";
 	seat_init(&p->seat, g->loop, &port_vu_ops, p, p->port.name);
+	p->seat.seating = on_seating;
 	p->seat.seated = on_seated;
 	p->seat.n_sessions = &p->port.stats.sessions;
 	p->seat.n_refused = &p->port.stats.sessions_refused;

@@ -29,6 +29,7 @@
 #define PORT_VU_MAX_PAIRS 16
 
 #define PORT_VU_MTU_DEFAULT 1500
+#define PORT_VU_MTU_MIN     68 /* RFC 791: IPv4 takes none smaller */
 
 struct port_vu;
 

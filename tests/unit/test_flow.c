@@ -88,6 +88,7 @@ static void test_ipv6(void **state)
 	uint8_t f[100] = "\2\0\0\0\0\1\2\0\0\0\0\2\x86\xdd";
 	uint32_t h;
 
+	f[14] = 0x60;
 	f[20] = 6;
 	f[22] = 0xfd;
 	f[38] = 0xfe;
@@ -109,6 +110,67 @@ static void test_not_ip(void **state)
 	assert_int_equal(hash(f, 60), h);
 	f[5]++;
 	assert_int_not_equal(hash(f, 60), h);
+}
+
+/* Tags in front of IP are not part of a flow: one side of it may be tagged and the other not. */
+static void test_tags(void **state)
+{
+	uint8_t plain[100], tagged[108];
+	uint32_t h;
+
+	make_ipv4(plain, 6, 5);
+	h = hash(plain, 100);
+	memcpy(tagged, plain, 12);
+	memcpy(tagged + 12, "\x81\0\0\x64", 4);
+	memcpy(tagged + 16, plain + 12, 88);
+	assert_int_equal(hash(tagged, 104), h);
+	memcpy(tagged + 12, "\x88\xa8\0\xc8\x81\0\0\x64", 8);
+	memcpy(tagged + 20, plain + 12, 88);
+	assert_int_equal(hash(tagged, 108), h);
+}
+
+/* Ports are found behind extension headers; a fragment has none. */
+static void test_ipv6_extensions(void **state)
+{
+	uint8_t f[100] = "\2\0\0\0\0\1\2\0\0\0\0\2\x86\xdd";
+	uint32_t h;
+
+	f[14] = 0x60;
+	f[22] = 0xfd;
+	f[38] = 0xfe;
+	f[20] = 60; /* destination options, then TCP */
+	f[54] = 6;
+	f[63] = 80;
+	h = hash(f, 100);
+	f[56]++; /* an option */
+	assert_int_equal(hash(f, 100), h);
+	swap(f, 22, 38, 16);
+	swap(f, 62, 64, 2);
+	assert_int_equal(hash(f, 100), h);
+	f[63]++;
+	assert_int_not_equal(hash(f, 100), h);
+	f[20] = 44; /* a fragment header */
+	f[57] = 8;
+	h = hash(f, 100);
+	f[63]++;
+	assert_int_equal(hash(f, 100), h);
+}
+
+static void test_table(void **state)
+{
+	static struct flow_table t;
+	const uint32_t a = 0x12345678, b = a + 16 * FLOW_TABLE_SIZE;
+
+	for (unsigned i = 0; i < 5000; i++)
+		assert_int_equal(flow_pair(&t, i * 2654435761u), -1);
+	for (unsigned pair = 0; pair < 256; pair++) {
+		flow_note(&t, a, pair);
+		assert_int_equal(flow_pair(&t, a), pair);
+	}
+	assert_int_equal(flow_pair(&t, b), -1); /* its place, and not its entry */
+	flow_note(&t, b, 3);
+	assert_int_equal(flow_pair(&t, b), 3);
+	assert_int_equal(flow_pair(&t, a), -1);
 }
 
 /* A frame may end anywhere: sanitizers watch. */
@@ -150,6 +212,8 @@ int main(void)
 		cmocka_unit_test(test_ipv4),       cmocka_unit_test(test_fragments),
 		cmocka_unit_test(test_ipv6),       cmocka_unit_test(test_not_ip),
 		cmocka_unit_test(test_any_length), cmocka_unit_test(test_spreads),
+		cmocka_unit_test(test_tags),       cmocka_unit_test(test_ipv6_extensions),
+		cmocka_unit_test(test_table),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

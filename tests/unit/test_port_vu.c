@@ -570,6 +570,53 @@ static void test_multiqueue(void **state)
 	go_away(&b);
 }
 
+/* A UDP frame of flow `flow`, its header in front. */
+static void make_flow(uint8_t b[NETHDR_LEN + 60], uint8_t to, uint8_t from, uint8_t flow)
+{
+	uint8_t *f = b + NETHDR_LEN;
+
+	memset(b, 0, NETHDR_LEN);
+	make_frame(f, 60, to, from, 0);
+	memcpy(f + 12, "\x08\x00\x45\0\0\x2e\0\0\0\0\x40\x11\0\0\x0a\0\0", 17);
+	f[29] = from;
+	memcpy(f + 30, "\x0a\0\0", 3);
+	f[33] = to;
+	memcpy(f + 34, from < to ? "\1\2\3\4" : "\3\4\1\2", 4);
+	f[from < to ? 35 : 37] = flow;
+}
+
+/* What a guest sends on a pair is answered on that pair, also when it thinks better of it. */
+static void test_answers_on_the_same_pair(void **state)
+{
+	struct fixture *fx = *state;
+	static struct station a, b;
+	uint8_t bytes[NETHDR_LEN + 60];
+
+	bring_up(&a, fx, 0, MRG, 1);
+	bring_up(&b, fx, 1, MRG | BIT_ULL(VIRTIO_NET_F_MQ), 2);
+	post_buffers(&a, 0, BUF_SIZE);
+	post_buffers(&b, 0, BUF_SIZE);
+	post_buffers(&b, 1, BUF_SIZE);
+	for (unsigned i = 0; i < 40; i++) {
+		uint8_t flow = (uint8_t)(i % 20);
+		unsigned pair = (i / 3 + i / 20) % 2;
+
+		make_flow(bytes, 0xa, 0xb, flow);
+		queue_bytes(&b, pair, bytes, sizeof(bytes), 0);
+		driver_kick(&b.tx[pair]);
+		settle(fx);
+		assert_int_equal(receive(&a, 0), 60);
+		make_flow(bytes, 0xb, 0xa, flow);
+		queue_bytes(&a, 0, bytes, sizeof(bytes), 0);
+		driver_kick(&a.tx[0]);
+		settle(fx);
+		assert_int_equal(receive(&b, !pair), -1);
+		assert_int_equal(receive(&b, pair), 60);
+	}
+	go_away(&a);
+	go_away(&b);
+}
+
 /* Idle queues are not polled, and a kick brings them back. */
 static void test_goes_idle(void **state)
 {
@@ -641,6 +688,7 @@ int main(void)
 		PORT_TEST(test_add_and_remove),
 		cmocka_unit_test_setup_teardown(test_names, setup, teardown),
 		PORT_TEST(test_multiqueue),
+		PORT_TEST(test_answers_on_the_same_pair),
 		PORT_TEST(test_goes_idle),
 		PORT_TEST(test_config_space),
 	};

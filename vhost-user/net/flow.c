@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "flow.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 #include "base.h"
+#include "inet.h"
+
+/* Enough for Ethernet, two tags, IPv6 with some extension headers, and the ports. */
+#define LOOK_MAX 128
 
 static inline uint32_t mix(uint32_t h, uint32_t v)
 {
@@ -12,33 +15,40 @@ static inline uint32_t mix(uint32_t h, uint32_t v)
 	return h ^ h >> 15;
 }
 
+/* Two addresses of n words, in either order. */
+static uint32_t mix_pair(uint32_t h, const uint8_t *a, const uint8_t *b, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		uint32_t x, y;
+
+		memcpy(&x, a + 4 * i, 4);
+		memcpy(&y, b + 4 * i, 4);
+		h = mix(mix(h, x ^ y), x + y);
+	}
+	return h;
+}
+
+static uint32_t mix_ports(uint32_t h, const uint8_t *ports)
+{
+	uint32_t a = inet_be16(ports), b = inet_be16(ports + 2);
+
+	return mix(mix(h, a ^ b), a + b);
+}
+
 uint32_t flow_hash(const struct sw_frame *f)
 {
-	uint8_t b[78] = { 0 }; /* Ethernet, IPv6 or IPv4 with all options, and the ports */
-	uint32_t n = min(f->len, (uint32_t)sizeof(b));
-	uint16_t type;
-	uint32_t h = 0, w[8] = { 0 };
-	unsigned ports = 0;
+	uint8_t b[LOOK_MAX];
+	uint32_t n = min(f->len, (uint32_t)sizeof(b)), h;
+	struct inet at;
 
 	sw_frame_copy(f, 0, n, b);
-	type = (uint16_t)(b[12] << 8 | b[13]);
-	if (type == 0x0800 && n >= 34) {
-		bool fragment = (b[20] & 0x3f) | b[21];
-
-		memcpy(w, b + 26, 8);
-		h = w[0] ^ w[1];
-		if (!fragment && (b[23] == 6 || b[23] == 17))
-			ports = 14 + 4u * (b[14] & 15);
-	} else if (type == 0x86dd && n >= 54) {
-		memcpy(w, b + 22, 32);
-		h = w[0] ^ w[1] ^ w[2] ^ w[3] ^ w[4] ^ w[5] ^ w[6] ^ w[7];
-		if (b[20] == 6 || b[20] == 17)
-			ports = 54;
-	} else {
-		return mix(mix(0, (b[4] ^ b[10]) << 8 | (b[5] ^ b[11])), type);
-	}
-	if (ports >= 34 && ports + 4 <= n)
-		h = mix(h,
-			(uint32_t)((b[ports] ^ b[ports + 2]) << 8 | (b[ports + 1] ^ b[ports + 3])));
-	return mix(0, h);
+	if (!inet_parse(b, n, &at))
+		return mix_pair(0, b + 2, b + 8, 1); /* the ends of the addresses */
+	if (at.version == 4)
+		h = mix_pair(0, b + at.l3 + 12, b + at.l3 + 16, 1);
+	else
+		h = mix_pair(0, b + at.l3 + 8, b + at.l3 + 24, 4);
+	if (!at.fragment && (at.protocol == INET_TCP || at.protocol == INET_UDP) && at.l4 + 4u <= n)
+		h = mix_ports(h, b + at.l4);
+	return h;
 }

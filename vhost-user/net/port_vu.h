@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "device.h"
+#include "flow.h"
 #include "loop.h"
 #include "port.h"
 #include "receiveq.h"
@@ -66,6 +67,7 @@ struct port_vu {
 	struct vu_queue *started[PORT_VU_MAX_PAIRS]; /* receiveqs by pair; NULL: not started */
 	struct receiveq receiveq[PORT_VU_MAX_PAIRS]; /* those enabled, too: the n_receiveq in use */
 	unsigned n_receiveq;
+	struct flow_table flows; /* used while n_receiveq > 1 */
 };
 
 /* Zero mtu stands for its default. */

@@ -261,6 +261,18 @@ static void receive_burst(struct port_vu *p, struct receiveq *rq, struct sw_fram
 	vu_session_check(q->session);
 }
 
+/* Where in p->receiveq a frame goes: to the pair that its flow is sent on, if that can receive. */
+static uint8_t choose(const struct port_vu *p, const struct sw_frame *f)
+{
+	uint32_t hash = flow_hash(f);
+	int pair = flow_pair(&p->flows, hash);
+
+	for (unsigned i = 0; pair >= 0 && i < p->n_receiveq; i++)
+		if (p->receiveq[i].q->index / 2 == (unsigned)pair)
+			return (uint8_t)i;
+	return (uint8_t)(hash % p->n_receiveq);
+}
+
 /* Several receiveqs: each gets its flows, in order. */
 static void receive_spread(struct port_vu *p, struct sw_frame *const *frame, unsigned n)
 {
@@ -272,7 +284,7 @@ static void receive_spread(struct port_vu *p, struct sw_frame *const *frame, uns
 	for (unsigned i = 0; i < n_queue; i++)
 		queue[i] = p->receiveq[i].q;
 	for (unsigned i = 0; i < n; i++)
-		choice[i] = (uint8_t)(flow_hash(frame[i]) % n_queue);
+		choice[i] = choose(p, frame[i]);
 
 	for (unsigned i = 0; i < n_queue; i++) {
 		struct sw_frame *part[SW_BURST];

@@ -74,6 +74,18 @@ static inline unsigned chains_to_frames(struct port_vu *p, unsigned n)
 	return n_frame;
 }
 
+/* Remember on which of several pairs these flows are sent.  Their heads have not been read yet. */
+static void note_flows(struct port_vu *p, unsigned pair, unsigned n)
+{
+	struct sw_frame *f = p->group->frame;
+
+	for (unsigned i = 0; i < n; i++) {
+		f[i].head_len = f[i].skip = 0;
+		if (f[i].len >= SW_HEAD_LEN)
+			flow_note(&p->flows, flow_hash(&f[i]), pair);
+	}
+}
+
 /* Forward one burst.  False: there was none. */
 static bool transmit_burst(struct transmitq *t)
 {
@@ -93,6 +105,8 @@ static bool transmit_burst(struct transmitq *t)
 	if (likely(q->enabled)) {
 		unsigned n_frame = chains_to_frames(p, (unsigned)n);
 
+		if (unlikely(p->n_receiveq > 1))
+			note_flows(p, q->index / 2, n_frame);
 		sw_input(&p->port, p->group->frame, n_frame);
 	} else {
 		p->port.stats.ingress_drop_disabled += (unsigned)n;

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -38,6 +40,7 @@ void lab_up(struct lab *l)
 {
 	memset(l, 0, sizeof(*l));
 	assert_int_equal(loop_init(&l->backend.loop), 0);
+	l->client = -1;
 	l->net.backend = &l->backend;
 	assert_int_equal(net_init(&l->net, &(struct config){ .fdb = { 64, 8, 300 } }, 1), 0);
 	l->backend.device = &l->net;
@@ -52,10 +55,121 @@ void lab_down(struct lab *l)
 {
 	sw_detach(&l->probe.port);
 	net_done(&l->net);
+	control_free(l->backend.control);
+	json_object_put(l->events);
+	if (l->client >= 0)
+		close(l->client);
 	for (unsigned i = 0; i < PROBE_KEEP; i++)
 		free(l->probe.bytes[i]);
 	free(l->why);
 	loop_done(&l->backend.loop);
+}
+
+/* The next line that the control connection has to say: a reference. */
+static struct json_object *next_line(struct lab *l)
+{
+	struct json_object *o;
+	char *end;
+
+	while (!(end = memchr(l->line, '\n', l->line_len))) {
+		ssize_t n = recv(l->client, l->line + l->line_len, sizeof(l->line) - l->line_len,
+				 MSG_DONTWAIT);
+
+		if (n > 0)
+			l->line_len += (size_t)n;
+		else
+			assert_int_equal(loop_once(&l->backend.loop, loop_now_ns() + STEP_NS), 0);
+	}
+	*end = '\0';
+	o = json_tokener_parse(l->line);
+	assert_non_null(o);
+	l->line_len -= (size_t)(end + 1 - l->line);
+	memmove(l->line, end + 1, l->line_len);
+	return o;
+}
+
+/* What comes before the answer is kept as events. */
+static struct json_object *answer(struct lab *l, const char *method, const char *params)
+{
+	char text[4096];
+	int n = snprintf(text, sizeof(text),
+			 "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"%s\",\"params\":%s}\n", method,
+			 params);
+
+	assert_int_equal(send(l->client, text, (size_t)n, 0), n);
+	for (;;) {
+		struct json_object *o = next_line(l);
+
+		if (json_object_object_get_ex(o, "id", NULL))
+			return o;
+		json_object_array_add(l->events, o);
+	}
+}
+
+void lab_control(struct lab *l)
+{
+	int fd[2];
+
+	assert_int_equal(control_new(&l->backend.loop, -1, ctl_methods, ctl_n_methods, &l->backend,
+				     &l->backend.control),
+			 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fd), 0);
+	assert_int_equal(control_attach(l->backend.control, fd[0]), 0);
+	l->client = fd[1];
+	l->events = json_object_new_array();
+	json_object_put(lab_call(l, "subscribe", "{}"));
+}
+
+struct json_object *lab_call(struct lab *l, const char *method, const char *params)
+{
+	struct json_object *o = answer(l, method, params), *result;
+
+	if (!json_object_object_get_ex(o, "result", &result))
+		fail_msg("%s %s: %s", method, params, json_object_to_json_string(o));
+	result = json_object_get(result);
+	json_object_put(o);
+	return result;
+}
+
+const char *lab_call_fails(struct lab *l, const char *method, const char *params)
+{
+	static char text[512];
+	struct json_object *o = answer(l, method, params), *error, *message;
+
+	if (!json_object_object_get_ex(o, "error", &error))
+		fail_msg("%s %s: succeeded", method, params);
+	assert_true(json_object_object_get_ex(error, "message", &message));
+	snprintf(text, sizeof(text), "%s", json_object_get_string(message));
+	json_object_put(o);
+	return text;
+}
+
+static bool has(struct json_object *params, const char *key, const char *value)
+{
+	struct json_object *member;
+
+	return json_object_object_get_ex(params, key, &member) &&
+	       strcmp(json_object_get_string(member), value) == 0;
+}
+
+struct json_object *lab_wait_event(struct lab *l, const char *method, const char *id,
+				   const char *state)
+{
+	uint64_t end_ns = loop_now_ns() + WAIT_NS;
+
+	for (size_t i = 0;; i++) {
+		struct json_object *o, *params;
+
+		while (i == json_object_array_length(l->events)) {
+			if (loop_now_ns() > end_ns)
+				fail_msg("no event %s %s %s", method, id, state);
+			json_object_array_add(l->events, next_line(l));
+		}
+		o = json_object_array_get_idx(l->events, i);
+		if (has(o, "method", method) && json_object_object_get_ex(o, "params", &params) &&
+		    has(params, "id", id) && has(params, "state", state))
+			return params;
+	}
 }
 
 struct sw_port *lab_open(struct lab *l, const char *json)

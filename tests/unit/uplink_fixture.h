@@ -23,12 +23,27 @@ struct lab {
 	struct backend backend;
 	struct net net;
 	struct probe probe;
-	char *why; /* of the last lab_open() that failed */
+	char *why;  /* of the last lab_open() that failed */
+	int client; /* a connection to the control socket that has subscribed; -1: none */
+	char line[65536];
+	size_t line_len;
+	struct json_object *events; /* notifications that came, oldest first */
 };
 
 void lab_up(struct lab *l);
 /* Closes every port. */
 void lab_down(struct lab *l);
+
+/* Serve a control connection, and subscribe on it. */
+void lab_control(struct lab *l);
+/* Call a method, which has to succeed: its result, a reference. */
+struct json_object *lab_call(struct lab *l, const char *method, const char *params);
+/* Call a method, which has to fail: its message, good until the next call. */
+const char *lab_call_fails(struct lab *l, const char *method, const char *params);
+/* Wait for an event whose params have this id and state; fails the test if it does not come.  Its params, which stay
+ * l->events'. */
+struct json_object *lab_wait_event(struct lab *l, const char *method, const char *id,
+				   const char *state);
 
 /* A port from its JSON object; NULL: refused, see l->why. */
 struct sw_port *lab_open(struct lab *l, const char *json);

@@ -14,7 +14,7 @@
  *     file           made anew, mode 0600.  With rotate-bytes (from 65536) a full one becomes PATH.1, PATH.1 becomes
  *                    PATH.2, and so on; `files` are kept in all (2..1000; 10 if not said)
  *     socket         a viewer listens on that Unix socket; when it goes away the capture is over
- *   buffer-bytes   of the ring between switch and writer, 65536..1073741824; 4 MiB if not said
+ *   buffer-bytes   of the ring between switch and writer, 262144..1073741824; 4 MiB if not said
  *   comment        stands in the file's header
  *
  *   CAPTURE = {"id","ports","direction","snaplen"?,"filter"?,"to","state","frames","bytes","dropped"}
@@ -24,7 +24,7 @@
  *   complete and closed; the capture is no longer in the list then.
  *
  * What it costs the port: the filter, if there is one, and a copy of snaplen bytes into a ring of buffer-bytes.  Never
- * a system call but one that wakes the writer, once in CAPTURE_NAP_NS at most.  All else (checksums, segments, blocks,
+ * a system call but one that wakes the writer, once in CAPTURE_NAP_NS (capture_writer.h) at most.  All else (checksums, segments, blocks,
  * files) is done by a thread of the capture.  What does not fit the ring is not captured, and counted: "dropped" here,
  * isb_ifdrop in the file.
  *
@@ -49,9 +49,6 @@ int capture_list_method(struct control_call *call, struct json_object *params,
 
 #define CAPTURE_START_MEMBERS \
 	"id?,port?,ports?,direction?,snaplen?,filter?,to,buffer-bytes?,comment?"
-
-/* How long the writer sleeps at least between two looks: a viewer is no later than that. */
-#define CAPTURE_NAP_NS 2000000
 
 /* Stop all, and wait for their writers, but not for long: one whose disk hangs is left behind.  When the daemon ends. */
 void capture_stop_all(struct net *net);

@@ -2,6 +2,7 @@
 #include "ctl.h"
 
 #include "base.h"
+#include "capture.h"
 #include "ctl_impl.h"
 #include "link_ctl.h"
 #include "port_nat_ctl.h"
@@ -110,6 +111,9 @@ const struct control_method ctl_methods[] = {
 	{ "mirror.add", ctl_mirror_add, "name,to,from,direction?" },
 	{ "mirror.remove", ctl_mirror_remove, "name" },
 	{ "mirror.list", ctl_mirror_list, "" },
+	{ "capture.start", capture_start_method, CAPTURE_START_MEMBERS },
+	{ "capture.stop", capture_stop_method, "id" },
+	{ "capture.list", capture_list_method, "" },
 	{ "hosts.set", port_nat_hosts_set, "port?,hosts" },
 	{ "forward.add", port_nat_forward_add, "port?,proto?,host?,host-port,guest,guest-port" },
 	{ "forward.remove", port_nat_forward_remove, "port?,proto?,host?,host-port" },

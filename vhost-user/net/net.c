@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "capture.h"
 #include "ctl.h"
 #include "link_ctl.h"
 
@@ -82,6 +83,7 @@ void net_done(struct net *net)
 {
 	struct sw_port *p, *next;
 
+	capture_stop_all(net);
 	loop_timer_cancel(&net->backend->loop, &net->tick);
 	for (p = sw_next(&net->sw, NULL); p; p = next) {
 		next = sw_next(&net->sw, p);

@@ -13,6 +13,8 @@
 
 #define NET_POLICIES_MAX 256
 
+struct capture;
+
 struct net {
 	struct backend *backend;
 	struct sw sw;
@@ -23,6 +25,8 @@ struct net {
 	struct qos_policy *policies[NET_POLICIES_MAX];
 	unsigned n_policies;
 	struct loop_timer tick; /* moves the switch's clock once a second */
+	struct capture *captures;
+	unsigned n_captures; /* ever begun: for names */
 };
 
 /* Make the switch: `net` is zero-filled but for `backend`.  -errno of fdb_init(). */

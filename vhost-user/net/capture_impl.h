@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/* What capture.c (the switch's side of captures) and capture_ctl.c (their methods) share. */
+#ifndef NET_CAPTURE_IMPL_H
+#define NET_CAPTURE_IMPL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <json-c/json.h>
+
+#include "bpf.h"
+#include "capture_ring.h"
+#include "capture_writer.h"
+#include "loop.h"
+#include "port.h"
+
+struct capture;
+struct net;
+
+#define CAPTURES_MAX 64 /* each has a thread and a ring */
+
+#define CAPTURE_ROTATE_MIN     65536
+#define CAPTURE_FILES_DEFAULT  10
+#define CAPTURE_FILES_MAX      1000
+#define CAPTURE_BUFFER_DEFAULT (4u << 20)
+#define CAPTURE_BUFFER_MIN     (256u << 10)
+#define CAPTURE_BUFFER_MAX     (1u << 30)
+#define CAPTURE_SNAPLEN_MAX    262144
+
+enum {
+	CAPTURE_IN = 1 << 0, /* by 1 << enum sw_direction */
+	CAPTURE_OUT = 1 << 1,
+	CAPTURE_BOTH = CAPTURE_IN | CAPTURE_OUT,
+};
+
+/* A port that is captured: a node in the list of its watch. */
+struct capture_port {
+	struct capture *capture;
+	struct capture_watch *watch; /* NULL: the port is gone */
+	uint32_t interface;
+	struct capture_port *next;
+};
+
+struct capture {
+	/* Set by who makes it; owned. */
+	struct net *net;
+	char id[SW_PORT_NAME_MAX];
+	unsigned direction;
+	uint32_t snaplen; /* 0: all */
+	struct bpf *filter;
+	char *filter_text, *comment, *path;
+	bool is_socket;
+	uint64_t rotate_bytes;
+	unsigned files;
+	uint32_t buffer_bytes;
+	unsigned n_ports;
+	struct capture_port *port;
+	struct capture_interface *interface;
+
+	/* Its own. */
+	struct capture *next;
+	unsigned n_watched;   /* ports that are still there */
+	bool stopping, asked; /* asked: by capture.stop */
+	struct capture_ring ring;
+	struct capture_writer writer;
+	struct loop_source done;
+	struct loop_work freeing;
+	int done_fd;
+};
+
+/* Zero-filled but for room for n_ports. */
+struct capture *capture_new(struct net *net, unsigned n_ports);
+void capture_free(struct capture *c);
+
+/* Begin: port[] are its ports, fd where to write, owned by the capture on success.  0, -ENOMEM, -EMFILE, -EAGAIN. */
+int capture_begin(struct capture *c, struct sw_port *const *port, int fd);
+
+/* See no more frames; the writer writes what it has, and the event tells when it is done. */
+void capture_stop(struct capture *c);
+
+struct capture *capture_find(const struct net *net, const char *id);
+
+struct json_object *capture_json(const struct capture *c);
+
+#endif

@@ -25,7 +25,8 @@ enum cmd_arg {
 	CMD_ARG_VM,
 	CMD_ARG_VM_OR_NET,
 	CMD_ARG_PLACE,   /* a file, or VM:PATH */
-	CMD_ARG_FORWARD, /* what to do with one, then a VM */
+	CMD_ARG_FORWARD, /* what to do with one, then a VM or a network */
+	CMD_ARG_LINK,    /* a plug of a switch; of `link` what to do with one before that */
 	CMD_ARG_SHELL,
 	CMD_ARG_OTHER
 };

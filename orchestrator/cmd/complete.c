@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "model/fields.h"
 #include "model/lab.h"
 #include "run/dirs.h"
 #include "run/state.h"
@@ -116,18 +117,99 @@ static void offer_places(char **words, const char *prefix)
 	lab_free(lab);
 }
 
-/* add, remove or list; then a VM. */
+/* Whether one of these is among the words before the cursor; if not, they are offered. */
+static bool said_or_offered(char **words, const char *prefix, const char *const *verbs)
+{
+	for (unsigned i = 0; words[i] && words[i + 1]; i++)
+		if (g_strv_contains(verbs, words[i]))
+			return true;
+	for (unsigned i = 0; verbs[i]; i++)
+		offer(prefix, verbs[i]);
+	return false;
+}
+
+/* add, remove or list; then a VM or a network. */
 static void offer_forward(char **words, const char *prefix)
 {
 	static const char *const verbs[] = { "add", "remove", "list", NULL };
-	bool said = false;
 
-	for (unsigned i = 0; words[i] && words[i + 1]; i++)
-		said |= g_strv_contains(verbs, words[i]);
-	if (said)
+	if (said_or_offered(words, prefix, verbs))
 		offer_members(words, prefix, false);
-	for (unsigned i = 0; !said && verbs[i]; i++)
-		offer(prefix, verbs[i]);
+}
+
+static void offer_uplinks(const struct network *n, const char *prefix)
+{
+	for (guint i = 0; i < n->uplinks->len; i++) {
+		g_autofree char *word =
+			g_strdup_printf("%s:%s", n->name, network_uplink(n, i)->port);
+
+		offer(prefix, word);
+	}
+}
+
+/* Each VM of one NIC by its name, each NIC of the others, and uplinks. */
+static void offer_links(char **words, const char *prefix)
+{
+	struct lab *lab = load(lab_said(words));
+
+	for (guint i = 0; lab && i < lab->vms->len; i++) {
+		const struct vm *vm = lab_vm(lab, i);
+
+		if (vm->nics->len == 1)
+			offer(prefix, vm->name);
+		for (guint j = 0; vm->nics->len > 1 && j < vm->nics->len; j++)
+			offer(prefix, vm_nic(vm, j)->port);
+	}
+	for (guint i = 0; lab && i < lab->networks->len; i++)
+		offer_uplinks(lab_network(lab, i), prefix);
+	lab_free(lab);
+}
+
+static void offer_profiles(char **words, const char *prefix)
+{
+	struct lab *lab = load(lab_said(words));
+
+	for (guint i = 0; lab && i < lab->profiles->len; i++)
+		offer(prefix, ((const struct named *)lab->profiles->pdata[i])->name);
+	lab_free(lab);
+}
+
+/* "delay=": the keys of an impairment. */
+static void offer_keys(const char *prefix)
+{
+	for (const struct field *f = field_next(&field_impairment, NULL); f;
+	     f = field_next(&field_impairment, f)) {
+		g_autofree char *word =
+			g_strdup_printf("%s%s", f->key, f->kind == FIELD_OBJECT ? "." : "=");
+
+		offer(prefix, word);
+	}
+}
+
+/* What `link` does, then a link, then what is to hold. */
+static void offer_link_words(char **words, const char *prefix)
+{
+	static const char *const verbs[] = { "list",  "show", "set", "profile",
+					     "reset", "down", "up",  NULL };
+	const char *verb = NULL;
+	unsigned after = 0;
+
+	if (!said_or_offered(words, prefix, verbs))
+		return;
+	for (unsigned i = 0; words[i] && words[i + 1]; i++) {
+		if (verb && words[i][0] != '-')
+			after++;
+		else if (g_strv_contains(verbs, words[i]))
+			verb = words[i];
+	}
+	if (strcmp(verb, "list") == 0)
+		return;
+	if (after == 0)
+		offer_links(words, prefix);
+	else if (strcmp(verb, "set") == 0)
+		offer_keys(prefix);
+	else if (strcmp(verb, "profile") == 0)
+		offer_profiles(words, prefix);
 }
 
 static void offer_argument(const struct cmd *cmd, char **words, const char *prefix)
@@ -147,6 +229,12 @@ static void offer_argument(const struct cmd *cmd, char **words, const char *pref
 		break;
 	case CMD_ARG_FORWARD:
 		offer_forward(words, prefix);
+		break;
+	case CMD_ARG_LINK:
+		if (strcmp(cmd->name, "link") == 0)
+			offer_link_words(words, prefix);
+		else
+			offer_links(words, prefix);
 		break;
 	case CMD_ARG_SHELL:
 		offer(prefix, "bash");

@@ -97,8 +97,9 @@ static void add_row(struct out_table *t, struct json_object *link)
 {
 	bool up = json_flag(link, "up", true);
 	g_autofree char *to = way_words(link, "to-guest"), *from = way_words(link, "from-guest");
+	bool same = *to && strcmp(to, from) == 0;
 	const char *cells[] = { json_str(link, "link"), json_str(link, "network"),
-				up ? "up" : "down", to, from };
+				up ? "up" : "down", to, same ? "the same" : from };
 
 	out_table_row(t, cells);
 	out_table_style(t, 2, up ? OUT_GOOD : OUT_BAD);

@@ -9,6 +9,8 @@
 #include <glib-unix.h>
 
 #include "err.h"
+#include "model/fields.h"
+#include "model/numbers.h"
 #include "out.h"
 #include "run/client.h"
 #include "run/json.h"
@@ -87,6 +89,47 @@ static char *addresses(struct json_object *vm)
 	return g_string_free(s, s->len == 0);
 }
 
+/* "lossy", "loss 5%", "down"; both directions if they differ: "wan / loss 5%".  g_free(). */
+static char *link_words(struct json_object *link)
+{
+	static const char *const sides[] = { "to-guest", "from-guest" };
+	char *words[G_N_ELEMENTS(sides)];
+	g_autofree char *to = NULL, *from = NULL;
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(sides); i++) {
+		struct json_object *way = json_member(link, sides[i], json_type_object);
+		const char *profile = json_str(way, "profile");
+		g_autofree char *rest = way ? numbers_words(&field_impairment, way) : NULL;
+		bool more = rest && *rest;
+
+		words[i] = g_strdup_printf("%s%s%s", profile ? profile : "",
+					   profile && more ? ": " : "", more ? rest : "");
+	}
+	to = words[0];
+	from = words[1];
+	if (json_flag(link, "down", false))
+		return g_strdup("down");
+	if (strcmp(to, from) == 0)
+		return g_steal_pointer(&to);
+	return g_strdup_printf("%s / %s", *to ? to : "-", *from ? from : "-");
+}
+
+/* Of each NIC or uplink of the list; "" if none does anything.  g_free(). */
+static char *links_words(struct json_object *list)
+{
+	GString *s = g_string_new(NULL);
+
+	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
+		struct json_object *o = json_object_array_get_idx(list, i);
+		struct json_object *link = json_member(o, "link", json_type_object);
+		g_autofree char *words = link ? link_words(link) : NULL;
+
+		if (words && *words)
+			g_string_append_printf(s, "%s%s", s->len ? "; " : "", words);
+	}
+	return g_string_free(s, FALSE);
+}
+
 static const char *note(struct json_object *vm)
 {
 	static char text[512];
@@ -117,7 +160,7 @@ static const char *agent(struct json_object *vm)
 static void print_vms(struct json_object *vms)
 {
 	static const char *const headings[] = { "VM",    "STAGE",   "UPTIME", "BOOTED IN",
-						"AGENT", "ADDRESS", "" };
+						"AGENT", "ADDRESS", "LINK",   "" };
 	struct out_table *t = out_table_new(headings, G_N_ELEMENTS(headings));
 
 	for (size_t i = 0; i < json_object_array_length(vms); i++) {
@@ -125,12 +168,14 @@ static void print_vms(struct json_object *vms)
 		g_autofree char *uptime = elapsed_member(vm, "uptime-ms");
 		g_autofree char *booted = elapsed_member(vm, "ready-after-ms");
 		g_autofree char *where = addresses(vm);
+		g_autofree char *links = links_words(json_member(vm, "nics", json_type_array));
 		const char *cells[] = { json_str(vm, "name"),
 					json_str(vm, "stage"),
 					uptime,
 					booted,
 					agent(vm),
 					where,
+					links,
 					note(vm) };
 
 		out_table_row(t, cells);
@@ -140,9 +185,26 @@ static void print_vms(struct json_object *vms)
 	out_table_free(t);
 }
 
+/* "nat", "nat, vxlan (loss 5%)"; g_free(). */
+static char *uplink_words(struct json_object *list)
+{
+	GString *s = g_string_new(NULL);
+
+	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
+		struct json_object *o = json_object_array_get_idx(list, i);
+		struct json_object *link = json_member(o, "link", json_type_object);
+		g_autofree char *words = link ? link_words(link) : g_strdup("");
+
+		g_string_append_printf(s, "%s%s", s->len ? ", " : "", json_str(o, "name"));
+		if (*words)
+			g_string_append_printf(s, " (%s)", words);
+	}
+	return g_string_free(s, FALSE);
+}
+
 static void print_networks(struct json_object *nets)
 {
-	static const char *const headings[] = { "NETWORK", "SWITCH",   "SUBNET",
+	static const char *const headings[] = { "NETWORK", "SWITCH",   "SUBNET", "UPLINKS",
 						"PORTS",   "RESTARTS", "" };
 	struct out_table *t = out_table_new(headings, G_N_ELEMENTS(headings));
 
@@ -153,10 +215,12 @@ static void print_networks(struct json_object *nets)
 			g_strdup_printf("%zu", ports ? json_object_array_length(ports) : 0);
 		g_autofree char *restarts =
 			g_strdup_printf("%" PRId64, json_int(net, "restarts", 0));
+		g_autofree char *out = uplink_words(json_member(net, "uplinks", json_type_array));
 		const char *reason = json_str(net, "reason");
 		const char *cells[] = { json_str(net, "name"),
 					json_str(net, "stage"),
 					json_str(net, "subnet"),
+					out,
 					n_ports,
 					restarts,
 					reason ? reason : "" };

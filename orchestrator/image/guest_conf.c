@@ -25,6 +25,21 @@ static void put_nic(GString *text, const struct nic *nic)
 	g_string_append_printf(text, "nic.%u.network %s\n", i, nic->network->name);
 }
 
+static void put_way_out(GString *text, const struct vm *vm)
+{
+	const struct nic *nic = vm_way_out(vm);
+	const struct uplink *u = nic ? network_way_out(nic->network) : NULL;
+	char ip[INET_ADDRSTRLEN];
+
+	if (!u)
+		return;
+	g_string_append_printf(text, "nic.%u.gateway %s\n", nic->index,
+			       inet_ntop(AF_INET, &u->gateway, ip, sizeof(ip)));
+	if (u->dns.s_addr)
+		g_string_append_printf(text, "dns %s\n",
+				       inet_ntop(AF_INET, &u->dns, ip, sizeof(ip)));
+}
+
 static void put_hosts(GString *text, const struct vm *vm)
 {
 	char ip[INET_ADDRSTRLEN];
@@ -48,6 +63,7 @@ char *guest_conf(const struct lab *lab, const struct vm *vm)
 		g_string_append_printf(text, "agent-port %u\n", lab->port_base);
 	for (unsigned i = 0; i < vm->nics->len; i++)
 		put_nic(text, vm_nic(vm, i));
+	put_way_out(text, vm);
 	for (unsigned i = 0; i < lab->vms->len; i++)
 		put_hosts(text, lab_vm(lab, i));
 	return g_string_free(text, FALSE);

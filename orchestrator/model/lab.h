@@ -273,6 +273,9 @@ static inline struct nic *vm_nic(const struct vm *vm, unsigned i)
 /* The uplink whose gateway guests of the network take as their way out: the first that has one; NULL: none. */
 const struct uplink *network_way_out(const struct network *network);
 
+/* The NIC by which a VM leaves the lab: the first on a network that has a way out; NULL: none. */
+const struct nic *vm_way_out(const struct vm *vm);
+
 static inline const struct uplink *network_uplink(const struct network *network, unsigned i)
 {
 	return network->uplinks->pdata[i];

@@ -184,3 +184,11 @@ const struct uplink *network_way_out(const struct network *network)
 			return network_uplink(network, i);
 	return NULL;
 }
+
+const struct nic *vm_way_out(const struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->nics->len; i++)
+		if (network_way_out(vm_nic(vm, i)->network))
+			return vm_nic(vm, i);
+	return NULL;
+}

@@ -233,7 +233,22 @@ static char *said(const struct field *f, struct json_object *value)
 	return g_strdup(json_object_get_string(value));
 }
 
+/* Inside an object a zero, or no distribution, says nothing. */
+static bool says_nothing(const struct field *f, struct json_object *value)
+{
+	if (f->kind == FIELD_WORD)
+		return f->words[0] && g_strcmp0(json_object_get_string(value), f->words[0]) == 0;
+	return f->kind != FIELD_OBJECT && json_object_get_double(value) == 0;
+}
+
+static char *words_of(const struct field_object *object, struct json_object *numbers, bool inside);
+
 char *numbers_words(const struct field_object *object, struct json_object *numbers)
+{
+	return words_of(object, numbers, false);
+}
+
+static char *words_of(const struct field_object *object, struct json_object *numbers, bool inside)
 {
 	GString *out = g_string_new(NULL);
 
@@ -241,17 +256,18 @@ char *numbers_words(const struct field_object *object, struct json_object *numbe
 		struct json_object *value;
 		g_autofree char *text = NULL, *inner = NULL;
 
-		if (!json_object_object_get_ex(numbers, member_of(f), &value) || !value)
+		if (!json_object_object_get_ex(numbers, member_of(f), &value) || !value ||
+		    (inside && says_nothing(f, value)))
 			continue;
 		text = said(f, value);
 		if (f->kind == FIELD_OBJECT)
-			inner = numbers_words(f->object, value);
+			inner = words_of(f->object, value, true);
 		if (!text && !inner)
 			continue;
 		g_string_append_printf(out, "%s%s", out->len > 0 ? ", " : "", f->key);
-		if (inner)
+		if (inner && *inner)
 			g_string_append_printf(out, " (%s)", inner);
-		else if (f->kind != FIELD_FLAG || !json_object_get_boolean(value))
+		else if (!inner && (f->kind != FIELD_FLAG || !json_object_get_boolean(value)))
 			g_string_append_printf(out, " %s", text);
 	}
 	return g_string_free(out, FALSE);
@@ -285,8 +301,8 @@ void numbers_merge(struct json_object *into, struct json_object *from)
 		struct json_object *has;
 
 		if (json_object_is_type(value, json_type_object) &&
-			 json_object_object_get_ex(into, key, &has) &&
-			 json_object_is_type(has, json_type_object))
+		    json_object_object_get_ex(into, key, &has) &&
+		    json_object_is_type(has, json_type_object))
 			numbers_merge(has, value);
 		else
 			json_object_object_add(into, key, json_object_get(value));

@@ -73,10 +73,11 @@ const char *step_kind_text(enum step_kind kind)
 
 /* --- settings of a VM ----------------------------------------------------------------------------------------------- */
 
-/* What the guest is told about its network's uplink, once. */
-static void way_out_settings(const struct nic *nic, GString *out)
+/* How the guest leaves the lab, which it is told once. */
+static void way_out_settings(const struct vm *vm, GString *out)
 {
-	const struct uplink *u = network_way_out(nic->network);
+	const struct nic *nic = vm_way_out(vm);
+	const struct uplink *u = nic ? network_way_out(nic->network) : NULL;
 	char gateway[INET_ADDRSTRLEN], dns[INET_ADDRSTRLEN];
 
 	if (!u)
@@ -100,7 +101,6 @@ static void nic_settings(const struct nic *nic, GString *out)
 	g_string_append_printf(out, "nic.%u.mtu %u\nnic.%u.queues %u\n", i, n->mtu, i, nic->queues);
 	if (!nic->offloads)
 		g_string_append_printf(out, "nic.%u.offloads off\n", i);
-	way_out_settings(nic, out);
 }
 
 /* Probes and forwards are no settings of what runs: they change while it does. */
@@ -144,6 +144,7 @@ char *plan_vm_settings(const struct lab *lab, const struct vm *vm)
 		g_string_append_printf(out, "append %s\n", vm->append);
 	for (unsigned i = 0; i < vm->nics->len; i++)
 		nic_settings(vm_nic(vm, i), out);
+	way_out_settings(vm, out);
 	socket_settings(lab, vm, out);
 	return g_string_free(out, FALSE);
 }

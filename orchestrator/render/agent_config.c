@@ -19,7 +19,14 @@ static struct json_object *string_list(const char *text)
 	return list;
 }
 
-static struct json_object *interface(const struct nic *nic)
+static struct json_object *ip_text(struct in_addr address)
+{
+	char ip[INET_ADDRSTRLEN];
+
+	return json_object_new_string(inet_ntop(AF_INET, &address, ip, sizeof(ip)));
+}
+
+static struct json_object *interface(const struct vm *vm, const struct nic *nic)
 {
 	struct json_object *o = json_object_new_object();
 	char mac[NAMES_MAC_LEN + 1], ip[INET_ADDRSTRLEN];
@@ -32,6 +39,9 @@ static struct json_object *interface(const struct nic *nic)
 	json_object_object_add(o, "name", json_object_new_string(name));
 	json_object_object_add(o, "mtu", json_object_new_int((int)nic->network->mtu));
 	json_object_object_add(o, "addresses", string_list(cidr));
+	if (nic == vm_way_out(vm))
+		json_object_object_add(o, "gateway",
+				       ip_text(network_way_out(nic->network)->gateway));
 	return o;
 }
 
@@ -77,11 +87,15 @@ struct json_object *render_agent_config(const struct lab *lab, const struct vm *
 {
 	struct json_object *o = json_object_new_object(), *interfaces = json_object_new_array();
 	struct json_object *hosts = hosts_of(lab);
+	const struct nic *out = vm_way_out(vm);
+	const struct uplink *uplink = out ? network_way_out(out->network) : NULL;
 
 	json_object_object_add(o, "hostname", json_object_new_string(vm->name));
 	for (unsigned i = 0; i < vm->nics->len; i++)
-		json_object_array_add(interfaces, interface(vm_nic(vm, i)));
+		json_object_array_add(interfaces, interface(vm, vm_nic(vm, i)));
 	json_object_object_add(o, "interfaces", interfaces);
+	if (uplink && uplink->dns.s_addr)
+		json_object_object_add(o, "nameserver", ip_text(uplink->dns));
 	if (hosts)
 		json_object_object_add(o, "hosts", hosts);
 	return o;

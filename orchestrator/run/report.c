@@ -228,6 +228,22 @@ static struct json_object *report_stray_vm(const struct state_vm *was)
 	return o;
 }
 
+static struct json_object *report_uplinks(const struct network *network)
+{
+	struct json_object *list = json_object_new_array(), *type;
+
+	for (guint i = 0; i < network->uplinks->len; i++) {
+		const struct uplink *u = network_uplink(network, i);
+		struct json_object *o = json_object_new_object();
+
+		json_put_str(o, "name", u->port);
+		if (json_object_object_get_ex(u->own, "type", &type))
+			json_object_object_add(o, "type", json_object_get(type));
+		json_object_array_add(list, o);
+	}
+	return list;
+}
+
 static struct json_object *report_net(const char *name, const struct network *network,
 				      const struct state_net *was, const struct state *state)
 {
@@ -239,6 +255,7 @@ static struct json_object *report_net(const char *name, const struct network *ne
 	if (network) {
 		put_address(o, "subnet", network->subnet, network->prefix);
 		json_put_int(o, "mtu", network->mtu);
+		json_object_object_add(o, "uplinks", report_uplinks(network));
 	}
 	if (alive)
 		json_put_int(o, "pid", was->id.pid);

@@ -77,12 +77,46 @@ static void do_hello(struct rpc_call *call, struct json_object *params, void *da
 	rpc_reply(call, o);
 }
 
+/* What holds on the links of a list of NICs or uplinks, whose names are under `key`. */
+static void add_links(struct supervisor *sup, struct json_object *list, const char *network,
+		      const char *key)
+{
+	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
+		struct json_object *o = json_object_array_get_idx(list, i);
+		const char *port = json_str(o, key);
+
+		if (port)
+			json_object_object_add(
+				o, "link",
+				link_report(sup, network ? network : json_str(o, "network"), port));
+	}
+}
+
+static void add_all_links(struct supervisor *sup, struct json_object *report)
+{
+	struct json_object *vms = json_member(report, "vms", json_type_array);
+	struct json_object *nets = json_member(report, "networks", json_type_array);
+
+	for (size_t i = 0; sup->lab && i < json_object_array_length(vms); i++)
+		add_links(sup,
+			  json_member(json_object_array_get_idx(vms, i), "nics", json_type_array),
+			  NULL, "port");
+	for (size_t i = 0; sup->lab && i < json_object_array_length(nets); i++) {
+		struct json_object *net = json_object_array_get_idx(nets, i);
+
+		add_links(sup, json_member(net, "uplinks", json_type_array), json_str(net, "name"),
+			  "name");
+	}
+}
+
 static void do_status(struct rpc_call *call, struct json_object *params, void *data)
 {
 	struct service *s = data;
 	struct state *state = sup_state(s->sup);
+	struct json_object *report = report_make(s->sup->lab, s->sup->paths, state);
 
-	rpc_reply(call, report_make(s->sup->lab, s->sup->paths, state));
+	add_all_links(s->sup, report);
+	rpc_reply(call, report);
 	state_free(state);
 }
 

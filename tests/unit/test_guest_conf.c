@@ -64,10 +64,35 @@ static void tells_the_port(void **state)
 	lab_free(lab);
 }
 
+/* Who leaves the lab where: by the first NIC on a network with an uplink. */
+static void tells_the_way_out(void **state)
+{
+	struct lab *lab = parse(
+		"{\"name\":\"x\",\"networks\":{\"in\":{\"subnet\":\"10.0.0.0/24\"},\"out\":{\"subnet\":\"10.1.0.0/24\","
+		"\"uplink\":{\"type\":\"nat\",\"dns\":\"10.1.0.3\"}},\"far\":{\"subnet\":\"10.2.0.0/24\",\"uplinks\":["
+		"{\"type\":\"tap\",\"ifname\":\"t\"},{\"type\":\"vxlan\",\"vni\":1,\"peers\":[\"192.0.2.1\"],"
+		"\"gateway\":\"10.2.0.1\"}]}},\"vms\":{"
+		"\"a\":{\"nics\":[{\"network\":\"in\"},{\"network\":\"out\"},{\"network\":\"out\"}]},"
+		"\"b\":{\"nics\":[{\"network\":\"in\"}]},\"c\":{\"nics\":[{\"network\":\"far\"}]}}}");
+	g_autofree char *a = guest_conf(lab, lab_find_vm(lab, "a"));
+	g_autofree char *b = guest_conf(lab, lab_find_vm(lab, "b"));
+	g_autofree char *c = guest_conf(lab, lab_find_vm(lab, "c"));
+
+	assert_non_null(strstr(a, "\nnic.1.gateway 10.1.0.1\ndns 10.1.0.3\n"));
+	assert_null(strstr(a, "nic.2.gateway"));
+	assert_null(strstr(b, "gateway"));
+	assert_null(strstr(b, "dns"));
+	assert_non_null(strstr(c, "\nnic.0.gateway 10.2.0.1\n"));
+	assert_null(strstr(c, "dns"));
+	assert_non_null(strstr(c, "\nnic.0.mtu 1450\n"));
+	lab_free(lab);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(tells_everything),
-					    cmocka_unit_test(tells_the_port) };
+					    cmocka_unit_test(tells_the_port),
+					    cmocka_unit_test(tells_the_way_out) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -163,6 +163,22 @@ static void set_interface(struct json interface)
 	err = netif_up(name);
 	if (err)
 		fail("%s: cannot be brought up: %s", name, strerror(-err));
+	if (json_string(json_get(interface, "gateway"), address, sizeof(address)) > 0) {
+		err = netif_add_gateway(name, address);
+		if (err)
+			fail("%s: gateway %s: %s", name, address, strerror(-err));
+	}
+}
+
+static void set_nameserver(struct json value)
+{
+	char address[64];
+	int err = json_string(value, address, sizeof(address));
+
+	if (err >= 0)
+		err = settings_nameserver(address);
+	if (err)
+		fail("name server: %s", strerror(-err));
 }
 
 /* --- users, files, mounts, clock --------------------------------------------------------------------------- */
@@ -248,10 +264,10 @@ static const struct {
 	bool list; /* one call for each item */
 	void (*set)(struct json value);
 } parts[] = {
-	{ "clock", false, set_clock }, { "hostname", false, set_hostname },
-	{ "hosts", false, set_hosts }, { "interfaces", true, set_interface },
-	{ "users", true, set_user },   { "mounts", true, set_mount },
-	{ "files", true, set_file },
+	{ "clock", false, set_clock },           { "hostname", false, set_hostname },
+	{ "hosts", false, set_hosts },           { "interfaces", true, set_interface },
+	{ "nameserver", false, set_nameserver }, { "users", true, set_user },
+	{ "mounts", true, set_mount },           { "files", true, set_file },
 };
 
 static void apply(struct json body)

@@ -17,8 +17,12 @@
 
 struct conf {
 	struct agent *agent;
-	const char *hostname, *lab;
+	const char *hostname, *lab, *dns;
 	FILE *hosts;
+	struct {
+		unsigned nic;
+		const char *address; /* NULL: none */
+	} gateway;
 	bool nics[NICS_MAX]; /* spoken of */
 };
 
@@ -57,6 +61,10 @@ static void set_nic(struct conf *c, const char *key, const char *value)
 		err = netif_add_address(name, value);
 	else if (strcmp(end, ".mtu") == 0)
 		err = netif_set_mtu(name, (unsigned)strtoul(value, NULL, 10));
+	else if (strcmp(end, ".gateway") == 0 && !c->gateway.address) {
+		c->gateway.nic = (unsigned)i;
+		c->gateway.address = value;
+	}
 	if (err)
 		agent_trouble(c->agent, "%s: %s %s: %s", name, end + 1, value, strerror(-err));
 }
@@ -83,6 +91,8 @@ static void take_line(struct conf *c, char *line)
 		c->lab = value;
 	else if (strcmp(key, "agent-port") == 0)
 		set_port(c->agent, value);
+	else if (strcmp(key, "dns") == 0)
+		c->dns = value;
 	else if (strcmp(key, "host") == 0)
 		fprintf(c->hosts, "%s\n", value);
 	else if (strncmp(key, "nic.", 4) == 0)
@@ -100,6 +110,23 @@ static void bring_up(struct conf *c)
 		if (netif_up(name))
 			agent_trouble(c->agent, "%s: cannot be brought up", name);
 	}
+}
+
+/* The way out, now that what leads to it is up. */
+static void set_way_out(struct conf *c)
+{
+	char name[IFNAMSIZ];
+	int err = 0;
+
+	snprintf(name, sizeof(name), "eth%u", c->gateway.nic);
+	if (c->gateway.address)
+		err = netif_add_gateway(name, c->gateway.address);
+	if (err)
+		agent_trouble(c->agent, "%s: gateway %s: %s", name, c->gateway.address,
+			      strerror(-err));
+	err = c->dns ? settings_nameserver(c->dns) : 0;
+	if (err)
+		agent_trouble(c->agent, "name server %s: %s", c->dns, strerror(-err));
 }
 
 static void greet(const struct conf *c)
@@ -142,6 +169,7 @@ void guestconf_apply(struct agent *agent)
 	for (char *line; rest && (line = strsep(&rest, "\n"));)
 		take_line(&c, line);
 	bring_up(&c);
+	set_way_out(&c);
 	if (fclose(c.hosts) == 0)
 		set_names(&c, hosts);
 	free(hosts);

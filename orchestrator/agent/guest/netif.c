@@ -143,13 +143,17 @@ static int parse_address(const char *text, struct address *a)
 	return 0;
 }
 
-struct new_address {
+/* A new address or route. */
+struct new_thing {
 	struct nlmsghdr header;
-	struct ifaddrmsg body;
+	union {
+		struct ifaddrmsg address;
+		struct rtmsg route;
+	} body;
 	uint8_t attributes[64];
 };
 
-static void put_attribute(struct new_address *m, unsigned short type, const void *data, size_t size)
+static void put_attribute(struct new_thing *m, unsigned short type, const void *data, size_t size)
 {
 	struct rtattr rta = { .rta_type = type, .rta_len = (unsigned short)RTA_LENGTH(size) };
 	uint8_t *to = (uint8_t *)m + m->header.nlmsg_len;
@@ -159,7 +163,7 @@ static void put_attribute(struct new_address *m, unsigned short type, const void
 	m->header.nlmsg_len += (uint32_t)RTA_SPACE(size);
 }
 
-static int transact(struct new_address *m)
+static int transact(struct new_thing *m)
 {
 	struct {
 		struct nlmsghdr header;
@@ -185,19 +189,19 @@ static int transact(struct new_address *m)
 
 int netif_add_address(const char *name, const char *text)
 {
-	struct new_address m = { 0 };
+	struct new_thing m = { 0 };
 	struct address a = { 0 };
 	int err = parse_address(text, &a);
 
 	if (err)
 		return err;
-	m.header.nlmsg_len = (uint32_t)NLMSG_LENGTH(sizeof(m.body));
+	m.header.nlmsg_len = (uint32_t)NLMSG_LENGTH(sizeof(m.body.address));
 	m.header.nlmsg_type = RTM_NEWADDR;
 	m.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
-	m.body.ifa_family = (uint8_t)a.family;
-	m.body.ifa_prefixlen = (uint8_t)a.prefix;
-	m.body.ifa_index = if_nametoindex(name);
-	if (!m.body.ifa_index)
+	m.body.address.ifa_family = (uint8_t)a.family;
+	m.body.address.ifa_prefixlen = (uint8_t)a.prefix;
+	m.body.address.ifa_index = if_nametoindex(name);
+	if (!m.body.address.ifa_index)
 		return -ENODEV;
 	put_attribute(&m, IFA_LOCAL, a.byte, a.size);
 	put_attribute(&m, IFA_ADDRESS, a.byte, a.size);
@@ -205,4 +209,27 @@ int netif_add_address(const char *name, const char *text)
 		put_attribute(&m, IFA_BROADCAST, a.broadcast, 4);
 	err = transact(&m);
 	return err == -EEXIST ? 0 : err;
+}
+
+int netif_add_gateway(const char *name, const char *text)
+{
+	struct new_thing m = { 0 };
+	uint32_t out = if_nametoindex(name);
+	struct in_addr gateway;
+
+	if (inet_pton(AF_INET, text, &gateway) != 1)
+		return -EINVAL;
+	if (!out)
+		return -ENODEV;
+	m.header.nlmsg_len = (uint32_t)NLMSG_LENGTH(sizeof(m.body.route));
+	m.header.nlmsg_type = RTM_NEWROUTE;
+	m.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
+	m.body.route.rtm_family = AF_INET;
+	m.body.route.rtm_table = RT_TABLE_MAIN;
+	m.body.route.rtm_protocol = RTPROT_BOOT;
+	m.body.route.rtm_scope = RT_SCOPE_UNIVERSE;
+	m.body.route.rtm_type = RTN_UNICAST;
+	put_attribute(&m, RTA_GATEWAY, &gateway, sizeof(gateway));
+	put_attribute(&m, RTA_OIF, &out, sizeof(out));
+	return transact(&m);
 }

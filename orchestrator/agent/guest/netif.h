@@ -24,6 +24,9 @@ int netif_rename(const char *from, const char *to);
 /* "192.168.1.10/24", or the same in IPv6; an IPv4 one gets its broadcast address.  -EINVAL: this is no address. */
 int netif_add_address(const char *name, const char *text);
 
+/* The way out of the guest, through an interface that is up: "192.168.1.1".  It takes the place of an earlier one. */
+int netif_add_gateway(const char *name, const char *text);
+
 int netif_set_mtu(const char *name, unsigned mtu);
 int netif_up(const char *name);
 

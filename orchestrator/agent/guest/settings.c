@@ -81,6 +81,18 @@ int settings_hosts(const char *lines)
 	return err;
 }
 
+int settings_nameserver(const char *address)
+{
+	struct stat st;
+	char text[64];
+
+	if (lstat("/etc/resolv.conf", &st) == 0 && S_ISLNK(st.st_mode))
+		return 0;
+	if ((size_t)snprintf(text, sizeof(text), "nameserver %s\n", address) >= sizeof(text))
+		return -EINVAL;
+	return update("/etc/resolv.conf", text);
+}
+
 int settings_clock(int64_t realtime_ns)
 {
 	struct timespec now;

@@ -17,6 +17,9 @@ int settings_hostname(const char *name);
  * localhost. */
 int settings_hosts(const char *lines);
 
+/* The one name server.  Where /etc/resolv.conf is a link, it is somebody's who knows better: nothing is done. */
+int settings_nameserver(const char *address);
+
 /* CLOCK_REALTIME, nanoseconds since 1970. */
 int settings_clock(int64_t realtime_ns);
 

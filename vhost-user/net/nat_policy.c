@@ -121,8 +121,15 @@ static enum nat_way policy_ip4(const struct nat_net *net, const struct nat_packe
 		     (p->proto == INET_ICMP && (p->type == NAT_ICMP_ECHO || p->fragment)));
 }
 
-static bool is_discovery(const struct nat_packet *p)
+/* What finds neighbours, routers and the name server: to a group, or to us. */
+static bool is_discovery(const struct nat_net *net, const struct nat_packet *p)
 {
+	const struct in6_addr link = NAT_LINK_LOCAL;
+
+	if (!IN6_IS_ADDR_MULTICAST(&p->dst) && !IN6_ARE_ADDR_EQUAL(&p->dst, &link) &&
+	    !IN6_ARE_ADDR_EQUAL(&p->dst, &net->gateway6) &&
+	    !IN6_ARE_ADDR_EQUAL(&p->dst, &net->dns6))
+		return false;
 	if (p->proto == INET_ICMP6)
 		return p->type == NAT_ND_RS || p->type == NAT_ND_NS || p->type == NAT_ND_NA;
 	return p->proto == INET_UDP && p->dport == PORT_DHCP6; /* stateless: the DNS address */
@@ -137,7 +144,7 @@ static enum nat_way policy_ip6(const struct nat_net *net, const struct nat_packe
 	if (IN6_ARE_ADDR_EQUAL(&p->src, &net->gateway6) ||
 	    IN6_ARE_ADDR_EQUAL(&p->src, &net->dns6) || IN6_ARE_ADDR_EQUAL(&p->src, &link))
 		return NAT_WAY_NONE;
-	if (is_discovery(p))
+	if (is_discovery(net, p))
 		return NAT_WAY_SLIRP;
 	if (p->eth_dst[0] & 1 || (!nat_net_has(net, &p->src) && !IN6_IS_ADDR_LINKLOCAL(&p->src)))
 		return NAT_WAY_NONE;

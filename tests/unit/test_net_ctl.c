@@ -94,6 +94,117 @@ static void test_ports(void **state)
 	finish();
 }
 
+/* The bad ones are refused by name and change nothing: the good ones are told by port.list. */
+static void test_settings(void **state)
+{
+	start();
+	assert_says(call("port.add",
+			 "{\"name\":\"a\",\"socket-path\":\"DIR/a\",\"vlan\":{\"access\":4095}}"),
+		    "vlan/access: outside 1..4094");
+	assert_says(call("port.add", "{\"name\":\"a\",\"socket-path\":\"DIR/a\",\"fdb-max\":65}"),
+		    "-32602");
+	assert_says(call("port.list", "{}"), "{\"ports\":[]}"); /* made, and taken back */
+	assert_says(call("port.add", "{\"name\":\"a\",\"type\":\"pigeon\"}"),
+		    "type: not one of vhost-user");
+	assert_says(
+		call("port.add",
+		     "{\"name\":\"a\",\"socket-path\":\"DIR/a\",\"vlan\":{\"access\":10},\"isolated\":true}"),
+		"\"result\":{}");
+	assert_says(call("port.list", "{}"),
+		    "\"link\":\"up\",\"vlan\":{\"access\":10},\"isolated\":true,\"counters\"");
+	assert_says(call("port.set",
+			 "{\"name\":\"a\",\"isolated\":false,\"storm\":{\"unknown-pps\":9}}"),
+		    "\"result\":{}");
+	assert_says(
+		call("port.list", "{}"),
+		"\"link\":\"up\",\"vlan\":{\"access\":10},\"storm\":{\"unknown-pps\":9},\"counters\"");
+	assert_says(call("port.set", "{\"name\":\"b\",\"isolated\":false}"), "-32001");
+	assert_says(call("port.set", "{\"name\":\"a\",\"socket-path\":\"/x\"}"), "-32602");
+	assert_says(call("port.down", "{\"name\":\"b\"}"), "-32001");
+	assert_says(call("port.down", "{\"name\":\"a\"}"), "\"result\":{}");
+	assert_says(call("port.list", "{}"), "\"link\":\"down\"");
+	assert_says(call("port.up", "{\"name\":\"a\"}"), "\"result\":{}");
+	assert_says(call("port.list", "{}"), "\"link\":\"up\"");
+	finish();
+}
+
+static void test_static_entries(void **state)
+{
+	start();
+	call("port.add", "{\"name\":\"a\",\"socket-path\":\"DIR/a\",\"vlan\":{\"access\":10}}");
+	call("port.add", "{\"name\":\"b\",\"socket-path\":\"DIR/b\"}");
+	assert_says(call("fdb.add", "{\"mac\":\"02:00:00:00:00:01\",\"port\":\"a\"}"),
+		    "\"result\":{}");
+	assert_says(call("fdb.add", "{\"mac\":\"02:00:00:00:00:01\",\"port\":\"a\",\"vlan\":10}"),
+		    "\"result\":{}");
+	assert_says(call("fdb.add", "{\"mac\":\"02:00:00:00:00:01\",\"port\":\"b\",\"vlan\":10}"),
+		    "-32002");
+	assert_says(call("fdb.add", "{\"mac\":\"02:00:00:00:00:01\",\"port\":\"a\",\"vlan\":11}"),
+		    "-32602");
+	assert_says(call("fdb.add", "{\"mac\":\"02:00:00:00:00:01\",\"port\":\"b\",\"vlan\":4095}"),
+		    "-32602");
+	assert_says(call("fdb.add", "{\"mac\":\"03:00:00:00:00:01\",\"port\":\"b\"}"), "-32602");
+	assert_says(call("fdb.add", "{\"mac\":\"02:00:00:00:00:02\",\"port\":\"c\"}"), "-32001");
+	assert_says(call("fdb.flush", "{}"), "{\"flushed\":0}");
+	assert_says(
+		call("fdb.list", "{}"),
+		"{\"entries\":[{\"mac\":\"02:00:00:00:00:01\",\"vlan\":10,\"port\":\"a\",\"static\":true}],\"total\":1}");
+	assert_says(call("fdb.remove", "{\"mac\":\"02:00:00:00:00:01\"}"), "-32001");
+	assert_says(call("fdb.remove", "{\"mac\":\"02:00:00:00:00:01\",\"vlan\":10}"),
+		    "\"result\":{}");
+	for (unsigned i = 0; i <= 32; i++) {
+		char params[80];
+
+		(void)snprintf(params, sizeof(params),
+			       "{\"mac\":\"02:00:00:00:00:%02x\",\"port\":\"b\"}", i);
+		assert_says(call("fdb.add", params), i < 32 ? "\"result\":{}" : "-32003");
+	}
+	finish();
+}
+
+static void test_mirrors(void **state)
+{
+	start();
+	for (const char *name = "abc"; *name; name++) {
+		char params[80];
+
+		(void)snprintf(params, sizeof(params),
+			       "{\"name\":\"%c\",\"socket-path\":\"DIR/%c\"}", *name, *name);
+		assert_says(call("port.add", params), "\"result\":{}");
+	}
+	assert_says(call("mirror.add", "{\"name\":\"m\",\"to\":\"c\",\"from\":[\"a\",\"b\"]}"),
+		    "\"result\":{}");
+	assert_says(call("mirror.add", "{\"name\":\"m\",\"to\":\"c\",\"from\":[\"a\"]}"), "-32002");
+	assert_says(call("mirror.add", "{\"name\":\"n\",\"to\":\"x\",\"from\":[\"a\"]}"), "-32001");
+	assert_says(call("mirror.add", "{\"name\":\"n\",\"to\":\"c\",\"from\":[\"x\"]}"),
+		    "no port \\\"x");
+	assert_says(call("mirror.add", "{\"name\":\"n\",\"to\":\"c\",\"from\":[\"a\",\"a\"]}"),
+		    "from/1: said twice");
+	assert_says(call("mirror.add", "{\"name\":\"n\",\"to\":\"c\",\"from\":[\"c\"]}"),
+		    "from/0: a port cannot be shown to itself");
+	assert_says(call("mirror.add", "{\"name\":\"n\",\"to\":\"c\",\"from\":[1]}"),
+		    "from/0: not a port's name");
+	assert_says(call("mirror.add", "{\"name\":\"n\",\"to\":\"c\",\"from\":[]}"),
+		    "from: not an array");
+	assert_says(call("mirror.add",
+			 "{\"name\":\"n\",\"to\":\"c\",\"from\":[\"a\"],\"direction\":\"up\"}"),
+		    "direction: not one of in, out, both");
+	assert_says(call("mirror.add", "{\"name\":\"n o\",\"to\":\"c\",\"from\":[\"a\"]}"),
+		    "name: not 1 to");
+	assert_says(call("mirror.add",
+			 "{\"name\":\"n\",\"to\":\"c\",\"from\":[\"a\"],\"direction\":\"in\"}"),
+		    "\"result\":{}");
+	assert_says(
+		call("mirror.list", "{}"),
+		"{\"mirrors\":[{\"name\":\"m\",\"to\":\"c\",\"from\":[\"a\",\"b\"],\"direction\":\"both\"},"
+		"{\"name\":\"n\",\"to\":\"c\",\"from\":[\"a\"],\"direction\":\"in\"}]}");
+	assert_says(call("mirror.remove", "{\"name\":\"m\"}"), "\"result\":{}");
+	assert_says(call("mirror.remove", "{\"name\":\"m\"}"), "-32001");
+	assert_says(call("port.remove", "{\"name\":\"a\"}"), "\"result\":{}");
+	assert_says(call("mirror.list", "{}"), "{\"mirrors\":[]}");
+	finish();
+}
+
 static void test_stats_and_fdb(void **state)
 {
 	struct sw_port *a, *b;
@@ -128,7 +239,8 @@ static void test_stats_and_fdb(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_ports),
+		cmocka_unit_test(test_ports),          cmocka_unit_test(test_settings),
+		cmocka_unit_test(test_static_entries), cmocka_unit_test(test_mirrors),
 		cmocka_unit_test(test_stats_and_fdb),
 	};
 

@@ -128,6 +128,8 @@ void driver_init(struct driver *d, struct guest *g, uint16_t num, uint64_t featu
 		.features = features,
 		.event_idx = features & BIT_ULL(VIRTIO_RING_F_EVENT_IDX),
 		.packed = features & BIT_ULL(VIRTIO_F_RING_PACKED),
+		.in_order = features & BIT_ULL(VIRTIO_F_IN_ORDER),
+		.free_tail = (uint16_t)(num - 1),
 		.n_free = num,
 	};
 	d->desc_gpa = guest_alloc(g, num * sizeof(struct vring_desc), page);
@@ -141,7 +143,8 @@ void driver_init(struct driver *d, struct guest *g, uint16_t num, uint64_t featu
 	d->slot = calloc(num, sizeof(*d->slot));
 	d->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	d->call_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	must(d->slot && d->kick_fd >= 0 && d->call_fd >= 0);
+	d->order = calloc(num, sizeof(*d->order));
+	must(d->slot && d->order && d->kick_fd >= 0 && d->call_fd >= 0);
 	if (d->packed) {
 		driver_packed_init(d);
 		return;
@@ -153,6 +156,7 @@ void driver_init(struct driver *d, struct guest *g, uint16_t num, uint64_t featu
 void driver_done(struct driver *d)
 {
 	free(d->slot);
+	free(d->order);
 	close(d->kick_fd);
 	close(d->call_fd);
 	*d = (struct driver){ 0 };
@@ -188,11 +192,39 @@ static uint16_t desc_flags(unsigned i, unsigned n_out, unsigned n)
 			  (i + 1 < n ? VRING_DESC_F_NEXT : 0));
 }
 
-static int slot_take(struct driver *d, unsigned n_desc)
+void driver_order_add(struct driver *d, uint16_t head, bool writable)
+{
+	d->slot[head].writable = writable;
+	must(d->n_out < d->num);
+	d->order[(d->first + d->n_out++) % d->num] = head;
+}
+
+void driver_order_begin(struct driver *d, uint16_t id, uint32_t len)
+{
+	d->in_batch = true;
+	d->batch_last = id;
+	d->batch_len = len;
+}
+
+int driver_order_next(struct driver *d, uint32_t *ret_len)
+{
+	uint16_t head = d->order[d->first % d->num];
+
+	must(d->in_batch && d->n_out > 0);
+	d->first++;
+	d->n_out--;
+	d->in_batch = head != d->batch_last;
+	must(!d->in_batch || !d->slot[head].writable);
+	*ret_len = d->in_batch ? 0 : d->batch_len;
+	return head;
+}
+
+static int slot_take(struct driver *d, unsigned n_desc, bool writable)
 {
 	uint16_t head = d->free_head;
 
 	d->slot[head] = (struct driver_slot){ .n_desc = (uint16_t)n_desc };
+	driver_order_add(d, head, writable);
 	d->n_free = (uint16_t)(d->n_free - n_desc);
 	le16_store(&d->avail->ring[d->avail_idx % d->num], head);
 	d->avail_idx++;
@@ -217,7 +249,7 @@ int driver_add(struct driver *d, const struct driver_buf *bufs, unsigned n_out, 
 		desc_write(&d->desc[at], bufs[i].addr, bufs[i].len, desc_flags(i, n_out, n), next);
 		at = next;
 	}
-	head = slot_take(d, n);
+	head = slot_take(d, n, n_in > 0);
 	d->free_head = at;
 	return head;
 }
@@ -252,7 +284,7 @@ int driver_add_indirect(struct driver *d, const struct driver_buf *bufs, unsigne
 	next = le16_load(&d->desc[d->free_head].next);
 	desc_write(&d->desc[d->free_head], table_gpa, (uint32_t)(n * sizeof(*table)),
 		   VRING_DESC_F_INDIRECT, next);
-	head = slot_take(d, 1);
+	head = slot_take(d, 1, n_in > 0);
 	d->free_head = next;
 	return head;
 }
@@ -310,33 +342,52 @@ bool driver_kick(struct driver *d)
 	return driver_wants_kick(d) && write(d->kick_fd, &one, sizeof(one)) == sizeof(one);
 }
 
+/* Read the used entry that tells of the next chain, unless the last one still does. */
+static int used_next(struct driver *d, uint32_t *ret_len)
+{
+	const struct vring_used_elem *e = &d->used->ring[d->last_used % d->num];
+	uint32_t head = le32_get(e->id);
+
+	if (!d->in_order) {
+		must(d->n_out-- > 0);
+		*ret_len = le32_get(e->len);
+		return (int)head;
+	}
+	must(d->in_batch || head < d->num);
+	if (!d->in_batch)
+		driver_order_begin(d, (uint16_t)head, le32_get(e->len));
+	return driver_order_next(d, ret_len);
+}
+
 int driver_used(struct driver *d, uint32_t *ret_len)
 {
-	const struct vring_used_elem *e;
 	uint16_t tail, n;
-	uint32_t head;
+	int head;
 
 	if (d->packed)
 		return driver_packed_used(d, ret_len);
 	/* Partner: the release in the device's publish. */
 	if (le16_load_acquire(&d->used->idx) == d->last_used)
 		return -EAGAIN;
-	e = &d->used->ring[d->last_used % d->num];
-	head = le32_get(e->id);
+	head = used_next(d, ret_len);
 	must(head < d->num && d->slot[head].n_desc > 0);
-	*ret_len = le32_get(e->len);
 	d->last_used++;
 
-	/* Back to the front of the free list. */
+	/* Back to the free list: to its front, or in order to its end. */
 	n = d->slot[head].n_desc;
 	tail = (uint16_t)head;
 	for (unsigned i = 1; i < n; i++)
 		tail = le16_load(&d->desc[tail].next);
-	le16_store(&d->desc[tail].next, d->free_head);
-	d->free_head = (uint16_t)head;
+	if (d->in_order && d->n_free > 0) {
+		le16_store(&d->desc[d->free_tail].next, (uint16_t)head);
+	} else {
+		le16_store(&d->desc[tail].next, d->free_head);
+		d->free_head = (uint16_t)head;
+	}
+	d->free_tail = tail;
 	d->n_free = (uint16_t)(d->n_free + n);
 	d->slot[head].n_desc = 0;
-	return (int)head;
+	return head;
 }
 
 void driver_call_off(struct driver *d)

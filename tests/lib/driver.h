@@ -73,6 +73,7 @@ struct driver_buf {
 struct driver_slot {
 	uint16_t n_desc; /* descriptors of the chain that starts here, 0: none */
 	uint16_t next;   /* packed: list of free ids */
+	bool writable;   /* the chain has room to write into */
 	void *cookie;    /* the test's own, see driver_cookie() */
 };
 
@@ -86,7 +87,7 @@ struct driver {
 	struct guest *guest;
 	uint16_t num;
 	uint64_t features;
-	bool event_idx, packed;
+	bool event_idx, packed, in_order;
 	union {
 		struct { /* split */
 			struct vring_desc *desc;
@@ -106,6 +107,12 @@ struct driver {
 	uint16_t last_used;
 	uint16_t free_head; /* the head that the next chain will have */
 	uint16_t n_free;
+	uint16_t free_tail; /* in order: what is freed goes here, so that descriptors are used in ring order */
+	uint16_t *order; /* in order: the outstanding heads, n_out of them from order[first % num] on */
+	uint32_t first, n_out;
+	bool in_batch;       /* in order: more chains are used by the entry that was read last, */
+	uint16_t batch_last; /* up to this one, */
+	uint32_t batch_len;  /* which has this length */
 	struct driver_pos avail_at, first_at,
 		used_at;      /* packed: next to fill; first not published; next to reclaim */
 	uint64_t first_state; /* what publishes at first_at */
@@ -116,7 +123,8 @@ struct driver {
 
 #define DRIVER_TABLE 64
 
-/* A ring of num entries in fresh guest memory.  Of the features RING_PACKED, EVENT_IDX and INDIRECT_DESC count. */
+/* A ring of num entries in fresh guest memory.  Of the features RING_PACKED, EVENT_IDX, INDIRECT_DESC and IN_ORDER
+ * count. */
 void driver_init(struct driver *d, struct guest *g, uint16_t num, uint64_t features);
 void driver_done(struct driver *d);
 
@@ -145,7 +153,8 @@ bool driver_wants_kick(struct driver *d);
 bool driver_kick(struct driver *d);
 
 /* Take one used chain back: its head and the length the device gave, or -EAGAIN.  Aborts on a head that is not
- * outstanding. */
+ * outstanding.  In order: chains that a used entry stands for besides its own come with length 0; aborts if one of them
+ * had room to write into. */
 int driver_used(struct driver *d, uint32_t *ret_len);
 
 /* No calls wanted; calls wanted (true: something is used already); calls counted since the last time this was asked. */

@@ -15,6 +15,11 @@ void driver_fence(void);
 /* A table for an indirect chain with this head: its address, and our pointer to it. */
 void *driver_table(const struct driver *d, unsigned head, gpa_t *ret_gpa);
 
+/* In order: a chain was added; what entry (id, len) says is used from now on; the next chain that is. */
+void driver_order_add(struct driver *d, uint16_t head, bool writable);
+void driver_order_begin(struct driver *d, uint16_t id, uint32_t len);
+int driver_order_next(struct driver *d, uint32_t *ret_len);
+
 /* See the functions of driver.h of these names. */
 void driver_packed_init(struct driver *d);
 void driver_packed_params(const struct driver *d, struct vq_params *ret);

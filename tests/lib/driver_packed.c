@@ -65,13 +65,14 @@ static void entry_write(struct driver *d, struct driver_pos *at, gpa_t addr, uin
 	*at = pos_add(d, *at, 1);
 }
 
-static int id_take(struct driver *d, unsigned n_desc)
+static int id_take(struct driver *d, unsigned n_desc, bool writable)
 {
 	uint16_t id = d->free_head;
 
 	d->free_head = d->slot[id].next;
 	d->slot[id].n_desc = (uint16_t)n_desc;
 	d->slot[id].cookie = NULL;
+	driver_order_add(d, id, writable);
 	d->n_free = (uint16_t)(d->n_free - n_desc);
 	return id;
 }
@@ -89,7 +90,7 @@ int driver_packed_add(struct driver *d, const struct driver_buf *bufs, unsigned 
 		entry_write(d, &d->avail_at, bufs[i].addr, bufs[i].len, id,
 			    (i >= n_out ? VRING_DESC_F_WRITE : 0u) |
 				    (i + 1 < n ? VRING_DESC_F_NEXT : 0u));
-	return id_take(d, n);
+	return id_take(d, n, n_in > 0);
 }
 
 int driver_packed_add_indirect(struct driver *d, const struct driver_buf *bufs, unsigned n_out,
@@ -110,7 +111,7 @@ int driver_packed_add_indirect(struct driver *d, const struct driver_buf *bufs, 
 	}
 	entry_write(d, &d->avail_at, gpa, (uint32_t)(n * sizeof(*table)), d->free_head,
 		    VRING_DESC_F_INDIRECT);
-	return id_take(d, 1);
+	return id_take(d, 1, n_in > 0);
 }
 
 void driver_packed_publish(struct driver *d)
@@ -144,7 +145,8 @@ bool driver_packed_wants_kick(struct driver *d)
 	return pos_ahead(d, old, at) < n;
 }
 
-int driver_packed_used(struct driver *d, uint32_t *ret_len)
+/* Is the next entry used?  Read it, unless the last one tells of the next chain, too. */
+static int used_next(struct driver *d, uint32_t *ret_len)
 {
 	/* Partner: the release in the device's publish. */
 	uint64_t state = le64_load_acquire(&d->ring[d->used_at.idx].state);
@@ -152,16 +154,38 @@ int driver_packed_used(struct driver *d, uint32_t *ret_len)
 	uint16_t id = (uint16_t)(state >> 32);
 	bool avail = flags & VRING_PACKED_DESC_F_AVAIL, used = flags & VRING_PACKED_DESC_F_USED;
 
+	if (d->in_batch)
+		return driver_order_next(d, ret_len);
 	if (avail != used || used != d->used_at.wrap)
 		return -EAGAIN;
 	must(id < d->num && d->slot[id].n_desc > 0);
 	*ret_len = (uint32_t)state;
 	must(!!(flags & VRING_DESC_F_WRITE) == (*ret_len > 0));
+	if (d->in_order) {
+		driver_order_begin(d, id, *ret_len);
+		return driver_order_next(d, ret_len);
+	}
+	must(d->n_out-- > 0);
+	return id;
+}
+
+int driver_packed_used(struct driver *d, uint32_t *ret_len)
+{
+	int id = used_next(d, ret_len);
+
+	if (id < 0)
+		return id;
+	must(d->slot[id].n_desc > 0);
 	d->used_at = pos_add(d, d->used_at, d->slot[id].n_desc);
+	if (d->in_order && d->n_out + 1u < d->num) { /* an id was free: there is an end to go to */
+		d->slot[d->free_tail].next = (uint16_t)id;
+	} else {
+		d->slot[id].next = d->free_head;
+		d->free_head = (uint16_t)id;
+	}
+	d->free_tail = (uint16_t)id;
 	d->n_free = (uint16_t)(d->n_free + d->slot[id].n_desc);
 	d->slot[id].n_desc = 0;
-	d->slot[id].next = d->free_head;
-	d->free_head = id;
 	return id;
 }
 

@@ -50,6 +50,7 @@ static void cont(struct wire *w, uint16_t base)
 	assert_int_equal(frontend_memory(&w->fe, WIRE_MEMORY), 0);
 	for (uint32_t i = 0; i < 2; i++) {
 		w->ring[i].base = base;
+		memcpy(w->fe.mem + w->ring[i].used + 2, &base, sizeof(base));
 		assert_int_equal(frontend_ring_start(&w->fe, i, &w->ring[i], false), 0);
 	}
 	for (uint32_t i = 0; i < 2; i++)

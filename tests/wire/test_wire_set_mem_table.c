@@ -297,6 +297,7 @@ static void base_survives(void **state)
 	assert_int_equal(frontend_ring_stop(&w->fe, 0, &base), 0);
 	w->ring[0].base = 17;
 	memcpy(w->fe.mem + w->ring[0].avail + 2, &(uint16_t){ 17 }, 2);
+	memcpy(w->fe.mem + w->ring[0].used + 2, &(uint16_t){ 17 }, 2);
 	assert_int_equal(frontend_ring_start(&w->fe, 0, &w->ring[0], true), 0);
 	assert_int_equal(set_one(w, frontend_region(&w->fe)), 0);
 	assert_int_equal(frontend_ring_stop(&w->fe, 0, &base), 0);

@@ -222,6 +222,7 @@ static void truncated_and_used(void **state)
 	assert_int_equal(frontend_ring_stop(&w->fe, 0, &base), 0);
 	w->ring[0].base = 1000; /* an available index of 0 is far away */
 	*(uint16_t *)(void *)(w->fe.mem + w->ring[0].avail + 2) = 1000;
+	*(uint16_t *)(void *)(w->fe.mem + w->ring[0].used + 2) = 1000;
 	assert_int_equal(frontend_ring_start(&w->fe, 0, &w->ring[0], true), 0);
 	w->on_kick = use_and_break;
 	assert_int_equal(ftruncate(w->fe.mem_fd, 0), 0);

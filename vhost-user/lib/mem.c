@@ -352,6 +352,20 @@ int mem_uva_to_va(const struct mem *m, uva_t addr, size_t len, void **ret_va)
 	return -EFAULT;
 }
 
+int mem_va_to_gpa(const struct mem *m, const void *va, gpa_t *ret_gpa)
+{
+	for (unsigned i = 0; i < m->n; i++) {
+		const struct mem_region *r = &m->region[i];
+		uint64_t off = (uint64_t)((uintptr_t)va - (uintptr_t)r->va);
+
+		if (off < r->size) {
+			*ret_gpa = GPA(r->gpa + off);
+			return 0;
+		}
+	}
+	return -EFAULT;
+}
+
 size_t mem_gpa_span_search(const struct mem *m, unsigned *hint, gpa_t addr, size_t len,
 			   void **ret_va)
 {

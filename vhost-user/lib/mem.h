@@ -82,6 +82,9 @@ int mem_del_region(struct mem *m, const struct mem_region_desc *r);
 int mem_gpa_to_va(const struct mem *m, gpa_t addr, size_t len, void **ret_va);
 int mem_uva_to_va(const struct mem *m, uva_t addr, size_t len, void **ret_va);
 
+/* The guest's address of what lies at va, one of the pointers got from here.  -EFAULT: it was not. */
+int mem_va_to_gpa(const struct mem *m, const void *va, gpa_t *ret_gpa);
+
 /* The slow half of mem_gpa_span(). */
 size_t mem_gpa_span_search(const struct mem *m, unsigned *hint, gpa_t addr, size_t len,
 			   void **ret_va);

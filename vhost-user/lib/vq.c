@@ -31,6 +31,7 @@ int vq_start(struct vq *vq, const struct mem *mem, const struct vq_params *p)
 		.packed = p->features & BIT_ULL(VIRTIO_F_RING_PACKED),
 		.event_idx = p->features & BIT_ULL(VIRTIO_RING_F_EVENT_IDX),
 		.indirect = p->features & BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC),
+		.in_order = p->features & BIT_ULL(VIRTIO_F_IN_ORDER),
 		.generation = mem_generation(mem),
 		.blocked = p->blocked,
 	};
@@ -40,6 +41,8 @@ int vq_start(struct vq *vq, const struct mem *mem, const struct vq_params *p)
 	if (p->num == 0 || p->num > VQ_MAX_NUM)
 		return -EINVAL;
 	err = fresh.packed ? vq_packed_start(&fresh, mem, p) : vq_split_start(&fresh, mem, p);
+	if (!err && p->log)
+		err = vq_dirty_start(&fresh, p);
 	if (err < 0)
 		return err;
 	fresh.started = true;
@@ -56,6 +59,7 @@ void vq_stop(struct vq *vq, uint32_t *ret_base)
 	if (vq->started) {
 		vq_publish(vq);
 		base = vq->packed ? vq_packed_base(vq) : vq_split_base(vq);
+		vq_dirty_stop(vq);
 	}
 	memset(vq, 0, sizeof(*vq));
 	vq->call_fd = -1;
@@ -77,12 +81,17 @@ void vq_set_call(struct vq *vq, int fd)
 
 int vq_pop(struct vq *vq, struct vq_burst *b, unsigned max)
 {
+	int n;
+
 	assert(max <= VQ_BURST);
 	b->n = 0;
 	if (unlikely(vq->cause != VQ_OK))
 		return -EBADMSG;
 	assert(vq->started && vq->generation == mem_generation(vq->mem));
-	return vq->packed ? vq_packed_pop(vq, b, max) : vq_split_pop(vq, b, max);
+	n = vq->packed ? vq_packed_pop(vq, b, max) : vq_split_pop(vq, b, max);
+	if (unlikely(vq->dirty))
+		vq_dirty_popped(vq, b);
+	return n;
 }
 
 void vq_unpop(struct vq *vq, unsigned n)
@@ -95,6 +104,8 @@ void vq_unpop(struct vq *vq, unsigned n)
 
 void vq_write_staged(struct vq *vq)
 {
+	if (unlikely(vq->dirty))
+		vq_dirty_staged(vq);
 	if (vq->packed)
 		vq_packed_write_staged(vq);
 	else
@@ -103,10 +114,17 @@ void vq_write_staged(struct vq *vq)
 
 void vq_publish(struct vq *vq)
 {
+	uint16_t from = vq->used_idx;
+	uint64_t before = vq->n_uncalled;
+
+	if (unlikely(vq->dirty))
+		vq_dirty_staged(vq);
 	if (vq->packed)
 		vq_packed_publish(vq);
 	else
 		vq_split_publish(vq);
+	if (unlikely(vq->dirty))
+		vq_dirty_published(vq, from, (unsigned)(vq->n_uncalled - before));
 }
 
 bool vq_call(struct vq *vq)
@@ -136,9 +154,15 @@ void vq_kick_off(struct vq *vq)
 		vq_packed_kick_off(vq);
 	else
 		vq_split_kick_off(vq);
+	if (unlikely(vq->dirty))
+		vq_dirty_event(vq);
 }
 
 bool vq_kick_on(struct vq *vq)
 {
-	return vq->packed ? vq_packed_kick_on(vq) : vq_split_kick_on(vq);
+	bool more = vq->packed ? vq_packed_kick_on(vq) : vq_split_kick_on(vq);
+
+	if (unlikely(vq->dirty))
+		vq_dirty_event(vq);
+	return more;
 }

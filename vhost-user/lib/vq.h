@@ -29,7 +29,12 @@
  * Ownership: a chain's iovecs point into guest memory and live until the burst is used again, or the memory table
  *            changes, whatever comes first.  The call descriptor is the caller's.
  * Threads:   one thread per virtqueue.
- * Cost:      no allocation, no log, no system call but the eventfd write in vq_call().
+ * Cost:      no allocation, no log, no system call but the eventfd write in vq_call().  vq_start() and vq_stop() allocate
+ *            and free for a ring whose writes are logged.
+ *
+ * With VIRTIO_F_IN_ORDER chains are pushed in the order in which they were popped, and a batch of them is shown by one
+ * used entry, that of its last chain, where nothing is lost by that: the driver takes the others for used from end to
+ * end, so a chain with room to write into is never left out.
  */
 #ifndef VU_VQ_H
 #define VU_VQ_H
@@ -40,7 +45,9 @@
 
 #include "addr.h"
 #include "base.h"
+#include "dirtylog.h"
 #include "mem.h"
+#include "place.h"
 #include "vring.h"
 
 /* Largest ring: virtio 1.3, 2.7: "The maximum Queue Size value is 32768". */
@@ -102,12 +109,27 @@ const char *vq_cause_name(enum vq_cause cause);
 struct vq_params {
 	uint32_t num; /* entries, up to VQ_MAX_NUM; a power of two in a split ring */
 	uva_t desc, avail,
-		used;      /* packed: the ring, the driver's and the device's event suppression */
-	uint32_t base;     /* where to begin, as SET_VRING_BASE says it: see vq_stop() */
-	uint64_t features; /* VIRTIO_F_RING_PACKED, VIRTIO_RING_F_EVENT_IDX and _INDIRECT_DESC count */
-	int call_fd;       /* eventfd or -1; borrowed; set to O_NONBLOCK */
+		used;  /* packed: the ring, the driver's and the device's event suppression */
+	uint32_t base; /* where to begin, as SET_VRING_BASE says it: see vq_stop() */
+	uint64_t features; /* VIRTIO_F_RING_PACKED, _IN_ORDER, VIRTIO_RING_F_EVENT_IDX and _INDIRECT_DESC count */
+	int call_fd; /* eventfd or -1; borrowed; set to O_NONBLOCK */
 	bool *blocked; /* shared by the frontend's rings: it let a call wait; NULL: nobody wants to know */
+
+	/* A packed ring's record (place.h), and the same for who comes after us and is of another make; NULL: none. */
+	struct vq_place *place;
+	struct inflight_packed *inflight;
+
+	/* Where writes to guest memory are logged; NULL: nowhere.  log_used: also those to the used ring (packed: to
+	 * the ring and to our event suppression), whose first byte counts as used_gpa. */
+	struct dirtylog *log;
+	bool log_used;
+	gpa_t used_gpa;
 };
+
+/* A head is the descriptor's index or the buffer id; under VIRTIO_F_IN_ORDER this bit says that the chain has room to
+ * write into; above it is the format's. */
+#define VQ_HEAD_ID(head) ((uint16_t)((head)&0x7fff))
+#define VQ_HEAD_WRITABLE 0x8000u
 
 struct vq_used {
 	uint32_t head;
@@ -135,7 +157,11 @@ struct vq {
 			bool used_wrap;       /* of used_idx, */
 			bool write_wrap;      /* and of write_idx */
 			uint16_t write_idx;   /* used_idx and n_written further */
-			uint16_t n_popped;    /* chains of the last vq_pop() */
+			struct vq_place *place;
+			struct inflight_packed *inflight;
+			uint64_t place_word; /* what place->word says when no batch is at hand */
+			uint16_t n_batch;    /* chains in place->batch */
+			uint16_t n_popped;   /* chains of the last vq_pop() */
 			uint16_t popped[VQ_BURST]; /* and how many entries each has */
 		};
 	};
@@ -152,6 +178,7 @@ struct vq {
 	bool packed;
 	bool event_idx;
 	bool indirect;
+	bool in_order;
 	bool call_any; /* call whatever the event index says: none was sent since the start */
 	bool started;
 	enum vq_cause cause;
@@ -160,13 +187,18 @@ struct vq {
 	uint32_t generation; /* of *mem, when the pointers above were made */
 	int call_fd;
 	bool *blocked;
+	struct vq_dirty *dirty; /* NULL: writes are not logged */
 	struct vq_used staged[VQ_BURST] __attribute__((aligned(CACHE_LINE)));
 };
 
-/* Start a ring: find its three parts in guest memory, take over the used index from there (split) or from base (packed),
- * and ask the driver for kicks (it may have been told not to send them by a predecessor that died).  Something may be
- * available already: poll once.  *mem must outlive the ring and not change while it runs.
- * Returns 0; -EINVAL (num, base or alignment); -EFAULT (a part lies outside guest memory). */
+/* Start a ring: find its three parts in guest memory, and ask the driver for kicks (it may have been told not to send
+ * them by a predecessor that died).  Something may be available already: poll once.  *mem must outlive the ring and not
+ * change while it runs.
+ *
+ * Where it goes on: a split ring at its used index, as guest memory has it.  Nothing is in flight at a start, so base says
+ * the same, or is that of a frontend that has not heard of what a predecessor did before it died.  A packed ring goes on
+ * at its record's place if there is one, else at base.
+ * Returns 0; -EINVAL (num, base or alignment); -EFAULT (a part lies outside guest memory); -ENOMEM (logging). */
 int vq_start(struct vq *vq, const struct mem *mem, const struct vq_params *p);
 
 /* Stop: publish what was pushed, give back what was popped and not pushed, forget the pointers.  What is given back is

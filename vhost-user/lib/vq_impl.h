@@ -2,6 +2,8 @@
 /* The seam between the virtqueue API (vq.c), the ring formats (vq_split.c, vq_packed.c) and what these two share
  * (vq_chain.c).  For these files only.
  *
+ * What is written is logged outside of the formats: vq_dirty.c.
+ *
  * vq.c owns what every format shares: parameters, asserts, the call descriptor, the broken state.  A format owns the
  * bytes in guest memory: it finds its parts, reads chains, writes used entries, and knows both notification areas.
  * What lies behind a descriptor is the same in both formats: vq_chain.c.
@@ -68,6 +70,24 @@ enum vq_cause vq_chain_add(struct vq *vq, struct vq_chain *c, const struct vq_de
 enum vq_cause vq_table_find(struct vq *vq, const struct vq_desc *d, const void **ret_table,
 			    unsigned *ret_n);
 
+/* ---- vq_dirty.c: the dirty log of a ring ---------------------------------- */
+
+/* Begin to log.  The format has been started.  -ENOMEM. */
+int vq_dirty_start(struct vq *vq, const struct vq_params *p);
+void vq_dirty_stop(struct vq *vq);
+
+/* Note where these chains may be written to. */
+void vq_dirty_popped(struct vq *vq, const struct vq_burst *b);
+
+/* Log what was written into the staged chains, which are about to leave the stage. */
+void vq_dirty_staged(struct vq *vq);
+
+/* Log the n used entries from used_idx `from` on, and tell the frontend. */
+void vq_dirty_published(struct vq *vq, uint16_t from, unsigned n);
+
+/* Log our side of notification suppression. */
+void vq_dirty_event(struct vq *vq);
+
 /* ---- the hot part of both ------------------------------------------------ */
 
 /* Fetch a line in order to write it, so that its other owner is asked once and not twice.  gcc makes nothing of
@@ -125,6 +145,22 @@ static inline bool vq_chain_simple(const struct mem *mem, unsigned *hint, const 
 	c->out_len = write ? 0 : d->len;
 	c->in_len = write ? d->len : 0;
 	return true;
+}
+
+/* Under IN_ORDER: the last of the staged chains that the used entry of staged[i] stands for.  Chains that could not be
+ * written to are left out in favour of what follows them. */
+static inline unsigned vq_batch_end(const struct vq *vq, unsigned i)
+{
+	if (vq->in_order)
+		while (i + 1u < vq->n_staged && !(vq->staged[i].head & VQ_HEAD_WRITABLE))
+			i++;
+	return i;
+}
+
+/* The bit of a head that vq_batch_end() looks at. */
+static inline uint32_t vq_head_bit(const struct vq *vq, const struct vq_chain *c)
+{
+	return vq->in_order && c->n_in > 0 ? VQ_HEAD_WRITABLE : 0;
 }
 
 /* A full fence: orders our store (of an index) before our load (of the other side's event), which neither acquire nor

@@ -9,16 +9,16 @@
  * between the first and the last, and never is more than the ring: that is checked, since the flags are the driver's.
  *
  * Of a batch of used descriptors the first is held back until vq_packed_publish().  The driver reads them in order, so
- * one store shows all.
+ * one store shows all.  Where the place is recorded (place.h) the batch is, too, before the first store into the ring.
  */
 #include <assert.h>
 #include <errno.h>
 
+#include "inflight.h"
 #include "vq_impl.h"
 
 /* A head is what vq_push() must know: the buffer id, and above it how many entries the chain takes. */
 #define HEAD(id, n_entries) ((uint32_t)(n_entries) << 16 | (id))
-#define HEAD_ID(head)       ((uint16_t)(head))
 #define HEAD_ENTRIES(head)  ((head) >> 16)
 
 struct position {
@@ -42,6 +42,128 @@ static uint32_t position_code(unsigned idx, bool wrap)
 	return (uint32_t)idx | (wrap ? VRING_PACKED_WRAP : 0);
 }
 
+static void position_set(struct vq *vq, uint16_t code)
+{
+	vq->last_avail = vq->used_idx = vq->write_idx = code & (uint16_t)~VRING_PACKED_WRAP;
+	vq->avail_wrap = vq->used_wrap = vq->write_wrap = code & VRING_PACKED_WRAP;
+}
+
+/* ---- the record of the place -------------------------------------------------------------------- */
+
+static_assert(sizeof(struct place_used) == sizeof(struct vq_used), "one is copied to the other");
+
+/* If the process dies, the stores before this have been made, and those after it have not. */
+static inline void place_order(void)
+{
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+/* The first entry of a new batch is known. */
+static void place_first(struct vq *vq)
+{
+	unsigned i = !(PLACE_FLAGS(vq->place_word) & PLACE_FIRST_1);
+
+	vq->place->first[i].addr = le64_load(&vq->ring[vq->used_idx].addr);
+	vq->place->first[i].state = vq->first_state;
+}
+
+/* What is staged will be in the ring. */
+static void place_batch(struct vq *vq)
+{
+	struct vq_place *p = vq->place;
+
+	assert(vq->n_batch + vq->n_staged <= vq->num);
+	memcpy(p->batch + vq->n_batch, vq->staged, vq->n_staged * sizeof(vq->staged[0]));
+	vq->n_batch = (uint16_t)(vq->n_batch + vq->n_staged);
+	__atomic_store_n(&p->word, vq->place_word | PLACE_WORD(0, 0, vq->n_batch, 0),
+			 __ATOMIC_RELEASE);
+	place_order();
+}
+
+/* The batch that began at `from` is in the ring. */
+static void place_publish(struct vq *vq, uint16_t from)
+{
+	unsigned flags = (PLACE_FLAGS(vq->place_word) ^ PLACE_FIRST_1) | PLACE_HAS_PREV;
+
+	vq->place_word = PLACE_WORD(position_code(vq->used_idx, vq->used_wrap), from, 0, flags);
+	__atomic_store_n(&vq->place->word, vq->place_word, __ATOMIC_RELEASE);
+	place_order();
+	vq->n_batch = 0;
+}
+
+/* Copy the batch that a predecessor began to publish.  Returns how many entries its chains take; 0: it makes no sense. */
+static unsigned batch_check(const struct vq_place *p, unsigned n, unsigned num)
+{
+	unsigned n_entries = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		uint32_t head = __atomic_load_n(&p->batch[i].head, __ATOMIC_RELAXED);
+
+		n_entries += HEAD_ENTRIES(head);
+		if (VQ_HEAD_ID(head) >= num || HEAD_ENTRIES(head) == 0 || n_entries > num)
+			return 0;
+	}
+	return n_entries;
+}
+
+/* Publish it: all of it, since nothing of it counts yet. */
+static void batch_redo(struct vq *vq, const struct vq_place *p, unsigned n, unsigned n_entries)
+{
+	vq->in_flight = (uint16_t)n_entries;
+	for (unsigned i = 0; i < n; i++) {
+		uint32_t head = __atomic_load_n(&p->batch[i].head, __ATOMIC_RELAXED);
+
+		if (vq->n_staged == VQ_BURST)
+			vq_packed_write_staged(vq);
+		vq->staged[vq->n_staged++] = (struct vq_used){ head, p->batch[i].len };
+	}
+	vq_packed_publish(vq);
+}
+
+/* Go on where the record says.  False: it says nothing of use. */
+static bool place_resume(struct vq *vq, struct vq_place *p, uint64_t word)
+{
+	unsigned flags = PLACE_FLAGS(word), n = PLACE_N(word), n_entries;
+	struct position at;
+
+	position_set(vq, PLACE_AT(word));
+	vq->place_word = word & ~PLACE_WORD(0, 0, UINT16_MAX, 0);
+	if (n == 0)
+		return true;
+	n_entries = batch_check(p, n, vq->num);
+	if (n_entries == 0)
+		return false;
+	at = advance((struct position){ vq->used_idx, vq->used_wrap }, n_entries, vq->num);
+	if (vq_packed_is_avail(le64_load(&vq->ring[vq->used_idx].state), vq->used_wrap)) {
+		if (le64_load(&vq->ring[vq->used_idx].addr) !=
+		    p->first[!(flags & PLACE_FIRST_1)].addr)
+			return false;
+		batch_redo(vq, p, n, n_entries);
+	}
+	position_set(vq, (uint16_t)position_code(at.idx, at.wrap));
+	return true;
+}
+
+/* Find the place that the frontend cannot know, or begin a record. */
+static void place_start(struct vq *vq, const struct vq_params *params)
+{
+	struct vq_place *p = params->place;
+	uint64_t word;
+
+	if (place_find(p, vq->ring, params->desc.v, vq->num, &word) && place_resume(vq, p, word)) {
+		vq->place = p;
+		if (PLACE_N(word) > 0)
+			place_publish(vq, PLACE_AT(word));
+		return;
+	}
+	position_set(vq, (uint16_t)params->base);
+	place_begin(p, params->desc.v, vq->num, (uint16_t)params->base);
+	vq->place_word = PLACE_WORD((uint16_t)params->base, 0, 0, PLACE_VALID);
+	vq->place = p;
+}
+
+/* ---- starting ------------------------------------------------------------------------------------ */
+
 int vq_packed_start(struct vq *vq, const struct mem *mem, const struct vq_params *p)
 {
 	size_t size = p->num * sizeof(struct vring_packed_desc);
@@ -62,8 +184,10 @@ int vq_packed_start(struct vq *vq, const struct mem *mem, const struct vq_params
 	vq->driver_event = driver;
 	vq->device_event = device;
 	vq->event = le32_load(vq->device_event);
-	vq->last_avail = vq->used_idx = vq->write_idx = (uint16_t)idx;
-	vq->avail_wrap = vq->used_wrap = vq->write_wrap = p->base & VRING_PACKED_WRAP;
+	position_set(vq, (uint16_t)p->base);
+	vq->inflight = p->inflight;
+	if (p->place)
+		place_start(vq, p);
 	return 0;
 }
 
@@ -174,7 +298,7 @@ int vq_packed_pop(struct vq *vq, struct vq_burst *b, unsigned max)
 			cause = VQ_HEAD_RANGE;
 			break;
 		}
-		c->head = HEAD(d.next, n_entries);
+		c->head = HEAD(d.next, n_entries) | vq_head_bit(vq, c);
 		vq->popped[n] = (uint16_t)n_entries;
 		in_flight += n_entries;
 		at = advance(at, n_entries, num);
@@ -217,7 +341,7 @@ static inline uint64_t used_state(const struct vq_used *used, bool wrap)
 
 	if (used->len > 0)
 		flags |= VRING_DESC_F_WRITE;
-	return used->len | (uint64_t)HEAD_ID(used->head) << 32 | flags << 48;
+	return used->len | (uint64_t)VQ_HEAD_ID(used->head) << 32 | flags << 48;
 }
 
 void vq_packed_write_staged(struct vq *vq)
@@ -225,15 +349,25 @@ void vq_packed_write_staged(struct vq *vq)
 	struct position at = { vq->write_idx, vq->write_wrap };
 	unsigned n_written = vq->n_written;
 
+	if (vq->place && n_written > 0 && vq->n_staged > 0)
+		place_batch(vq);
+	/* 2.8.6: a batch's one entry has the first one's place and the last one's id. */
 	for (unsigned i = 0; i < vq->n_staged; i++) {
-		uint64_t state = used_state(&vq->staged[i], at.wrap);
-		unsigned n_entries = HEAD_ENTRIES(vq->staged[i].head);
+		unsigned last = vq_batch_end(vq, i), n_entries = HEAD_ENTRIES(vq->staged[i].head);
+		uint64_t state = used_state(&vq->staged[last], at.wrap);
 
+		while (i < last)
+			n_entries += HEAD_ENTRIES(vq->staged[++i].head);
 		assert(n_entries > 0 && n_written + n_entries <= vq->in_flight);
-		if (n_written == 0)
-			vq->first_state = state;
-		else
+		if (n_written > 0) {
 			le64_store(&vq->ring[at.idx].state, state);
+		} else {
+			vq->first_state = state;
+			if (vq->place) {
+				place_first(vq);
+				place_batch(vq);
+			}
+		}
 		n_written += n_entries;
 		at = advance(at, n_entries, vq->num);
 	}
@@ -243,11 +377,26 @@ void vq_packed_write_staged(struct vq *vq)
 	vq->write_wrap = at.wrap;
 }
 
+/* For a backend of another make: what will be used, before the entry that makes it so, and what has been, after. */
+static void inflight_tell(struct inflight_packed *in, uint16_t idx, bool wrap, bool done)
+{
+	uint16_t *place = done ? &in->old_used_idx : &in->used_idx;
+	uint8_t *counter = done ? &in->old_used_wrap_counter : &in->used_wrap_counter;
+
+	__atomic_store_n(place, idx, __ATOMIC_RELAXED);
+	__atomic_store_n(counter, (uint8_t)wrap, __ATOMIC_RELEASE);
+	place_order();
+}
+
 void vq_packed_publish(struct vq *vq)
 {
+	uint32_t from = position_code(vq->used_idx, vq->used_wrap);
+
 	vq_packed_write_staged(vq);
 	if (vq->n_written == 0)
 		return;
+	if (vq->inflight)
+		inflight_tell(vq->inflight, vq->write_idx, vq->write_wrap, false);
 	/* Partner: the driver's acquire of the flags before it reads this entry, those behind it, and buffers. */
 	le64_store_release(&vq->ring[vq->used_idx].state, vq->first_state);
 	vq->used_idx = vq->write_idx;
@@ -255,6 +404,10 @@ void vq_packed_publish(struct vq *vq)
 	vq->in_flight = (uint16_t)(vq->in_flight - vq->n_written);
 	vq->n_uncalled += vq->n_written;
 	vq->n_written = 0;
+	if (vq->place)
+		place_publish(vq, (uint16_t)from);
+	if (vq->inflight)
+		inflight_tell(vq->inflight, vq->used_idx, vq->used_wrap, true);
 }
 
 bool vq_packed_wants_call(const struct vq *vq)

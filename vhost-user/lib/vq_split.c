@@ -51,8 +51,7 @@ int vq_split_start(struct vq *vq, const struct mem *mem, const struct vq_params 
 		vq->avail_event = va;
 	}
 	vq->mask = (uint16_t)(num - 1);
-	vq->last_avail = vq->seen_avail = (uint16_t)p->base;
-	vq->used_idx = le16_load(&vq->used->idx);
+	vq->used_idx = vq->last_avail = vq->seen_avail = le16_load(&vq->used->idx);
 	return 0;
 }
 
@@ -148,6 +147,7 @@ int vq_split_pop(struct vq *vq, struct vq_burst *b, unsigned max)
 		c->head = head[n];
 		c->iov = &b->iov[n_iov];
 		if (likely(n_iov < VQ_BURST_IOVS) && likely(vq_chain_simple(mem, &hint, &d, c))) {
+			c->head |= vq_head_bit(vq, c);
 			n_iov++;
 			continue;
 		}
@@ -156,6 +156,7 @@ int vq_split_pop(struct vq *vq, struct vq_burst *b, unsigned max)
 		cause = chain_walk(vq, d, c, VQ_BURST_IOVS - n_iov);
 		if (unlikely(cause != VQ_OK))
 			break;
+		c->head |= vq_head_bit(vq, c);
 		n_iov += (unsigned)c->n_out + c->n_in;
 	}
 	vq->hint = hint;
@@ -188,10 +189,12 @@ void vq_split_write_staged(struct vq *vq)
 {
 	unsigned idx = (unsigned)vq->used_idx + vq->n_written;
 
-	for (unsigned i = 0; i < vq->n_staged; i++) {
+	/* 2.7.9: a batch's one entry has the first one's place and the last one's id. */
+	for (unsigned i = 0, last; i < vq->n_staged; i = last + 1) {
+		last = vq_batch_end(vq, i);
 		vq->used->ring[(idx + i) & vq->mask] = (struct vring_used_elem){
-			.id = le32_of(vq->staged[i].head),
-			.len = le32_of(vq->staged[i].len),
+			.id = le32_of(VQ_HEAD_ID(vq->staged[last].head)),
+			.len = le32_of(vq->staged[last].len),
 		};
 	}
 	vq->n_written = (uint16_t)(vq->n_written + vq->n_staged);

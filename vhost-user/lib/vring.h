@@ -33,6 +33,7 @@
 #define VIRTIO_RING_F_INDIRECT_DESC 28
 #define VIRTIO_RING_F_EVENT_IDX     29
 #define VIRTIO_F_RING_PACKED        34
+#define VIRTIO_F_IN_ORDER           35
 
 /* 2.7, 2.8.10.1: alignment of the three parts. */
 #define VRING_DESC_ALIGN  16

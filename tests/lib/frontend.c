@@ -136,7 +136,33 @@ static int wait_readable(struct frontend *fe)
 	return n ? 0 : -ETIMEDOUT;
 }
 
-static int recv_all(struct frontend *fe, void *buf, size_t size)
+/* One recvmsg().  A descriptor goes to *fd; one that nobody wants is closed. */
+static ssize_t recv_part(struct frontend *fe, void *buf, size_t size, int *fd)
+{
+	union {
+		struct cmsghdr align;
+		char buf[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec iov = { buf, size };
+	struct msghdr mh = { .msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = control.buf,
+			     .msg_controllen = sizeof(control.buf) };
+	ssize_t n = recvmsg(fe->sock, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	struct cmsghdr *c = n < 0 ? NULL : CMSG_FIRSTHDR(&mh);
+	int got;
+
+	if (c && c->cmsg_type == SCM_RIGHTS) {
+		memcpy(&got, CMSG_DATA(c), sizeof(got));
+		if (fd)
+			*fd = got;
+		else
+			close(got);
+	}
+	return n;
+}
+
+static int recv_all(struct frontend *fe, void *buf, size_t size, int *fd)
 {
 	size_t have = 0;
 
@@ -146,7 +172,7 @@ static int recv_all(struct frontend *fe, void *buf, size_t size)
 
 		if (r < 0)
 			return r;
-		n = recv(fe->sock, (uint8_t *)buf + have, size - have, MSG_DONTWAIT);
+		n = recv_part(fe, (uint8_t *)buf + have, size - have, fd);
 		if (n == 0 || (n < 0 && errno == ECONNRESET))
 			return -ENODATA;
 		if (n < 0)
@@ -156,16 +182,29 @@ static int recv_all(struct frontend *fe, void *buf, size_t size)
 	return 0;
 }
 
-int frontend_recv(struct frontend *fe, struct proto_header *ret_hdr, void *payload, size_t max)
+static int receive(struct frontend *fe, struct proto_header *ret_hdr, void *payload, size_t max,
+		   int *fd)
 {
-	int r = recv_all(fe, ret_hdr, sizeof(*ret_hdr));
+	int r = recv_all(fe, ret_hdr, sizeof(*ret_hdr), fd);
 
 	if (r < 0)
 		return r;
 	if (ret_hdr->size > max)
 		return -EMSGSIZE;
-	r = recv_all(fe, payload, ret_hdr->size);
+	r = recv_all(fe, payload, ret_hdr->size, NULL);
 	return r < 0 ? r : (int)ret_hdr->size;
+}
+
+int frontend_recv(struct frontend *fe, struct proto_header *ret_hdr, void *payload, size_t max)
+{
+	return receive(fe, ret_hdr, payload, max, NULL);
+}
+
+int frontend_recv_fd(struct frontend *fe, struct proto_header *ret_hdr, void *payload, size_t max,
+		     int *ret_fd)
+{
+	*ret_fd = -1;
+	return receive(fe, ret_hdr, payload, max, ret_fd);
 }
 
 bool frontend_silent(struct frontend *fe)

@@ -67,6 +67,10 @@ int frontend_send_bytes(struct frontend *fe, const void *bytes, size_t size, con
  * the size of the payload. */
 int frontend_recv(struct frontend *fe, struct proto_header *ret_hdr, void *payload, size_t max);
 
+/* The same, with the descriptor that came with it in *ret_fd, which is the caller's; -1: none came. */
+int frontend_recv_fd(struct frontend *fe, struct proto_header *ret_hdr, void *payload, size_t max,
+		     int *ret_fd);
+
 /* Is there nothing to receive, after the backend has had time to say it? */
 bool frontend_silent(struct frontend *fe);
 

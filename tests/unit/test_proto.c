@@ -65,7 +65,7 @@ static void test_rows(void **state)
 
 static void test_no_such_row(void **state)
 {
-	const uint32_t unknown[] = { 0, 6, 45, VU_REQUEST_LIMIT - 1, VU_REQUEST_LIMIT, UINT32_MAX };
+	const uint32_t unknown[] = { 0, 22, 45, VU_REQUEST_LIMIT - 1, VU_REQUEST_LIMIT, UINT32_MAX };
 	const union proto_payload p = { 0 };
 	uint32_t index;
 
@@ -92,6 +92,8 @@ static void test_every_size(void **state)
 			passed += check(rows[i].number, size, n_fds) == 0;
 		if (info->payload == PROTO_PAYLOAD_CONFIG)
 			assert_int_equal(passed, VU_CONFIG_MAX + 1);
+		else if (info->payload == PROTO_PAYLOAD_INFLIGHT)
+			assert_int_equal(passed, 2);
 		else
 			assert_int_equal(passed, 1);
 	}
@@ -103,7 +105,8 @@ static void test_every_number_of_fds(void **state)
 		[PROTO_PAYLOAD_NONE] = 0,        [PROTO_PAYLOAD_U64] = 8,
 		[PROTO_PAYLOAD_VRING_STATE] = 8, [PROTO_PAYLOAD_VRING_ADDR] = 40,
 		[PROTO_PAYLOAD_VRING_FD] = 8,    [PROTO_PAYLOAD_MEM_REG] = 40,
-		[PROTO_PAYLOAD_CONFIG] = 12,
+		[PROTO_PAYLOAD_CONFIG] = 12,     [PROTO_PAYLOAD_LOG] = 16,
+		[PROTO_PAYLOAD_INFLIGHT] = 20,   [PROTO_PAYLOAD_DEVICE_STATE] = 8,
 	};
 
 	for (unsigned i = 0; i < array_size(rows); i++) {

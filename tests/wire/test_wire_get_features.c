@@ -11,8 +11,7 @@ static void good(void **state)
 	uint64_t features;
 
 	assert_int_equal(frontend_get_u64(&w->fe, VHOST_USER_GET_FEATURES, &features), 0);
-	assert_int_equal(features, WIRE_FEATURE | BIT_ULL(VIRTIO_F_RING_PACKED) |
-					   BIT_ULL(VIRTIO_F_VERSION_1) |
+	assert_int_equal(features, WIRE_FEATURE | WIRE_SPECIAL | BIT_ULL(VIRTIO_F_VERSION_1) |
 					   BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC) |
 					   BIT_ULL(VIRTIO_RING_F_EVENT_IDX) |
 					   BIT_ULL(VHOST_USER_F_PROTOCOL_FEATURES));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* GET_PROTOCOL_FEATURES: what the library offers, and CONFIG only with a device that has one. */
+/* GET_PROTOCOL_FEATURES: what the library offers by itself, and what only with a device that can do it. */
 #include "base.h"
 #include "wire.h"
 
@@ -11,7 +11,11 @@ static void good(void **state)
 				      BIT_ULL(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS);
 
 	assert_int_equal(frontend_get_u64(&w->fe, VHOST_USER_GET_PROTOCOL_FEATURES, &features), 0);
-	assert_int_equal(features, expected | BIT_ULL(VHOST_USER_PROTOCOL_F_CONFIG));
+	assert_int_equal(features, expected | wire_ops.protocol_features |
+					   BIT_ULL(VHOST_USER_PROTOCOL_F_CONFIG) |
+					   BIT_ULL(VHOST_USER_PROTOCOL_F_RARP) |
+					   BIT_ULL(VHOST_USER_PROTOCOL_F_NET_MTU) |
+					   BIT_ULL(VHOST_USER_PROTOCOL_F_DEVICE_STATE));
 	assert_int_equal(
 		frontend_get_u64(&w->sibling_fe, VHOST_USER_GET_PROTOCOL_FEATURES, &features), 0);
 	assert_int_equal(features, expected);

@@ -42,7 +42,7 @@ static void acks(void **state)
 	struct proto_vring_addr addr = addr_of(w, 1);
 
 	wire_check_ack(w, VHOST_USER_SET_VRING_ADDR, &addr, sizeof(addr), NULL, 0, false);
-	addr.flags = 1;
+	addr.flags = 2;
 	wire_check_ack(w, VHOST_USER_SET_VRING_ADDR, &addr, sizeof(addr), NULL, 0, true);
 }
 
@@ -114,29 +114,55 @@ static void misaligned(void **state)
 	try_bad(w, a);
 }
 
-/* Logging is not offered. */
+/* Only one flag has a meaning. */
 static void with_flags(void **state)
 {
 	struct wire *w = *state;
 	struct proto_vring_addr a = addr_of(w, 1);
 
-	a.flags = 1;
-	assert_int_equal(set(w, &a), 1);
 	a.flags = 0x80000000;
 	assert_int_equal(set(w, &a), 1);
+	a.flags = 3;
+	assert_int_equal(set(w, &a), 1);
 	assert_false(vu_session_queue(w->session, 1)->has_addr);
+	a.flags = VU_VRING_F_LOG;
+	a.log_gpa = 0x1234;
+	assert_int_equal(set(w, &a), 0);
+	assert_true(vu_session_queue(w->session, 1)->log_used);
+	assert_true(vu_session_queue(w->session, 1)->log_gpa.v == 0x1234);
 }
 
 static void frozen_while_running(void **state)
 {
 	struct wire *w = *state;
-	struct proto_vring_addr a = addr_of(w, 0);
+	const struct proto_vring_addr right = addr_of(w, 0);
+	struct proto_vring_addr a;
 	uint32_t base;
 
+	a = right, a.desc_uva += 4096;
+	assert_int_equal(set(w, &a), 1);
+	a = right, a.avail_uva += 4096;
+	assert_int_equal(set(w, &a), 1);
+	a = right, a.used_uva += 4096;
 	assert_int_equal(set(w, &a), 1);
 	assert_int_equal(w->queue[0].n_stop, 0);
 	assert_int_equal(frontend_ring_stop(&w->fe, 0, &base), 0);
 	assert_int_equal(set(w, &a), 0);
+}
+
+/* QEMU says the same addresses again when logging begins. */
+static void logged_while_running(void **state)
+{
+	struct wire *w = *state;
+	struct proto_vring_addr a = addr_of(w, 0);
+
+	a.flags = VU_VRING_F_LOG;
+	a.log_gpa = 0x5000;
+	assert_int_equal(set(w, &a), 0);
+	assert_true(vu_session_queue(w->session, 0)->started);
+	assert_true(vu_session_queue(w->session, 0)->log_used);
+	assert_int_equal(w->queue[0].n_start, 2);
+	assert_int_equal(w->queue[0].n_stop, 1);
 }
 
 static void no_such_ring(void **state)
@@ -166,6 +192,7 @@ int main(void)
 		WIRE_TEST(misaligned, negotiated),
 		WIRE_TEST(with_flags, negotiated),
 		WIRE_TEST(frozen_while_running, running),
+		WIRE_TEST(logged_while_running, running),
 		WIRE_TEST(no_such_ring, acks),
 		WIRE_TEST(shape, acks),
 	};

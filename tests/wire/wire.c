@@ -42,6 +42,46 @@ static int set_config(struct vu_session *s, const void *buf, uint32_t off, uint3
 	return 0;
 }
 
+static int rarp(struct vu_session *s, const uint8_t mac[6])
+{
+	if (mac[0] & 1)
+		return -EINVAL;
+	memcpy(of(s)->mac, mac, 6);
+	of(s)->n_rarp++;
+	return 0;
+}
+
+static int set_mtu(struct vu_session *s, uint16_t mtu)
+{
+	if (mtu > WIRE_MTU_MAX)
+		return -ERANGE;
+	of(s)->mtu = mtu;
+	return 0;
+}
+
+static void reset(struct vu_session *s)
+{
+	of(s)->n_reset++;
+}
+
+static int save_state(struct vu_session *s, void *buf, size_t max)
+{
+	assert_true(of(s)->saved_size <= max);
+	memcpy(buf, of(s)->saved, of(s)->saved_size);
+	return of(s)->save_result < 0 ? of(s)->save_result : (int)of(s)->saved_size;
+}
+
+static int load_state(struct vu_session *s, const void *buf, size_t size)
+{
+	of(s)->n_load++;
+	if (of(s)->load_result < 0)
+		return of(s)->load_result;
+	assert_true(size <= WIRE_STATE_MAX);
+	memcpy(of(s)->saved, buf, size);
+	of(s)->saved_size = size;
+	return 0;
+}
+
 static void negotiated(struct vu_session *s, uint64_t features)
 {
 	of(s)->n_negotiated++;
@@ -97,11 +137,21 @@ static void closed(struct vu_session *s, int reason)
 
 const struct vu_device_ops wire_ops = {
 	.name = "wire",
-	.features = WIRE_FEATURE | BIT_ULL(VIRTIO_F_RING_PACKED),
+	.features = WIRE_FEATURE | WIRE_SPECIAL,
+	.protocol_features = BIT_ULL(VHOST_USER_PROTOCOL_F_LOG_SHMFD) |
+			     BIT_ULL(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD) |
+			     BIT_ULL(VHOST_USER_PROTOCOL_F_STATUS) |
+			     BIT_ULL(VHOST_USER_PROTOCOL_F_RESET_DEVICE) |
+			     BIT_ULL(VHOST_USER_PROTOCOL_F_BACKEND_REQ),
 	.max_queues = WIRE_QUEUES,
 	.rings_per_queue = 2,
 	.get_config = get_config,
 	.set_config = set_config,
+	.rarp = rarp,
+	.set_mtu = set_mtu,
+	.reset = reset,
+	.save_state = save_state,
+	.load_state = load_state,
 	.negotiated = negotiated,
 	.queue_start = queue_start,
 	.queue_stop = queue_stop,
@@ -169,8 +219,7 @@ static void advance(struct wire *w)
 		frontend_pump(&w->fe);
 	}
 	if (w->stage >= WIRE_NEGOTIATED) {
-		assert_int_equal(frontend_negotiate(&w->fe, ~BIT_ULL(VIRTIO_F_RING_PACKED), ~0ull),
-				 0);
+		assert_int_equal(frontend_negotiate(&w->fe, ~WIRE_SPECIAL, ~0ull), 0);
 		assert_int_equal(frontend_memory(&w->fe, WIRE_MEMORY), 0);
 	}
 	if (w->stage >= WIRE_RUNNING)
@@ -350,6 +399,20 @@ void wire_check_no_eventfd(struct wire *w, uint32_t request, uint32_t index)
 	assert_int_equal(wire_count_fds(), before);
 	for (unsigned i = 0; i < array_size(fds); i++)
 		close(fds[i]);
+	wire_expect_alive(w);
+}
+
+void wire_check_not_negotiated(struct wire *w, uint32_t request, const void *payload, size_t size,
+			       const int *fds, unsigned n_fds)
+{
+	uint64_t only_acks = BIT_ULL(VHOST_USER_PROTOCOL_F_REPLY_ACK);
+	unsigned before;
+
+	assert_int_equal(frontend_ask_u64(&w->fe, VHOST_USER_SET_PROTOCOL_FEATURES, only_acks), 0);
+	before = wire_count_fds();
+	assert_int_equal(frontend_ask(&w->fe, request, payload, size, fds, n_fds), 1);
+	assert_int_equal(wire_count_fds(), before);
+	assert_true(frontend_silent(&w->fe));
 	wire_expect_alive(w);
 }
 

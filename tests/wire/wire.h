@@ -32,9 +32,15 @@
 #define WIRE_QUEUES      4
 #define WIRE_CONFIG_SIZE 16
 #define WIRE_MEMORY      (1u << 20)
+#define WIRE_STATE_MAX   VU_STATE_MAX
+#define WIRE_MTU_MAX     9000
 #define WIRE_RING_NUM    64
 /* The first descriptor of ring i, as an offset into guest memory. */
 #define WIRE_RING_AT(i) (0x10000ull * (i))
+
+/* What a test asks for itself if it wants it. */
+#define WIRE_SPECIAL \
+	(BIT_ULL(VIRTIO_F_RING_PACKED) | BIT_ULL(VIRTIO_F_IN_ORDER) | BIT_ULL(VHOST_USER_F_LOG_ALL))
 
 /* A feature bit of the device's own, and one that nobody offers. */
 #define WIRE_FEATURE    (1ull << 15)
@@ -67,6 +73,13 @@ struct wire {
 	uint64_t features;
 	uint8_t config[WIRE_CONFIG_SIZE];
 	uint32_t config_flags;
+	uint8_t mac[6]; /* the last that was announced */
+	unsigned n_rarp, n_reset;
+	uint16_t mtu;
+	uint8_t saved[WIRE_STATE_MAX]; /* the device's state, */
+	size_t saved_size;             /* and what was loaded, if load_result is 0 */
+	int load_result, save_result;
+	unsigned n_load;
 	unsigned n_closed;
 	int reason;
 	void (*on_kick)(struct wire *w, struct vu_queue *q); /* a test's own */
@@ -121,6 +134,10 @@ void wire_check_ack(struct wire *w, uint32_t request, const void *payload, size_
 /* Each kind of file that is no eventfd is refused as the descriptor of ring `index`,
  * and closed. */
 void wire_check_no_eventfd(struct wire *w, uint32_t request, uint32_t index);
+
+/* In a session in which the request's protocol feature is not negotiated it is refused. */
+void wire_check_not_negotiated(struct wire *w, uint32_t request, const void *payload, size_t size,
+			       const int *fds, unsigned n_fds);
 
 /* A request with a reply of its own gets that reply once, NEED_REPLY or not. */
 void wire_check_one_reply(struct wire *w, uint32_t request, const void *payload, size_t size);

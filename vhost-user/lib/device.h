@@ -74,6 +74,8 @@ struct vu_queue {
 	bool has_addr;
 	bool has_kick; /* KICK was received, with or without a descriptor */
 	uva_t desc, avail, used;
+	bool log_used;
+	gpa_t log_gpa;
 	int kick_fd, call_fd, err_fd;
 	struct loop_source kick;
 	struct loop_timer poll; /* in the place of a kick descriptor */

@@ -39,10 +39,12 @@ struct msg_rx {
 	struct msg msg;
 };
 
-/* A reply being sent. */
+/* A reply being sent; all zeros: none. */
 struct msg_tx {
 	size_t size; /* bytes to send; 0: idle */
 	size_t sent;
+	bool has_fd; /* fd goes with the first byte, and is closed then */
+	int fd;
 	struct {
 		struct proto_header hdr;
 		uint8_t payload[PROTO_CONFIG_HEAD + VU_CONFIG_MAX]; /* the largest reply there is */
@@ -73,6 +75,13 @@ void msg_done(struct msg *msg);
 /* Stage a reply to `to`: size bytes of payload, at most PROTO_CONFIG_HEAD +
  * VU_CONFIG_MAX.  Only while msg_tx_idle(). */
 void msg_reply(struct msg_tx *tx, const struct proto_header *to, const void *payload, size_t size);
+
+/* The same with a descriptor, which is the reply's from the call on. */
+void msg_reply_fd(struct msg_tx *tx, const struct proto_header *to, const void *payload,
+		  size_t size, int fd);
+
+/* Drop a reply that is not sent yet, closing its descriptor. */
+void msg_tx_done(struct msg_tx *tx);
 
 static inline bool msg_tx_idle(const struct msg_tx *tx)
 {

@@ -37,6 +37,10 @@ static const struct {
 	[PROTO_PAYLOAD_MEM_TABLE] = { PROTO_MEM_TABLE_HEAD, sizeof(struct proto_mem_table) },
 	[PROTO_PAYLOAD_MEM_REG] = { sizeof(struct proto_mem_reg), sizeof(struct proto_mem_reg) },
 	[PROTO_PAYLOAD_CONFIG] = { PROTO_CONFIG_HEAD, sizeof(struct proto_config) },
+	[PROTO_PAYLOAD_LOG] = { sizeof(struct proto_log), sizeof(struct proto_log) },
+	[PROTO_PAYLOAD_INFLIGHT] = { PROTO_INFLIGHT_MIN, sizeof(struct proto_inflight) },
+	[PROTO_PAYLOAD_DEVICE_STATE] = { sizeof(struct proto_device_state),
+					 sizeof(struct proto_device_state) },
 };
 
 static int refuse(const char *why, const char **ret_why)
@@ -97,6 +101,13 @@ static int check_config(const struct proto_header *hdr, const struct proto_confi
 	return 0;
 }
 
+static int check_inflight(const struct proto_header *hdr, const char **ret_why)
+{
+	if (hdr->size != PROTO_INFLIGHT_MIN && hdr->size != sizeof(struct proto_inflight))
+		return refuse("payload is neither form of an inflight description", ret_why);
+	return 0;
+}
+
 static int check_vring_fd(uint64_t word, unsigned n_fds, const char **ret_why)
 {
 	if (word & ~(VU_VRING_INDEX_MASK | VU_VRING_NOFD))
@@ -123,11 +134,15 @@ int proto_check(const struct proto_header *hdr, const union proto_payload *paylo
 		return check_config(hdr, &payload->config, ret_why);
 	case PROTO_PAYLOAD_VRING_FD:
 		return check_vring_fd(payload->u64, n_fds, ret_why);
+	case PROTO_PAYLOAD_INFLIGHT:
+		return check_inflight(hdr, ret_why);
 	case PROTO_PAYLOAD_NONE:
 	case PROTO_PAYLOAD_U64:
 	case PROTO_PAYLOAD_VRING_STATE:
 	case PROTO_PAYLOAD_VRING_ADDR:
 	case PROTO_PAYLOAD_MEM_REG:
+	case PROTO_PAYLOAD_LOG:
+	case PROTO_PAYLOAD_DEVICE_STATE:
 		break;
 	}
 	return 0;
@@ -155,6 +170,9 @@ bool proto_vring_index(const struct proto_header *hdr, const union proto_payload
 	case PROTO_PAYLOAD_MEM_TABLE:
 	case PROTO_PAYLOAD_MEM_REG:
 	case PROTO_PAYLOAD_CONFIG:
+	case PROTO_PAYLOAD_LOG:
+	case PROTO_PAYLOAD_INFLIGHT:
+	case PROTO_PAYLOAD_DEVICE_STATE:
 		break;
 	}
 	return false;

@@ -64,10 +64,21 @@ static_assert(sizeof(struct proto_header) == 12, "wire size");
  * exists on the vhost-user socket only. */
 #define VHOST_USER_F_PROTOCOL_FEATURES 30
 
+/* Writes to guest memory are logged: VHOST_F_LOG_ALL of linux/vhost_types.h, told to the backend only. */
+#define VHOST_USER_F_LOG_ALL 26
+
 #define VHOST_USER_PROTOCOL_F_MQ                  0
+#define VHOST_USER_PROTOCOL_F_LOG_SHMFD           1
+#define VHOST_USER_PROTOCOL_F_RARP                2
 #define VHOST_USER_PROTOCOL_F_REPLY_ACK           3
+#define VHOST_USER_PROTOCOL_F_NET_MTU             4
+#define VHOST_USER_PROTOCOL_F_BACKEND_REQ         5
 #define VHOST_USER_PROTOCOL_F_CONFIG              9
+#define VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD      12
+#define VHOST_USER_PROTOCOL_F_RESET_DEVICE        13
 #define VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS 15
+#define VHOST_USER_PROTOCOL_F_STATUS              16
+#define VHOST_USER_PROTOCOL_F_DEVICE_STATE        19
 
 /* No protocol feature is needed: the last column but one of the table. */
 #define VHOST_USER_PROTOCOL_F_NONE (-1)
@@ -90,6 +101,9 @@ struct proto_vring_addr {
 };
 static_assert(sizeof(struct proto_vring_addr) == 40, "wire size");
 static_assert(offsetof(struct proto_vring_addr, used_uva) == 16, "wire order: desc, used, avail");
+
+/* SET_VRING_ADDR's flags: writes to the used ring are logged, at log_gpa. */
+#define VU_VRING_F_LOG 1u
 
 /* SET_VRING_KICK, _CALL, _ERR carry a u64: the ring's index in the low byte,
  * and a bit that says that no descriptor comes with the message. */
@@ -127,6 +141,37 @@ struct proto_config {
 #define PROTO_CONFIG_HEAD 12
 static_assert(offsetof(struct proto_config, data) == PROTO_CONFIG_HEAD, "wire offset");
 
+/* The dirty log: one bit for each 4 KiB of guest memory. */
+struct proto_log {
+	uint64_t size;
+	uint64_t offset; /* of its first byte, in the file */
+};
+static_assert(sizeof(struct proto_log) == 16, "wire size");
+
+struct proto_inflight {
+	uint64_t size;
+	uint64_t offset; /* in the file */
+	uint16_t n_queues;
+	uint16_t queue_size;
+	uint32_t padding; /* QEMU's structure ends here, the specification's before it */
+};
+#define PROTO_INFLIGHT_MIN 20
+static_assert(sizeof(struct proto_inflight) == 24, "wire size");
+static_assert(offsetof(struct proto_inflight, padding) == PROTO_INFLIGHT_MIN, "wire offset");
+
+struct proto_device_state {
+	uint32_t direction; /* VU_STATE_SAVE, VU_STATE_LOAD */
+	uint32_t phase;     /* VU_STATE_STOPPED is all there is */
+};
+static_assert(sizeof(struct proto_device_state) == 8, "wire size");
+
+#define VU_STATE_SAVE    0u
+#define VU_STATE_LOAD    1u
+#define VU_STATE_STOPPED 0u
+
+/* In the answer to SET_DEVICE_STATE_FD: no descriptor comes back. */
+#define VU_STATE_NOFD (1ull << 8)
+
 /* A payload, large enough for any message that is accepted. */
 union proto_payload {
 	uint64_t u64;
@@ -135,6 +180,9 @@ union proto_payload {
 	struct proto_mem_table mem_table;
 	struct proto_mem_reg mem_reg;
 	struct proto_config config;
+	struct proto_log log;
+	struct proto_inflight inflight;
+	struct proto_device_state device_state;
 	uint8_t bytes[VU_PAYLOAD_MAX];
 };
 static_assert(sizeof(union proto_payload) == VU_PAYLOAD_MAX, "no payload outgrows the limit");
@@ -149,6 +197,9 @@ enum proto_payload_kind {
 	PROTO_PAYLOAD_MEM_TABLE, /* exactly n_regions regions and as many fds */
 	PROTO_PAYLOAD_MEM_REG,
 	PROTO_PAYLOAD_CONFIG, /* 12 bytes and exactly the size they state */
+	PROTO_PAYLOAD_LOG,
+	PROTO_PAYLOAD_INFLIGHT, /* 20 or 24 bytes */
+	PROTO_PAYLOAD_DEVICE_STATE,
 };
 
 /* What answers a request.  A request with PROTO_REPLY_ACK has no answer of its
@@ -158,7 +209,11 @@ enum proto_reply_kind {
 	PROTO_REPLY_ACK,
 	PROTO_REPLY_U64,
 	PROTO_REPLY_VRING_STATE,
-	PROTO_REPLY_CONFIG, /* the request's header and data; an empty payload says "failed" */
+	PROTO_REPLY_CONFIG,   /* the request's header and data; an empty payload says "failed" */
+	PROTO_REPLY_INFLIGHT, /* with a descriptor; size 0 and none of it says "failed" */
+	PROTO_REPLY_RESULT,   /* a u64, 0 or not, asked for or not */
+	PROTO_REPLY_LOG, /* the same once its protocol feature is negotiated; PROTO_REPLY_ACK before */
+	PROTO_REPLY_STATE_FD, /* a u64: 0 or not in the low byte, and VU_STATE_NOFD */
 };
 
 /* ---- states ---------------------------------------------------------- */
@@ -198,6 +253,7 @@ enum vu_state {
 #define PROTO_IN_OPEN    (PROTO_IN_CONNECTED | PROTO_IN_NEGOTIATED | PROTO_IN_RUNNING)
 #define PROTO_IN_ANY     (PROTO_IN_OPEN | PROTO_IN_RING_STOPPED | PROTO_IN_RING_STARTED)
 #define PROTO_IN_STOPPED (PROTO_IN_OPEN | PROTO_IN_RING_STOPPED)
+#define PROTO_IN_QUIET   (PROTO_IN_CONNECTED | PROTO_IN_NEGOTIATED) /* no ring is started */
 
 /* ---- the table ------------------------------------------------------- */
 
@@ -206,34 +262,52 @@ enum vu_state {
  * Why so many are obeyed in any state: QEMU negotiates protocol features before
  * SET_OWNER, sends SET_VRING_CALL and SET_VRING_ENABLE before SET_FEATURES, and
  * repeats SET_FEATURES for its second queue pair while the first one runs. */
-#define PROTO_REQUESTS(X)                                                                  \
-	X(GET_FEATURES, 1, NONE, 0, 0, U64, ANY, NONE, get_features)                       \
-	X(SET_FEATURES, 2, U64, 0, 0, ACK, ANY, NONE, set_features)                        \
-	X(SET_OWNER, 3, NONE, 0, 0, ACK, ANY, NONE, set_owner)                             \
-	X(RESET_OWNER, 4, NONE, 0, 0, ACK, ANY, NONE, reset_owner)                         \
-	X(SET_MEM_TABLE, 5, MEM_TABLE, 0, VU_MEM_TABLE_MAX, ACK, ANY, NONE, set_mem_table) \
-	X(SET_VRING_NUM, 8, VRING_STATE, 0, 0, ACK, STOPPED, NONE, set_vring_num)          \
-	X(SET_VRING_ADDR, 9, VRING_ADDR, 0, 0, ACK, STOPPED, NONE, set_vring_addr)         \
-	X(SET_VRING_BASE, 10, VRING_STATE, 0, 0, ACK, STOPPED, NONE, set_vring_base)       \
-	X(GET_VRING_BASE, 11, VRING_STATE, 0, 0, VRING_STATE, ANY, NONE, get_vring_base)   \
-	X(SET_VRING_KICK, 12, VRING_FD, 0, 1, ACK, ANY, NONE, set_vring_kick)              \
-	X(SET_VRING_CALL, 13, VRING_FD, 0, 1, ACK, ANY, NONE, set_vring_call)              \
-	X(SET_VRING_ERR, 14, VRING_FD, 0, 1, ACK, ANY, NONE, set_vring_err)                \
-	X(GET_PROTOCOL_FEATURES, 15, NONE, 0, 0, U64, ANY, NONE, get_protocol_features)    \
-	X(SET_PROTOCOL_FEATURES, 16, U64, 0, 0, ACK, ANY, NONE, set_protocol_features)     \
-	X(GET_QUEUE_NUM, 17, NONE, 0, 0, U64, ANY, NONE, get_queue_num)                    \
-	X(SET_VRING_ENABLE, 18, VRING_STATE, 0, 0, ACK, ANY, NONE, set_vring_enable)       \
-	X(GET_CONFIG, 24, CONFIG, 0, 0, CONFIG, ANY, CONFIG, get_config)                   \
-	X(SET_CONFIG, 25, CONFIG, 0, 0, ACK, ANY, CONFIG, set_config)                      \
-	X(GET_MAX_MEM_SLOTS, 36, NONE, 0, 0, U64, ANY, NONE, get_max_mem_slots)            \
-	X(ADD_MEM_REG, 37, MEM_REG, 1, 1, ACK, ANY, CONFIGURE_MEM_SLOTS, add_mem_reg)      \
-	X(REM_MEM_REG, 38, MEM_REG, 0, 1, ACK, ANY, CONFIGURE_MEM_SLOTS, rem_mem_reg)
+#define PROTO_REQUESTS(X)                                                                        \
+	X(GET_FEATURES, 1, NONE, 0, 0, U64, ANY, NONE, get_features)                             \
+	X(SET_FEATURES, 2, U64, 0, 0, ACK, ANY, NONE, set_features)                              \
+	X(SET_OWNER, 3, NONE, 0, 0, ACK, ANY, NONE, set_owner)                                   \
+	X(RESET_OWNER, 4, NONE, 0, 0, ACK, ANY, NONE, reset_owner)                               \
+	X(SET_MEM_TABLE, 5, MEM_TABLE, 0, VU_MEM_TABLE_MAX, ACK, ANY, NONE, set_mem_table)       \
+	X(SET_LOG_BASE, 6, LOG, 1, 1, LOG, ANY, LOG_SHMFD, session_set_log_base)                 \
+	X(SET_LOG_FD, 7, NONE, 0, 1, ACK, ANY, LOG_SHMFD, session_set_log_fd)                    \
+	X(SET_VRING_NUM, 8, VRING_STATE, 0, 0, ACK, STOPPED, NONE, set_vring_num)                \
+	X(SET_VRING_ADDR, 9, VRING_ADDR, 0, 0, ACK, ANY, NONE, set_vring_addr)                   \
+	X(SET_VRING_BASE, 10, VRING_STATE, 0, 0, ACK, STOPPED, NONE, set_vring_base)             \
+	X(GET_VRING_BASE, 11, VRING_STATE, 0, 0, VRING_STATE, ANY, NONE, get_vring_base)         \
+	X(SET_VRING_KICK, 12, VRING_FD, 0, 1, ACK, ANY, NONE, set_vring_kick)                    \
+	X(SET_VRING_CALL, 13, VRING_FD, 0, 1, ACK, ANY, NONE, set_vring_call)                    \
+	X(SET_VRING_ERR, 14, VRING_FD, 0, 1, ACK, ANY, NONE, set_vring_err)                      \
+	X(GET_PROTOCOL_FEATURES, 15, NONE, 0, 0, U64, ANY, NONE, get_protocol_features)          \
+	X(SET_PROTOCOL_FEATURES, 16, U64, 0, 0, ACK, ANY, NONE, set_protocol_features)           \
+	X(GET_QUEUE_NUM, 17, NONE, 0, 0, U64, ANY, NONE, get_queue_num)                          \
+	X(SET_VRING_ENABLE, 18, VRING_STATE, 0, 0, ACK, ANY, NONE, set_vring_enable)             \
+	X(SEND_RARP, 19, U64, 0, 0, ACK, ANY, RARP, session_send_rarp)                           \
+	X(NET_SET_MTU, 20, U64, 0, 0, ACK, ANY, NET_MTU, session_net_set_mtu)                    \
+	X(SET_BACKEND_REQ_FD, 21, NONE, 1, 1, ACK, ANY, BACKEND_REQ, session_set_backend_req_fd) \
+	X(GET_CONFIG, 24, CONFIG, 0, 0, CONFIG, ANY, CONFIG, get_config)                         \
+	X(SET_CONFIG, 25, CONFIG, 0, 0, ACK, ANY, CONFIG, set_config)                            \
+	X(GET_INFLIGHT_FD, 31, INFLIGHT, 0, 0, INFLIGHT, QUIET, INFLIGHT_SHMFD,                  \
+	  session_get_inflight_fd)                                                               \
+	X(SET_INFLIGHT_FD, 32, INFLIGHT, 1, 1, ACK, QUIET, INFLIGHT_SHMFD,                       \
+	  session_set_inflight_fd)                                                               \
+	X(RESET_DEVICE, 34, NONE, 0, 0, ACK, ANY, RESET_DEVICE, session_reset_device)            \
+	X(GET_MAX_MEM_SLOTS, 36, NONE, 0, 0, U64, ANY, NONE, get_max_mem_slots)                  \
+	X(ADD_MEM_REG, 37, MEM_REG, 1, 1, ACK, ANY, CONFIGURE_MEM_SLOTS, add_mem_reg)            \
+	X(REM_MEM_REG, 38, MEM_REG, 0, 1, ACK, ANY, CONFIGURE_MEM_SLOTS, rem_mem_reg)            \
+	X(SET_STATUS, 39, U64, 0, 0, ACK, ANY, STATUS, session_set_status)                       \
+	X(GET_STATUS, 40, NONE, 0, 0, U64, ANY, STATUS, session_get_status)                      \
+	X(SET_DEVICE_STATE_FD, 42, DEVICE_STATE, 1, 1, STATE_FD, QUIET, DEVICE_STATE,            \
+	  session_set_device_state_fd)                                                           \
+	X(CHECK_DEVICE_STATE, 43, NONE, 0, 0, RESULT, ANY, DEVICE_STATE, session_check_device_state)
 
 enum proto_request {
 #define X(name, number, ...) VHOST_USER_##name = (number),
 	PROTO_REQUESTS(X)
 #undef X
 };
+
+/* What we may ask of the frontend, by SET_BACKEND_REQ_FD's socket. */
+#define VU_BACKEND_CONFIG_CHANGE_MSG 2
 
 /* Numbers are below this; it sizes tables that are indexed by request. */
 #define VU_REQUEST_LIMIT 64

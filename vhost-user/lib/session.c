@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base.h"
+#include "cleanup.h"
 #include "log.h"
 #include "session_impl.h"
 
@@ -31,7 +32,11 @@ uint64_t vu_offered_protocol_features(const struct vu_device_ops *ops)
 	return ops->protocol_features | BIT_ULL(VHOST_USER_PROTOCOL_F_MQ) |
 	       BIT_ULL(VHOST_USER_PROTOCOL_F_REPLY_ACK) |
 	       (ops->resumed ? 0 : BIT_ULL(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS)) |
-	       (ops->get_config ? BIT_ULL(VHOST_USER_PROTOCOL_F_CONFIG) : 0);
+	       (ops->get_config ? BIT_ULL(VHOST_USER_PROTOCOL_F_CONFIG) : 0) |
+	       (ops->rarp ? BIT_ULL(VHOST_USER_PROTOCOL_F_RARP) : 0) |
+	       (ops->set_mtu ? BIT_ULL(VHOST_USER_PROTOCOL_F_NET_MTU) : 0) |
+	       (ops->save_state && ops->load_state ? BIT_ULL(VHOST_USER_PROTOCOL_F_DEVICE_STATE) :
+						     0);
 }
 
 void *vu_session_device(const struct vu_session *s)
@@ -109,7 +114,27 @@ static int answer(struct vu_session *s, const struct proto_request_info *info, s
 	uint64_t failed = result < 0;
 	size_t size = 0;
 
+	if (kind == PROTO_REPLY_LOG)
+		kind = s->protocol_features & BIT_ULL(VHOST_USER_PROTOCOL_F_LOG_SHMFD) ?
+			       PROTO_REPLY_RESULT :
+			       PROTO_REPLY_ACK;
 	switch (kind) {
+	case PROTO_REPLY_STATE_FD:
+		failed |= VU_STATE_NOFD;
+		/* fallthrough */
+	case PROTO_REPLY_RESULT:
+	case PROTO_REPLY_LOG:
+		msg_reply(&s->tx, &msg->hdr, &failed, sizeof(failed));
+		return 0;
+	case PROTO_REPLY_INFLIGHT:
+		if (result < 0)
+			memset(&msg->payload, 0, sizeof(msg->payload.inflight));
+		if (result < 0)
+			msg_reply(&s->tx, &msg->hdr, &msg->payload, msg->hdr.size);
+		else
+			msg_reply_fd(&s->tx, &msg->hdr, &msg->payload, msg->hdr.size,
+				     msg_take_fd(msg, 0));
+		return 0;
 	case PROTO_REPLY_ACK:
 		if (acks && msg->hdr.flags & VU_FLAG_NEED_REPLY)
 			msg_reply(&s->tx, &msg->hdr, &failed, sizeof(failed));
@@ -218,8 +243,13 @@ static void session_free(struct vu_session *s)
 {
 	for (unsigned i = 0; i < s->ops->max_queues; i++)
 		session_ring_done(&s->queue[i]);
+	session_transfer_done(s);
 	msg_rx_done(&s->rx);
+	msg_tx_done(&s->tx);
+	dirtylog_done(&s->dirty);
+	inflight_done(&s->inflight);
 	mem_done(&s->mem);
+	fd_drop(&s->backend_fd);
 	close(s->fd);
 	free(s->tag);
 	free(s);
@@ -241,6 +271,7 @@ void vu_session_close(struct vu_session *s, int reason)
 	s->state = VU_STATE_CLOSING;
 	s->reason = reason;
 	loop_del(&s->source);
+	session_transfer_done(s);
 	for (unsigned i = 0; i < s->ops->max_queues; i++)
 		session_ring_disarm(s, &s->queue[i]);
 	loop_defer(s->loop, &s->teardown, on_teardown);
@@ -250,6 +281,8 @@ bool vu_session_check(struct vu_session *s)
 {
 	if (unlikely(mem_damaged(&s->mem)))
 		session_end(s, -EFAULT, "guest memory was truncated by the frontend");
+	else if (unlikely(mem_damaged(&s->dirty.map) || mem_damaged(&s->inflight.map)))
+		session_end(s, -EFAULT, "its log or inflight region was truncated by the frontend");
 	else if (unlikely(s->blocked))
 		session_end(s, -EPROTO, "a descriptor was made blocking by the frontend");
 	return s->state != VU_STATE_CLOSING;
@@ -281,6 +314,10 @@ int vu_session_new(struct loop *loop, int fd, const struct vu_device_ops *ops, v
 	for (unsigned i = 0; i < ops->max_queues; i++)
 		session_ring_init(s, i);
 	(void)mem_init(&s->mem);
+	dirtylog_init(&s->dirty);
+	inflight_init(&s->inflight);
+	s->backend_fd = -1;
+	s->transfer = (struct session_transfer){ .fd = -1, .result = -ENODATA };
 	s->tag = strdup(tag);
 	s->events = EPOLLIN;
 	r = s->tag ? loop_add(loop, &s->source, fd, s->events, on_socket) : -ENOMEM;
@@ -296,4 +333,9 @@ void vu_session_resume(struct vu_session *s, uint64_t protocol_features)
 {
 	s->resumed = true;
 	s->protocol_features = protocol_features & vu_offered_protocol_features(s->ops);
+}
+
+void vu_session_set_places(struct vu_session *s, struct places *places)
+{
+	s->places = places;
 }

@@ -34,7 +34,16 @@
  *   - NEED_REPLY is obeyed once REPLY_ACK is negotiated, ignored before; but see
  *     vu_session_resume().
  *   - The size, base and addresses of a started ring do not change; its kick,
- *     call and error descriptors may.
+ *     call and error descriptors may, and whether its writes are logged.
+ *   - A packed ring whose place is on record (vu_session_set_places(),
+ *     SET_INFLIGHT_FD) goes on there, whatever SET_VRING_BASE says; GET_VRING_BASE
+ *     ends the record, since the frontend knows then.  A split ring goes on at the
+ *     used index in guest memory.
+ *   - RESET_DEVICE and SET_STATUS 0 do with every ring what GET_VRING_BASE does;
+ *     RESET_DEVICE also disables them and forgets the features.  Memory, protocol
+ *     features and the channel to the frontend stay.
+ *   - FEATURES_OK in SET_STATUS is taken back when no features were accepted.
+ *   - The state of a device travels through pipes only.
  *   - Kick, call and error descriptors are eventfds, as the specification has it
  *     ("event file descriptor").  Any other file is refused and the one before it
  *     stays: QEMU and DPDK send nothing else, and what is written to or polled
@@ -61,6 +70,7 @@
 #include "log.h"
 #include "loop.h"
 #include "mem.h"
+#include "place.h"
 
 /* What the library offers by itself, whatever the device: VIRTIO_F_VERSION_1,
  * VIRTIO_RING_F_INDIRECT_DESC, VIRTIO_RING_F_EVENT_IDX and
@@ -92,6 +102,11 @@ int vu_session_new(struct loop *loop, int fd, const struct vu_device_ops *ops, v
  *   - GET_VRING_BASE for a ring that this session knows nothing of is answered without a payload: QEMU then takes the
  *     ring's place from the used index in guest memory.  Any number would be a lie that breaks the ring. */
 void vu_session_resume(struct vu_session *s, uint64_t protocol_features);
+
+/* Keep the place of packed rings in these records, ring i's in places_ring(places, i), for a successor of this process
+ * that serves the same frontend (place.h): QEMU asks for no inflight region for a network device.  To be called right
+ * after vu_session_new(); *places must outlive the session, and have ops->max_queues rings.  NULL: nothing is kept. */
+void vu_session_set_places(struct vu_session *s, struct places *places);
 
 /* End it.  Legal at any time, from any callback, more than once (the first
  * reason counts).  No op is called from here: the socket is watched no longer,

@@ -3,6 +3,9 @@
  *
  *   session.c          the connection: its life, its state, one message after another
  *   session_request.c  what each request does
+ *   session_device.c   those that are passed on to the device; what the device says by itself
+ *   session_region.c   those that give us memory beside the guest's: dirty log, inflight region
+ *   session_state.c    the device's state, to and from another process
  *   session_ring.c     rings: when they start and stop, how their driver is heard
  *
  * A message goes session.c -> session_obey() -> session_ring.c -> the device; what ends a session comes back through
@@ -11,8 +14,21 @@
 #ifndef VU_SESSION_IMPL_H
 #define VU_SESSION_IMPL_H
 
+#include "dirtylog.h"
+#include "inflight.h"
 #include "msg.h"
 #include "session.h"
+
+/* The state of the device on its way, through a pipe. */
+struct session_transfer {
+	int fd; /* -1: none is under way */
+	struct loop_source source;
+	bool saving;
+	int result;   /* of the last one */
+	uint8_t *buf; /* NULL unless one is under way */
+	size_t size;  /* saving: bytes to write; loading: room */
+	size_t done;
+};
 
 struct vu_session {
 	struct loop *loop;
@@ -30,8 +46,14 @@ struct vu_session {
 	uint64_t features;
 	uint64_t protocol_features;
 	unsigned n_started;
-	bool mapped;  /* a change of memory was served, or refused, in this pass */
-	bool blocked; /* it let a write to one of its descriptors wait */
+	bool mapped;    /* a change of memory was served, or refused, in this pass */
+	bool blocked;   /* it let a write to one of its descriptors wait */
+	uint8_t status; /* as SET_STATUS said */
+	int backend_fd; /* where we may speak first; -1: nowhere */
+	struct places *places;
+	struct dirtylog dirty;
+	struct inflight inflight;
+	struct session_transfer transfer;
 	struct mem mem;
 	struct msg_rx rx;
 	struct msg_tx tx;
@@ -56,6 +78,30 @@ void session_update_state(struct vu_session *s);
 int session_obey(struct vu_session *s, const struct proto_request_info *info, struct vu_queue *q,
 		 struct msg *msg);
 
+/* Whether fd is an eventfd: asked of /proc, since asking the file could mean waiting for who serves it.  The name of an
+ * anonymous inode is the kernel's, and no path looks like it. */
+bool session_is_eventfd(int fd);
+
+/* ---- session_device.c, _region.c, _state.c: handlers, as in session_request.c -- */
+
+int session_send_rarp(struct vu_session *s, struct vu_queue *q, struct msg *msg);
+int session_net_set_mtu(struct vu_session *s, struct vu_queue *q, struct msg *msg);
+int session_set_backend_req_fd(struct vu_session *s, struct vu_queue *q, struct msg *msg);
+int session_reset_device(struct vu_session *s, struct vu_queue *q, struct msg *msg);
+int session_set_status(struct vu_session *s, struct vu_queue *q, struct msg *msg);
+int session_get_status(struct vu_session *s, struct vu_queue *q, struct msg *msg);
+
+int session_set_log_base(struct vu_session *s, struct vu_queue *q, struct msg *msg);
+int session_set_log_fd(struct vu_session *s, struct vu_queue *q, struct msg *msg);
+int session_get_inflight_fd(struct vu_session *s, struct vu_queue *q, struct msg *msg);
+int session_set_inflight_fd(struct vu_session *s, struct vu_queue *q, struct msg *msg);
+
+int session_set_device_state_fd(struct vu_session *s, struct vu_queue *q, struct msg *msg);
+int session_check_device_state(struct vu_session *s, struct vu_queue *q, struct msg *msg);
+
+/* End what is under way, as failed. */
+void session_transfer_done(struct vu_session *s);
+
 /* ---- session_ring.c ---------------------------------------------------- */
 
 void session_ring_init(struct vu_session *s, unsigned i);
@@ -66,6 +112,10 @@ void session_ring_done(struct vu_queue *q);
 /* Start a ring if all it needs is known; when something is missing that is no error.  Returns 0, or -errno if its parts
  * do not fit. */
 int session_ring_start(struct vu_session *s, struct vu_queue *q);
+
+/* The frontend is done with this ring: stop it, and let it start again only on a new kick descriptor.  Its base is known
+ * to the frontend, or of no interest any more, so its record is forgotten. */
+void session_ring_finish(struct vu_session *s, struct vu_queue *q);
 
 /* Legal on a ring that is stopped, as are the next two. */
 void session_ring_stop(struct vu_session *s, struct vu_queue *q);

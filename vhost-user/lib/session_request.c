@@ -23,13 +23,30 @@ static int get_features(struct vu_session *s, struct vu_queue *q, struct msg *ms
 	return 0;
 }
 
+/* Rings run.  All that may change is whether their writes are logged. */
+static int set_logging(struct vu_session *s, uint64_t features)
+{
+	uint64_t change = features ^ s->features;
+
+	if (change == 0)
+		return 0;
+	if (change != BIT_ULL(VHOST_USER_F_LOG_ALL))
+		return -EBUSY;
+	if (features & ~vu_offered_features(s->ops))
+		return -EOPNOTSUPP;
+	session_ring_stop_all(s);
+	s->features = features;
+	session_ring_start_all(s);
+	return 0;
+}
+
 static int set_features(struct vu_session *s, struct vu_queue *q, struct msg *msg)
 {
 	uint64_t features = msg->payload.u64;
 	uint64_t old = s->has_features ? s->features : 0;
 
 	if (s->n_started)
-		return features == s->features ? 0 : -EBUSY;
+		return set_logging(s, features);
 	s->has_features = false;
 	s->features = 0;
 	if (features & ~vu_offered_features(s->ops))
@@ -175,16 +192,28 @@ static int set_vring_num(struct vu_session *s, struct vu_queue *q, struct msg *m
 	return session_ring_start(s, q);
 }
 
+static bool has_same_addr(const struct vu_queue *q, const struct proto_vring_addr *addr)
+{
+	return q->desc.v == addr->desc_uva && q->avail.v == addr->avail_uva &&
+	       q->used.v == addr->used_uva;
+}
+
 static int set_vring_addr(struct vu_session *s, struct vu_queue *q, struct msg *msg)
 {
 	const struct proto_vring_addr *addr = &msg->payload.addr;
+	bool loggable = vu_offered_features(s->ops) & BIT_ULL(VHOST_USER_F_LOG_ALL);
 
-	if (addr->flags) /* logging, which is not offered */
+	if (addr->flags & ~(loggable ? VU_VRING_F_LOG : 0))
 		return -EOPNOTSUPP;
+	if (q->started && !has_same_addr(q, addr))
+		return -EBUSY;
+	session_ring_stop(s, q);
 	q->desc = UVA(addr->desc_uva);
 	q->avail = UVA(addr->avail_uva);
 	q->used = UVA(addr->used_uva);
 	q->has_addr = true;
+	q->log_used = addr->flags & VU_VRING_F_LOG;
+	q->log_gpa = GPA(addr->log_gpa);
 	return session_ring_start(s, q);
 }
 
@@ -200,17 +229,12 @@ static int get_vring_base(struct vu_session *s, struct vu_queue *q, struct msg *
 {
 	if (s->resumed && !q->has_addr)
 		return -ENODATA;
-	session_ring_stop(s, q);
-	q->broken = false;
-	q->has_kick = false;
-	fd_drop(&q->kick_fd);
+	session_ring_finish(s, q);
 	msg->payload.state.num = q->base;
 	return 0;
 }
 
-/* Asked of /proc, since asking the file could mean waiting for who serves it: the
- * name of an anonymous inode is the kernel's, and no path looks like it. */
-static bool is_eventfd(int fd)
+bool session_is_eventfd(int fd)
 {
 	static const char name[] = "anon_inode:[eventfd]";
 	char link[32], text[sizeof(name)];
@@ -226,7 +250,7 @@ static int take_eventfd(struct msg *msg, int *fd)
 {
 	int fresh = msg_take_fd(msg, 0);
 
-	if (fresh >= 0 && !is_eventfd(fresh)) {
+	if (fresh >= 0 && !session_is_eventfd(fresh)) {
 		close(fresh);
 		return -EINVAL;
 	}

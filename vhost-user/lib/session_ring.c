@@ -79,6 +79,22 @@ void session_ring_disarm(struct vu_session *s, struct vu_queue *q)
 	loop_timer_cancel(s->loop, &q->poll);
 }
 
+/* Where the ring's place is recorded: in the frontend's region if it gave one, else in the file. */
+static int find_records(struct vu_session *s, struct vu_queue *q, struct vq_params *p)
+{
+	bool packed = s->features & BIT_ULL(VIRTIO_F_RING_PACKED);
+	struct vq_place *own = s->places ? places_ring(s->places, q->index) : NULL;
+	int r = inflight_ring(&s->inflight, q->index, q->num, packed, &p->place, &p->inflight);
+
+	if (r < 0)
+		return r;
+	if (own && (p->place || !packed))
+		place_forget(own);
+	else if (own)
+		p->place = own;
+	return 0;
+}
+
 int session_ring_start(struct vu_session *s, struct vu_queue *q)
 {
 	struct vq_params params = {
@@ -90,13 +106,18 @@ int session_ring_start(struct vu_session *s, struct vu_queue *q)
 		.features = s->features,
 		.call_fd = q->call_fd,
 		.blocked = &s->blocked,
+		.log = s->features & BIT_ULL(VHOST_USER_F_LOG_ALL) ? &s->dirty : NULL,
+		.log_used = q->log_used,
+		.used_gpa = q->log_gpa,
 	};
 	int r;
 
 	if (q->started || q->broken || !q->has_kick || !q->has_addr || !q->num ||
 	    !s->has_features || s->mem.n == 0 || s->state == VU_STATE_CLOSING)
 		return 0;
-	r = vq_start(&q->vq, &s->mem, &params);
+	r = find_records(s, q, &params);
+	if (r == 0)
+		r = vq_start(&q->vq, &s->mem, &params);
 	if (r < 0)
 		return r;
 	r = arm(s, q);
@@ -119,6 +140,22 @@ void session_ring_stop(struct vu_session *s, struct vu_queue *q)
 	vq_stop(&q->vq, &q->base);
 	q->started = false;
 	s->n_started--;
+}
+
+void session_ring_finish(struct vu_session *s, struct vu_queue *q)
+{
+	struct vq_place *place = NULL;
+	struct inflight_packed *packed;
+
+	session_ring_stop(s, q);
+	q->broken = false;
+	q->has_kick = false;
+	fd_drop(&q->kick_fd);
+	if (s->places)
+		place_forget(places_ring(s->places, q->index));
+	(void)inflight_ring(&s->inflight, q->index, 0, s->inflight.shape.packed, &place, &packed);
+	if (place)
+		place_forget(place);
 }
 
 void session_ring_enable(struct vu_session *s, struct vu_queue *q, bool on)

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base.h"
@@ -28,6 +30,7 @@ static void serve(struct seat *s, int fd)
 			    strerror(-r));
 		return;
 	}
+	vu_session_set_places(s->session, s->places);
 	count(s->n_sessions);
 	if (s->seated)
 		s->seated(s);
@@ -92,6 +95,59 @@ static void on_listener(struct loop_source *src, uint32_t events)
 	}
 }
 
+/* ---- a frontend that listens ------------------------------------------ */
+
+/* A Unix socket is connected at once or not at all; a full backlog says EAGAIN. */
+static int connect_to(const char *path, int *ret_fd)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	auto_fd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return -errno;
+	memcpy(sa.sun_path, path, strlen(path)); /* seat_dial() has measured it */
+	if (connect(fd, (const struct sockaddr *)&sa, sizeof(sa)) < 0)
+		return -errno;
+	*ret_fd = fd_take(&fd);
+	return 0;
+}
+
+static void dial_after(struct seat *s, uint64_t ns)
+{
+	loop_timer_set(s->loop, &s->dial, loop_now_ns() + ns);
+}
+
+static void on_dial(struct loop_timer *timer)
+{
+	struct seat *s = container_of(timer, struct seat, dial);
+	int fd, r = connect_to(s->dial_path, &fd);
+
+	if (r < 0) {
+		log_debug(s->tag, "%s: %s", s->dial_path, strerror(-r));
+		dial_after(s, s->dial_wait_ns);
+		s->dial_wait_ns = min(2 * s->dial_wait_ns, (uint64_t)SEAT_DIAL_MAX_NS);
+		return;
+	}
+	s->dial_wait_ns = SEAT_DIAL_MIN_NS;
+	serve(s, fd);
+	if (!s->session)
+		dial_after(s, SEAT_DIAL_MAX_NS);
+}
+
+int seat_dial(struct seat *seat, const char *path)
+{
+	if (strlen(path) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
+		return -ENAMETOOLONG;
+	seat->dial_path = strdup(path);
+	if (!seat->dial_path)
+		return -ENOMEM;
+	seat->dial_wait_ns = SEAT_DIAL_MIN_NS;
+	dial_after(seat, 0);
+	return 0;
+}
+
+/* ---- life --------------------------------------------------------------- */
+
 void seat_init(struct seat *seat, struct loop *loop, const struct vu_device_ops *ops, void *device,
 	       const char *tag)
 {
@@ -105,6 +161,7 @@ void seat_init(struct seat *seat, struct loop *loop, const struct vu_device_ops 
 	};
 	loop_timer_init(&seat->pending, on_pending_over);
 	loop_timer_init(&seat->backoff, on_backoff_over);
+	loop_timer_init(&seat->dial, on_dial);
 }
 
 int seat_open(struct seat *seat, const char *path, int listen_fd)
@@ -136,7 +193,11 @@ void seat_vacate(struct seat *seat)
 
 void seat_next(struct seat *seat, int reason)
 {
-	if (seat->listen_fd >= 0 && (reason == -EPROTO || reason == -EFAULT))
+	bool broke_rules = reason == -EPROTO || reason == -EFAULT;
+
+	if (seat->dial_path)
+		dial_after(seat, broke_rules ? SEAT_BACKOFF_NS : SEAT_DIAL_MIN_NS);
+	else if (seat->listen_fd >= 0 && broke_rules)
 		back_off(seat);
 	else
 		serve_pending(seat);
@@ -153,6 +214,9 @@ bool seat_close(struct seat *seat)
 		listen_unlink(seat->path);
 	free(seat->path);
 	seat->path = NULL;
+	loop_timer_cancel(seat->loop, &seat->dial);
+	free(seat->dial_path);
+	seat->dial_path = NULL;
 	if (seat->session)
 		vu_session_close(seat->session, 0);
 	return seat->session;
@@ -164,5 +228,7 @@ const char *seat_state(const struct seat *seat)
 
 	if (strcmp(state, "closing") != 0)
 		return state;
+	if (seat->dial_path)
+		return "dialling";
 	return seat->listen_fd >= 0 ? "listening" : "closed";
 }

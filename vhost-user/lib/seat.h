@@ -8,7 +8,7 @@
  * that time.
  *
  *	seat_init(&port->seat, loop, &ops, port, port->name);
- *	seat_open(&port->seat, path, listen_fd);
+ *	seat_open(&port->seat, path, listen_fd);      or seat_dial(&port->seat, path)
  *	… ops->closed() calls seat_vacate(&port->seat), then seat_next(&port->seat, reason) …
  *	if (!seat_close(&port->seat)) free the port; else ops->closed() does
  *
@@ -48,6 +48,7 @@ struct seat {
 	void (*seating)(struct seat *seat); /* a session is about to begin: `ops` may be changed */
 	void (*seated)(struct seat *seat); /* a session has begun; no op has been called */
 	uint64_t *n_sessions, *n_refused;  /* counters of its own */
+	struct places *places;             /* for vu_session_set_places() of each session */
 
 	struct loop *loop;
 	const struct vu_device_ops *ops;
@@ -57,6 +58,9 @@ struct seat {
 	int pending_fd; /* a frontend that waits, or -1 */
 	struct loop_timer pending;
 	struct loop_timer backoff; /* set: frontends wait in the socket's backlog */
+	char *dial_path;           /* NULL: we listen */
+	struct loop_timer dial;    /* set: the next try */
+	uint64_t dial_wait_ns;     /* what is waited after it */
 };
 
 /* An empty seat.  `ops` and `device` are what sessions get; `tag` is borrowed, and names it in log lines. */

@@ -60,16 +60,20 @@ static void test_labels(void **state)
 	char longest[NAT_LABEL_MAX + 2];
 
 	memset(longest, 'a', sizeof(longest));
-	assert_true(nat_label_valid("a", 1));
-	assert_true(nat_label_valid("9z-A", 4));
-	assert_true(nat_label_valid(longest, NAT_LABEL_MAX));
-	assert_false(nat_label_valid(longest, NAT_LABEL_MAX + 1));
-	assert_false(nat_label_valid("", 0));
-	assert_false(nat_label_valid("-a", 2));
-	assert_false(nat_label_valid("a-", 2));
-	assert_false(nat_label_valid("a.b", 3));
-	assert_false(nat_label_valid("a_b", 3));
-	assert_false(nat_label_valid("a\0b", 3));
+	assert_true(nat_name_valid("a", 1));
+	assert_true(nat_name_valid("9z-A", 4));
+	assert_true(nat_name_valid(longest, NAT_LABEL_MAX));
+	assert_false(nat_name_valid(longest, NAT_LABEL_MAX + 1));
+	assert_false(nat_name_valid("", 0));
+	assert_false(nat_name_valid("-a", 2));
+	assert_false(nat_name_valid("a-", 2));
+	assert_true(nat_name_valid("a.b", 3));
+	assert_false(nat_name_valid("a..b", 4));
+	assert_false(nat_name_valid(".a", 2));
+	assert_false(nat_name_valid("a.", 2));
+	assert_false(nat_name_valid("a.-b", 4));
+	assert_false(nat_name_valid("a_b", 3));
+	assert_false(nat_name_valid("a\0b", 3));
 }
 
 static void test_hosts_bound(void **state)

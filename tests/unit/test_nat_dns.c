@@ -26,6 +26,7 @@ static int set_up(void **state)
 	struct nat_host n1 = { .name = "n1", .has_ip = true, .ip = 0xc0a8640a };
 	struct nat_host n2 = { .name = "N2", .has_ip = true, .ip = 0xc0a8640b, .has_ip6 = true };
 	struct nat_host longest = { .has_ip6 = true };
+	struct nat_host second = { .name = "n1.1", .has_ip = true, .ip = 0xc0a86414 };
 
 	net = (struct nat_net){ .subnet = 0xc0a86400,
 				.mask = 0xffffff00,
@@ -40,6 +41,7 @@ static int set_up(void **state)
 	assert_int_equal(nat_hosts_add(&hosts, &n1), 0);
 	assert_int_equal(nat_hosts_add(&hosts, &n2), 0);
 	assert_int_equal(nat_hosts_add(&hosts, &longest), 0);
+	assert_int_equal(nat_hosts_add(&hosts, &second), 0);
 	return 0;
 }
 
@@ -127,6 +129,15 @@ static void test_addresses(void **state)
 		assert_int_equal(inet_be32(reply + n + 12), 0xc0a8640a);
 		assert_int_equal(len, n + 16);
 	}
+	assert_int_equal(ask("n1.1.lab", A), NAT_DNS_ANSWER);
+	expect(NOERROR, 1);
+	assert_int_equal(reply[len - 1], 20);
+	assert_int_equal(ask("20.100.168.192.in-addr.arpa", PTR), NAT_DNS_ANSWER);
+	expect(NOERROR, 1);
+	assert_memory_equal(reply + len - 10,
+			    "\x02n1\x01"
+			    "1\x03lab",
+			    10);
 	assert_int_equal(ask("n2.lab", AAAA), NAT_DNS_ANSWER);
 	expect(NOERROR, 1);
 	assert_int_equal(reply[len - 1], 0x2b);

@@ -251,7 +251,7 @@ static void put_settings(struct writer *w, const struct nat_dhcp *d, const struc
 	put_number(w, OPT_DNS, net->dns);
 	put_option(w, OPT_MTU, mtu, sizeof(mtu));
 	if (host)
-		put_option(w, OPT_HOSTNAME, host->name, strlen(host->name));
+		put_option(w, OPT_HOSTNAME, host->name, strcspn(host->name, "."));
 	if (net->domain[0]) {
 		put_option(w, OPT_DOMAIN, net->domain, strlen(net->domain));
 		put_search(w, net->domain);

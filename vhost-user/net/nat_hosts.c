@@ -19,7 +19,7 @@ static bool is_word(char c)
 	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
 }
 
-bool nat_label_valid(const char *text, size_t len)
+static bool label_valid(const char *text, size_t len)
 {
 	if (len == 0 || len > NAT_LABEL_MAX || !is_word(text[0]) || !is_word(text[len - 1]))
 		return false;
@@ -27,6 +27,21 @@ bool nat_label_valid(const char *text, size_t len)
 		if (!is_word(text[i]) && text[i] != '-')
 			return false;
 	return true;
+}
+
+bool nat_name_valid(const char *text, size_t len)
+{
+	const char *dot;
+
+	while ((dot = memchr(text, '.', len))) {
+		size_t label = (size_t)(dot - text);
+
+		if (!label_valid(text, label))
+			return false;
+		text += label + 1;
+		len -= label + 1;
+	}
+	return label_valid(text, len);
 }
 
 /* FNV-1a, without regard to case. */
@@ -107,7 +122,7 @@ int nat_hosts_add(struct nat_hosts *hosts, const struct nat_host *host)
 	struct nat_host *h;
 	int r;
 
-	if (len == sizeof(host->name) || !nat_label_valid(host->name, len))
+	if (len == sizeof(host->name) || !nat_name_valid(host->name, len))
 		return -EINVAL;
 	if (is_taken(hosts, host))
 		return -EEXIST;

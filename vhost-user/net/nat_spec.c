@@ -215,14 +215,13 @@ static int read_own(const struct port_spec *s, struct nat_net *net, char **why)
 
 static int read_domain(const struct port_spec *s, struct nat_net *net, char **why)
 {
-	const char *text = "lab", *at;
+	const char *text = "lab";
 	int r = spec_string(s, "domain", &text, why);
 
 	if (r < 0)
 		return r;
-	for (at = text; at; at = strchr(at, '.') ? strchr(at, '.') + 1 : NULL)
-		if (!nat_label_valid(at, strcspn(at, ".")))
-			return spec_wrong(why, "domain: \"%s\" is not a domain name", text);
+	if (!nat_name_valid(text, strlen(text)))
+		return spec_wrong(why, "domain: \"%s\" is not a domain name", text);
 	if (strlen(text) > NAT_DOMAIN_MAX)
 		return spec_wrong(why, "domain: longer than %d characters", NAT_DOMAIN_MAX);
 	memcpy(net->domain, text, strlen(text) + 1);
@@ -320,7 +319,7 @@ static int read_host(struct json_object *o, const struct nat_net *net, struct na
 		return r;
 	if (!name)
 		return spec_wrong(why, "name: missing");
-	if (!nat_label_valid(name, strlen(name)))
+	if (strlen(name) > NAT_NAME_MAX || !nat_name_valid(name, strlen(name)))
 		return spec_wrong(why, "name: \"%s\" is not a host name", name);
 	memcpy(h.name, name, strlen(name) + 1);
 	r = nat_hosts_add(hosts, &h);

@@ -295,6 +295,18 @@ static bool has_time(const struct impair_config *c)
 	return c->delay_ns != 0 || c->jitter_ns != 0 || c->rate_bps != 0 || c->slot;
 }
 
+/* Nothing is in its way, and the bucket lets it pass: it need not be kept. */
+static bool passes_at_once(const struct impair *im, uint64_t now_ns, uint32_t len)
+{
+	const struct impair_config *c = &im->config;
+	uint64_t fraction = im->fraction;
+
+	return im->burst_ns != 0 && c->delay_ns == 0 && c->jitter_ns == 0 && !c->slot &&
+	       !holds(im) && im->departed_ns <= now_ns &&
+	       max(im->free_ns, now_ns) + duration(c, size_on_link(c, len), &fraction) <=
+		       now_ns + im->burst_ns;
+}
+
 void impair_judge(struct impair *im, uint64_t now_ns, uint32_t len, bool ect,
 		  struct impair_verdict *ret)
 {
@@ -311,6 +323,9 @@ void impair_judge(struct impair *im, uint64_t now_ns, uint32_t len, bool ect,
 			im->stats.dropped_limit++;
 			ret->copies--;
 		}
+		ret->straight = ret->copies == 1 && passes_at_once(im, now_ns, len);
+		if (ret->straight)
+			transmit(im, now_ns, len);
 	} else if (!has_time(&im->config) && !holds(im)) {
 		ret->straight = true;
 	}

@@ -11,7 +11,7 @@
 #define SIZE_MAX_ENTRIES \
 	(1u << 26) /* the switch's buffers end long before: 2 GiB of entries alone */
 
-static int grow_ring(struct impair_ring *r)
+int impair_ring_grow(struct impair_ring *r)
 {
 	uint32_t size = max(2 * r->size, (uint32_t)SIZE_MIN);
 	struct impair_entry *bigger;
@@ -27,14 +27,6 @@ static int grow_ring(struct impair_ring *r)
 	r->entry = bigger;
 	r->size = size;
 	r->head = 0;
-	return 0;
-}
-
-int impair_ring_push(struct impair_ring *r, const struct impair_entry *e)
-{
-	if (unlikely(r->n == r->size) && grow_ring(r) < 0)
-		return -ENOMEM;
-	r->entry[(r->head + r->n++) & (r->size - 1)] = *e;
 	return 0;
 }
 

@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base.h"
+
 struct impair_entry {
 	uint64_t at_ns; /* when it came, or is due */
 	uint64_t seq;   /* among those due at once the first that came is first */
@@ -38,9 +40,22 @@ struct impair_due {
 	uint64_t seq;
 };
 
-/* 0 or -ENOMEM, and nothing has changed. */
-int impair_ring_push(struct impair_ring *r, const struct impair_entry *e);
+/* Make room for one more.  0 or -ENOMEM, and nothing has changed. */
+int impair_ring_grow(struct impair_ring *r);
 void impair_ring_done(struct impair_ring *r);
+
+/* 0 or -ENOMEM, and nothing has changed. */
+static inline int impair_ring_push(struct impair_ring *r, const struct impair_entry *e)
+{
+	if (unlikely(r->n == r->size)) {
+		int err = impair_ring_grow(r);
+
+		if (err < 0)
+			return err;
+	}
+	r->entry[(r->head + r->n++) & (r->size - 1)] = *e;
+	return 0;
+}
 
 static inline struct impair_entry *impair_ring_first(const struct impair_ring *r)
 {

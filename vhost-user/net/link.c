@@ -193,12 +193,25 @@ static uint64_t next(const struct link_way *way)
 	return way->qos ? min(at_ns, qos_next(way->qos)) : at_ns;
 }
 
+/* What was kept for a while is in no cache any more: fetch a burst of it at once. */
+static void fetch(const struct impair_out *out, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		const struct sw_buf *b = out[i].frame;
+
+		__builtin_prefetch(b, 1);
+		__builtin_prefetch((const uint8_t *)b + CACHE_LINE, 1);
+		__builtin_prefetch(b->bytes + CACHE_LINE / 2);
+	}
+}
+
 static unsigned give_back(struct link_way *way, uint64_t now_ns)
 {
 	struct impair_out out[SW_BURST];
 	struct sw_frame *frame[SW_BURST];
 	unsigned n = impair_take(&way->im, now_ns, out, SW_BURST);
 
+	fetch(out, n);
 	for (unsigned i = 0; i < n; i++) {
 		if (out[i].mark)
 			out[i].frame = impair_marked(&way->link->links->sw->bufs, out[i].frame);

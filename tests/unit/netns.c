@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -31,15 +32,15 @@ static bool write_file(const char *path, const char *text)
 	return n == (ssize_t)strlen(text);
 }
 
-static bool enter_as_user(void)
+/* A user namespace in which this user is root, and with it namespaces of the kind asked for. */
+static bool enter_as_user(int kind)
 {
-	char map[64];
-	uid_t uid = getuid();
+	char uid[64], gid[64];
 
-	if (unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0)
-		return false;
-	snprintf(map, sizeof(map), "0 %u 1", uid);
-	return write_file("/proc/self/uid_map", map);
+	snprintf(uid, sizeof(uid), "0 %u 1", getuid());
+	snprintf(gid, sizeof(gid), "0 %u 1", getgid());
+	return unshare(CLONE_NEWUSER | kind) == 0 && write_file("/proc/self/uid_map", uid) &&
+	       write_file("/proc/self/setgroups", "deny") && write_file("/proc/self/gid_map", gid);
 }
 
 static void no_ipv6(void)
@@ -50,10 +51,18 @@ static void no_ipv6(void)
 
 bool netns_enter(void)
 {
-	if (unshare(CLONE_NEWNET) < 0 && !enter_as_user())
+	if (unshare(CLONE_NEWNET) < 0 && !enter_as_user(CLONE_NEWNET))
 		return false;
 	no_ipv6();
 	return true;
+}
+
+bool netns_mount_small(const char *where)
+{
+	if (unshare(CLONE_NEWNS) < 0 && !enter_as_user(CLONE_NEWNS))
+		return false;
+	return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+	       mount("tmpfs", where, "tmpfs", 0, "size=256k") == 0;
 }
 
 bool netns_join(pid_t child)
@@ -69,7 +78,8 @@ bool netns_join(pid_t child)
 	return r == 0;
 }
 
-void netns_run_words_in(pid_t child, const char *const words[])
+/* The exit status, or 127. */
+static int run_in(pid_t child, const char *const words[])
 {
 	pid_t pid = fork();
 	int status;
@@ -81,6 +91,18 @@ void netns_run_words_in(pid_t child, const char *const words[])
 		_exit(127);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return status;
+}
+
+bool netns_try_words(const char *const words[])
+{
+	return run_in(0, words) == 0;
+}
+
+void netns_run_words_in(pid_t child, const char *const words[])
+{
+	int status = run_in(child, words);
+
 	if (status != 0)
 		fail_msg("%s %s %s %s failed: %d", words[0], words[1], words[2], words[3], status);
 }

@@ -11,9 +11,16 @@
  * be into a user namespace too, in which that is allowed.  False: this machine allows neither. */
 bool netns_enter(void);
 
-/* Run a program of $PATH to its end, with up to ten words; fails the test if it fails. */
+/* In the same way a mount namespace, and in it a file system of 256 KiB at `where`. */
+bool netns_mount_small(const char *where);
+
+/* Run a program of $PATH to its end, from four words on; fails the test if it fails. */
 #define netns_run(...) netns_run_words((const char *const[]){ __VA_ARGS__, NULL })
 void netns_run_words(const char *const words[]);
+
+/* The same for what not every kernel can: whether it did. */
+#define netns_try(...) netns_try_words((const char *const[]){ __VA_ARGS__, NULL })
+bool netns_try_words(const char *const words[]);
 
 /* A second namespace, held by a child of this process until netns_child_end(); its id for `ip link set … netns`. */
 pid_t netns_child(void);

@@ -3,7 +3,6 @@
 #include "capture.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -22,6 +21,7 @@
 #include "capture_impl.h"
 #include "csum.h"
 #include "listen.h"
+#include "netns.h"
 #include "pcapng.h"
 #include "tmp.h"
 #include "uplink_fixture.h"
@@ -102,6 +102,9 @@ static const char *output_of(const char *const words[])
 	if (pid == 0) {
 		dup2(out[1], 1);
 		dup2(out[1], 2);
+		/* Nobody's own settings. */
+		setenv("HOME", dir.path, 1);
+		setenv("XDG_CONFIG_HOME", dir.path, 1);
 		execvp(words[0], (char *const *)(uintptr_t)words);
 		_exit(127);
 	}
@@ -365,14 +368,6 @@ static void test_rotation(void **state)
 	assert_int_equal(next, 250);
 }
 
-static bool mount_small(const char *where)
-{
-	if (unshare(CLONE_NEWNS) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
-		return false;
-	return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
-	       mount("tmpfs", where, "tmpfs", 0, "size=256k") == 0;
-}
-
 static void test_full_disk(void **state)
 {
 	char small[96], file[128];
@@ -381,7 +376,7 @@ static void test_full_disk(void **state)
 
 	tmp_path(&dir, "small", small, sizeof(small));
 	assert_int_equal(mkdir(small, 0700), 0);
-	if (!mount_small(small)) {
+	if (!netns_mount_small(small)) {
 		print_message("needs a mount namespace: neither root nor user namespaces here\n");
 		skip();
 	}

@@ -96,7 +96,7 @@ static void test_golden_errors(void **state)
 
 static void test_examples(void **state)
 {
-	static const char *const names[] = { "three-nodes", "one-vm" };
+	static const char *const names[] = { "three-nodes", "one-vm", "tested", "wan" };
 
 	for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
 		g_autofree char *file = g_build_filename("examples", names[i], "lab.json", NULL);

@@ -93,7 +93,7 @@ static void test_golden(void **state)
 		  &old_qemu, &bare },
 		{ "qemu/nics.txt",
 		  "{\"networks\": {\"front\": {}, \"back\": {\"mtu\": 9000}}, \"vms\": {\"r\": {\"append\": \"it's \\\"x\\\"\", "
-		  "\"nics\": [{\"network\": \"front\"}, {\"network\": \"back\", \"queues\": 4, \"mac\": \"52:54:00:AB:CD:EF\", "
+		  "\"nics\": [{\"network\": \"front\", \"offloads\": false}, {\"network\": \"back\", \"queues\": 4, \"mac\": \"52:54:00:AB:CD:EF\", "
 		  "\"ip\": \"192.168.101.200\"}]}}}",
 		  "r", &new_qemu, &tiny },
 		{ "qemu/aarch64.txt",

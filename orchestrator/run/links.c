@@ -347,6 +347,41 @@ void link_method_reset(struct supervisor *sup, struct rpc_call *call, struct jso
 
 /* --- up and down ---------------------------------------------------------------------------------------------------- */
 
+/* The machine and NIC of a port: n1.0.  NULL: it is an uplink's, or does not run. */
+static struct machine *machine_of(struct supervisor *sup, const char *port, unsigned *ret_nic)
+{
+	const char *dot = strrchr(port, '.');
+	g_autofree char *vm = dot ? g_strndup(port, (gsize)(dot - port)) : NULL;
+
+	*ret_nic = dot ? (unsigned)g_ascii_strtoull(dot + 1, NULL, 10) : 0;
+	return vm ? sup_find_machine(sup, vm) : NULL;
+}
+
+static void show_carrier(struct supervisor *sup, const char *port, bool up, bool again)
+{
+	unsigned nic;
+	struct machine *m = machine_of(sup, port, &nic);
+
+	if (m)
+		machine_set_carrier(m, nic, up, again);
+}
+
+void link_show_carriers(struct supervisor *sup)
+{
+	GHashTableIter iter;
+	gpointer value;
+
+	g_hash_table_iter_init(&iter, sup->changed_settings);
+	while (g_hash_table_iter_next(&iter, NULL, &value)) {
+		const struct state_setting *c = value;
+		g_autofree char *port =
+			g_str_has_prefix(c->key, "carrier:") ? setting_port_of(c->key) : NULL;
+
+		if (port)
+			show_carrier(sup, port, !c->params && !network_passes(c), false);
+	}
+}
+
 static void carrier_done(struct link_call *c)
 {
 	const char *key = c->keys->pdata[0];
@@ -354,6 +389,7 @@ static void carrier_done(struct link_call *c)
 
 	network_forget_change(c->sup, c->network, key);
 	network_note_told(c->sup, c->network, key, c->taken_back ? NULL : c->params);
+	show_carrier(c->sup, c->port, c->taken_back, true);
 	if (c->taken_back)
 		return;
 	change = network_make_change(c->sup, c->network, key);

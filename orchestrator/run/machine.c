@@ -468,6 +468,7 @@ gboolean machine_start(struct machine *m, const struct machine_start *start, GEr
 	g_clear_pointer(&m->reason, g_free);
 	m->reason_code = 0;
 	m->guest_ended = false;
+	m->links_down = 0;
 	m->adopted = false;
 	m->resets = 0;
 	m->ready_us = 0;
@@ -637,4 +638,23 @@ void machine_stop(struct machine *m, unsigned grace_ms)
 	else
 		quit(m);
 	set_stage(m, STAGE_STOPPING);
+}
+
+void machine_set_carrier(struct machine *m, unsigned nic, bool up, bool again)
+{
+	struct json_object *arguments;
+	g_autofree char *name = NULL;
+	uint32_t bit;
+
+	if (!m->qmp || !m->ladder.qmp || nic >= 32)
+		return;
+	bit = UINT32_C(1) << nic;
+	if (!again && up == !(m->links_down & bit))
+		return;
+	m->links_down = up ? m->links_down & ~bit : m->links_down | bit;
+	name = g_strdup_printf("nic%u", nic);
+	arguments = json_object_new_object();
+	json_put_str(arguments, "name", name);
+	json_put_bool(arguments, "up", up);
+	qmp_execute(m->qmp, "set_link", arguments, NULL, NULL);
 }

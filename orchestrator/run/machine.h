@@ -82,6 +82,7 @@ struct machine {
 	bool sockets_lost;      /* the daemon that knew its rings is gone */
 	bool sockets_back;      /* and QEMU has connected to another one */
 	bool guest_ended;       /* QMP said that the guest powered itself off */
+	uint32_t links_down;    /* bit by NIC: whose carrier QEMU was told to take away */
 };
 
 /* Takes over paths.  Of a VM that has not been started. */
@@ -121,6 +122,10 @@ void machine_sockets_back(struct machine *m);
 
 /* The switch's view of one of its ports: negotiated or not. */
 void machine_port_changed(struct machine *m, const char *port, bool negotiated);
+
+/* Have the guest see whether a NIC has a carrier: the switch alone cannot tell it.  Before QEMU's monitor answers nothing
+ * happens: call again.  again: tell QEMU even if it was told that before. */
+void machine_set_carrier(struct machine *m, unsigned nic, bool up, bool again);
 
 /* Bring it down; STAGE_STOPPED follows.  With grace_ms 0 the guest is not asked. */
 void machine_stop(struct machine *m, unsigned grace_ms);

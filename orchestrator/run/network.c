@@ -523,7 +523,9 @@ void network_save_changes(const struct supervisor *sup, struct state *state)
 	for (const GList *l = names; l; l = l->next) {
 		const struct state_setting *c = g_hash_table_lookup(sup->changed_settings, l->data);
 
-		copy_change(c, state_add_setting(state, c->network, c->key));
+		/* One that was made for a time, and is over, is none. */
+		if (c->params || c->file || network_passes(c))
+			copy_change(c, state_add_setting(state, c->network, c->key));
 	}
 }
 

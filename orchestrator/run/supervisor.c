@@ -45,6 +45,7 @@ static gboolean round_of_all(gpointer p)
 
 	sup->poke = 0;
 	network_tell_all(sup);
+	link_show_carriers(sup);
 	executor_run(sup->executor);
 	if (sup->state_dirty && !sup->leaving)
 		sup_save_state(sup);

@@ -207,6 +207,9 @@ void link_method_nat_list(struct supervisor *sup, struct rpc_call *call,
 /* The switch's connection has ended: who waits for it waits in vain. */
 void link_calls_lost(struct supervisor *sup, const char *network, const char *why);
 
+/* Have the guests of links that are down, or were for a time, see it; level-triggered. */
+void link_show_carriers(struct supervisor *sup);
+
 /* For reports: what holds on a link now beyond the lab file's silence: {"to-guest":{…numbers},"from-guest":{…},
  * "down":true}, members only where there is something.  The caller owns it. */
 struct json_object *link_report(struct supervisor *sup, const char *network, const char *port);

@@ -215,6 +215,18 @@ static void keep_passing(struct state_setting *change, struct link_call *c, cons
 	change->until_us = proc_boottime_us() + c->for_ns / 1000;
 }
 
+/* What passes lies over something: a link of which nothing else was said is one that does nothing. */
+static void begin_with_nothing(struct link_call *c, struct state_setting *change,
+			       const char *direction)
+{
+	auto_json nothing = json_object_new_object();
+
+	if (change->params)
+		return;
+	change->params = merged(NULL, c->port, direction, nothing, true);
+	network_note_told(c->sup, c->network, change->key, change->params);
+}
+
 static void set_done(struct link_call *c)
 {
 	for (guint i = 0; i < c->keys->len; i++) {
@@ -224,6 +236,7 @@ static void set_done(struct link_call *c)
 
 		if (c->for_ns) {
 			keep_passing(change, c, direction);
+			begin_with_nothing(c, change, direction);
 			continue;
 		}
 		params = merged(change->params, c->port, direction, c->settings, c->replace);

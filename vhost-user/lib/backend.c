@@ -35,6 +35,7 @@ struct options {
 	int control_fd;
 	bool control_connected; /* control_fd is a connection, not a listener */
 	const char *config_path;
+	unsigned threads;
 };
 
 /* ---- what is said and done with ---- */
@@ -71,12 +72,16 @@ static int print_help(const struct backend_desc *desc)
 	       "  --control-fd N        the same on an inherited socket\n"
 	       "  --config FILE         read FILE (JSON) first\n"
 	       "  --log-level LEVEL     error, warning, info (default) or debug\n"
+	       "%s"
 	       "  --print-capabilities  describe this backend in JSON and exit\n"
 	       "  --version             print the version and exit\n"
 	       "  --help                print this and exit\n"
 	       "\nSockets can also be passed by socket activation; the one named \"control\" is the\n"
 	       "control socket.  Stays in the foreground; SIGTERM ends it.\n",
-	       desc->name, desc->summary, desc->max_sockets > 1 ? "; may be repeated" : "");
+	       desc->name, desc->summary, desc->max_sockets > 1 ? "; may be repeated" : "",
+	       desc->max_threads ?
+		       "  --threads N           how many threads move data; 1 (default)\n" :
+		       "");
 	return printed();
 }
 
@@ -108,6 +113,7 @@ enum {
 	OPT_CONTROL_FD,
 	OPT_CONFIG,
 	OPT_LOG_LEVEL,
+	OPT_THREADS,
 	OPT_PRINT_CAPABILITIES,
 	OPT_VERSION,
 	OPT_HELP
@@ -120,13 +126,14 @@ static const struct option long_options[] = {
 	{ "control-fd", required_argument, NULL, OPT_CONTROL_FD },
 	{ "config", required_argument, NULL, OPT_CONFIG },
 	{ "log-level", required_argument, NULL, OPT_LOG_LEVEL },
+	{ "threads", required_argument, NULL, OPT_THREADS },
 	{ "print-capabilities", no_argument, NULL, OPT_PRINT_CAPABILITIES },
 	{ "version", no_argument, NULL, OPT_VERSION },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ NULL },
 };
 
-/* A descriptor's number; -1 if it is none. */
+/* A descriptor's number, or a count; -1 if it is none. */
 static int parse_fd(const char *s)
 {
 	char *end;
@@ -161,6 +168,19 @@ static int add_socket(struct options *o, const char *name, const char *path, int
 	return 0;
 }
 
+static int take_threads(struct options *o, const char *arg)
+{
+	int n = parse_fd(arg);
+
+	if (o->desc->max_threads == 0)
+		return say_usage(o->desc, "--threads: no such option, or ambiguous");
+	if (n < 1 || (unsigned)n > o->desc->max_threads)
+		return say_usage(o->desc, "--threads: not 1 to %u: '%s'", o->desc->max_threads,
+				 arg);
+	o->threads = (unsigned)n;
+	return 0;
+}
+
 static int take_option(struct options *o, int opt, const char *arg)
 {
 	enum log_level level;
@@ -185,6 +205,8 @@ static int take_option(struct options *o, int opt, const char *arg)
 		o->control_path = opt == OPT_CONTROL ? arg : NULL;
 		o->control_fd = fd;
 		return 0;
+	case OPT_THREADS:
+		return take_threads(o, arg);
 	case OPT_CONFIG:
 		o->config_path = arg;
 		return 0;
@@ -596,6 +618,7 @@ int backend_main(const struct backend_desc *desc, int argc, char **argv)
 		p->b.desc = desc;
 		p->b.sockets = p->options.sockets;
 		p->b.n_sockets = p->options.n_sockets;
+		p->b.threads = p->options.threads;
 		if (status == EXIT_SUCCESS)
 			status = run(p);
 	}

@@ -49,6 +49,7 @@ struct backend_desc {
 	const char *type;            /* vhost-user.json's VHostUserBackendType, "net" */
 	const char *const *features; /* for --print-capabilities; NULL-terminated, or NULL */
 	unsigned max_sockets; /* frontend sockets it can serve, at most BACKEND_SOCKETS_MAX */
+	unsigned max_threads; /* of --threads; 0: there is no such option */
 	const struct control_method *methods; /* the daemon's own; may not repeat those above */
 	unsigned n_methods;
 	/* Set up and register in b->loop; b->device is for its use.  Runs before there is a control socket
@@ -66,6 +67,7 @@ struct backend {
 	struct json_object
 		*config; /* --config FILE, an object; NULL without.  Valid during start() only */
 	const char *config_path; /* for its error messages */
+	unsigned threads;        /* --threads; 0: not said */
 	struct backend_socket *sockets;
 	unsigned n_sockets;
 	void *device;

@@ -332,14 +332,19 @@ static int wait_until(struct loop *loop, uint64_t until_ns)
 
 static int look(struct loop *loop, uint64_t until_ns)
 {
-	int n;
+	int n, error;
 
 	if (loop->timers)
 		until_ns = min(until_ns, loop->timers->at_ns);
+	if (loop->waiting)
+		loop->waiting(loop, true);
 	n = wait_until(loop, until_ns);
+	error = errno;
+	if (loop->waiting)
+		loop->waiting(loop, false);
 	loop->passes_unpeeked = 0;
-	if (n < 0 && errno != EINTR)
-		return -errno;
+	if (n < 0 && error != EINTR)
+		return -error;
 	/* Its own tick in a sleep: a whole period without work, the guard can rest too. */
 	guard_tick(loop, n >= 0);
 	loop->n_batch = n > 0 ? n : 0;

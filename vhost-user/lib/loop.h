@@ -88,6 +88,10 @@ struct loop_poller {
 struct loop {
 	int epoll_fd;
 	bool stop;
+	/* Set by whoever has other threads, or NULL: a wait for descriptors begins, or is over.  Between
+	 * the two this thread touches nothing but its loop. */
+	void (*waiting)(struct loop *loop, bool on);
+	void *waiting_arg;
 	bool guarded, guard_ticks;
 	timer_t guard;
 	bool no_pwait2; /* kernel before 5.11: sleep in whole milliseconds */

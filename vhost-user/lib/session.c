@@ -277,13 +277,19 @@ void vu_session_close(struct vu_session *s, int reason)
 	loop_defer(s->loop, &s->teardown, on_teardown);
 }
 
+bool vu_session_suspect(const struct vu_session *s)
+{
+	return mem_damaged(&s->mem) || mem_damaged(&s->dirty.map) ||
+	       mem_damaged(&s->inflight.map) || __atomic_load_n(&s->blocked, __ATOMIC_RELAXED);
+}
+
 bool vu_session_check(struct vu_session *s)
 {
 	if (unlikely(mem_damaged(&s->mem)))
 		session_end(s, -EFAULT, "guest memory was truncated by the frontend");
 	else if (unlikely(mem_damaged(&s->dirty.map) || mem_damaged(&s->inflight.map)))
 		session_end(s, -EFAULT, "its log or inflight region was truncated by the frontend");
-	else if (unlikely(s->blocked))
+	else if (unlikely(__atomic_load_n(&s->blocked, __ATOMIC_RELAXED)))
 		session_end(s, -EPROTO, "a descriptor was made blocking by the frontend");
 	return s->state != VU_STATE_CLOSING;
 }

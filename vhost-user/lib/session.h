@@ -143,4 +143,7 @@ void vu_session_queue_broken(struct vu_session *s, struct vu_queue *q);
  * an error descriptor was made blocking. */
 bool vu_session_check(struct vu_session *s);
 
+/* Would vu_session_check() end it?  For other threads than the loop's, which may ask that and no more. */
+bool vu_session_suspect(const struct vu_session *s);
+
 #endif

@@ -136,7 +136,7 @@ bool vq_call(struct vq *vq)
 		return false;
 	wanted = vq->packed ? vq_packed_wants_call(vq) : vq_split_wants_call(vq);
 	vq->n_uncalled = 0;
-	if (!wanted || (vq->blocked && *vq->blocked))
+	if (!wanted || (vq->blocked && __atomic_load_n(vq->blocked, __ATOMIC_RELAXED)))
 		return false;
 	vq->call_any = false;
 	if (write(vq->call_fd, &one, sizeof(one)) == sizeof(one))
@@ -144,7 +144,7 @@ bool vq_call(struct vq *vq)
 	/* A full counter (EAGAIN) is a call that is still pending.  A write that does not wait is not interrupted: the
 	 * descriptor was made blocking behind our back.  Any other failure is the frontend's own. */
 	if (errno == EINTR && vq->blocked)
-		*vq->blocked = true;
+		__atomic_store_n(vq->blocked, true, __ATOMIC_RELAXED);
 	return false;
 }
 

@@ -32,8 +32,10 @@ struct sw_buf {
 	struct sw_frame frame; /* of this buffer: frame.iov == &iov, frame.buf == this */
 	struct iovec iov;
 	struct sw_bufs *bufs;
-	struct sw_buf *next; /* the keeper's own, e.g. a queue; free list of the pool otherwise */
-	uint64_t at_ns;      /* the keeper's own, e.g. when it is due */
+	/* The keeper's own while it has the only reference. */
+	struct sw_buf *next;  /* e.g. a queue; free list of the pool otherwise */
+	uint64_t at_ns;       /* e.g. when it is due */
+	struct sw_port *port; /* e.g. where it is going */
 	uint32_t refs;
 	uint32_t size_class;
 	uint8_t bytes[];

@@ -9,6 +9,7 @@
 
 #include "cleanup.h"
 #include "log.h"
+#include "workers.h"
 
 /* The smallest that IPv4 allows (RFC 791); the field in virtio_net_config is 16 bits. */
 #define MTU_MIN 68
@@ -94,7 +95,7 @@ static int read_ports(const struct reader *r, struct json_object *o, struct conf
 
 static int read_root(const struct reader *r, struct json_object *root, struct config *c)
 {
-	uint32_t mtu = 0;
+	uint32_t mtu = 0, threads = 0;
 	int err = 0;
 
 	json_object_object_foreach(root, key, value)
@@ -105,12 +106,15 @@ static int read_root(const struct reader *r, struct json_object *root, struct co
 			err = read_fdb(r, value, &c->fdb);
 		else if (strcmp(key, "mtu") == 0)
 			err = read_number(r, "/mtu", value, MTU_MIN, UINT16_MAX, &mtu);
+		else if (strcmp(key, "threads") == 0)
+			err = read_number(r, "/threads", value, 1, WORKERS_MAX, &threads);
 		else
-			err = wrong(r, key, "not one of ports, fdb, mtu");
+			err = wrong(r, key, "not one of ports, fdb, mtu, threads");
 		if (err < 0)
 			return err;
 	}
 	c->mtu = (uint16_t)mtu;
+	c->threads = (uint16_t)threads;
 	return 0;
 }
 

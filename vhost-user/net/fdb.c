@@ -85,6 +85,7 @@ static uint32_t entry_new(struct fdb *f, uint64_t key, uint32_t port)
 
 	f->free = e->next_hash;
 	f->count++;
+	__atomic_store_n(&f->generation, f->generation + 1, __ATOMIC_RELAXED);
 	*e = (struct fdb_entry){ .key = key, .port = port, .next_hash = *head };
 	*head = i;
 	return i;
@@ -103,6 +104,7 @@ static void entry_free(struct fdb *f, uint32_t i)
 	e->next_hash = f->free;
 	f->free = i;
 	f->count--;
+	__atomic_store_n(&f->generation, f->generation + 1, __ATOMIC_RELAXED);
 }
 
 static void entry_forget(struct fdb *f, uint32_t i)

@@ -78,9 +78,9 @@ struct fdb_list {
 struct fdb_port {
 	struct fdb_list entries; /* learned, oldest first */
 	struct fdb_list fixed;
-	uint32_t count;                /* learned */
+	uint32_t count; /* learned */
 	uint32_t n_fixed;
-	uint32_t max; /* of those learned */
+	uint32_t max;                  /* of those learned */
 	uint32_t peer_prev, peer_next; /* ports that hold as many */
 };
 
@@ -90,8 +90,9 @@ struct fdb {
 	unsigned hash_shift;
 	uint32_t *bucket;
 	struct fdb_entry *entry;
-	uint32_t free;  /* chained by next_hash */
-	uint32_t count; /* static ones among them */
+	uint32_t free;       /* chained by next_hash */
+	uint64_t generation; /* changes with each entry that comes, goes or moves: fdb_generation() */
+	uint32_t count;      /* static ones among them */
 	uint32_t n_fixed;
 	struct fdb_list age;
 	struct fdb_port *port;
@@ -185,6 +186,13 @@ uint32_t fdb_expire(struct fdb *f, uint32_t now_s, uint32_t budget);
 /* Forget what was learned.  Return how many were forgotten. */
 uint32_t fdb_flush(struct fdb *f);
 uint32_t fdb_flush_port(struct fdb *f, uint32_t port);
+
+/* As long as this stays what it was, so does every answer of fdb_lookup(), and no port has learned an
+ * address or lost one.  May be asked by any thread. */
+static inline uint64_t fdb_generation(const struct fdb *f)
+{
+	return __atomic_load_n(&f->generation, __ATOMIC_RELAXED);
+}
 
 static inline uint32_t fdb_count(const struct fdb *f)
 {

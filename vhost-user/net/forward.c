@@ -24,6 +24,47 @@ static inline void read_head(struct sw_frame *f)
 	f->vid = 0;
 }
 
+static inline struct sw_worker *worker_of(const struct sw *sw)
+{
+	return &sw->worker[sw_thread];
+}
+
+/* ---- handing over to the main thread -------------------------------------------------------------- */
+
+/* Which way a buffer goes that was handed over (sw_buf.at_ns). */
+enum { GOING_IN, GOING_OUT };
+
+/* `in` is the worker's own port, and bears the loss. */
+static void hand_over(struct sw_port *in, struct sw_port *port, unsigned way,
+		      struct sw_frame *const *frame, unsigned n)
+{
+	struct sw_handoff *h = &in->sw->handoff;
+	unsigned done = 0;
+
+	pthread_mutex_lock(&h->lock);
+	for (; done < n && h->n < SW_HANDOFF_MAX; done++) {
+		struct sw_buf *b = sw_buf_of(&in->sw->bufs, frame[done]);
+
+		if (!b)
+			break;
+		b->port = port;
+		b->at_ns = way;
+		b->next = NULL;
+		*h->last = b;
+		h->last = &b->next;
+		h->n++;
+	}
+	pthread_mutex_unlock(&h->lock);
+	in->stats.ingress_drop_busy += n - done;
+	in->sw->wake(in->sw);
+}
+
+/* May a worker deliver to this port? */
+static inline bool is_open_to_workers(const struct sw_port *out)
+{
+	return out->ops->threads && !out->egress && !out->tap && out->n_mirror_out == 0;
+}
+
 /* ---- delivery ----------------------------------------------------------------------------------- */
 
 /* The edge of the port, on the way out. */
@@ -50,17 +91,27 @@ static void lower(struct sw_port *out, struct sw_frame *const *frame, unsigned n
 	}
 	for (unsigned i = 0; i < n; i++)
 		if (!offload_fits(frame[i], offloads)) {
-			out->stats.egress_drop_offload += offload_lower(
-				&out->sw->worker.offload, frame, n, offloads, leave_lowered, out);
+			out->stats.egress_drop_offload +=
+				offload_lower(&worker_of(out->sw)->offload, frame, n, offloads,
+					      leave_lowered, out);
 			return;
 		}
 	leave(out, frame, n);
+}
+
+static void lower_locked(struct sw_port *out, struct sw_frame *const *frame, unsigned n)
+{
+	pthread_mutex_lock(&out->lock);
+	lower(out, frame, n);
+	pthread_mutex_unlock(&out->lock);
 }
 
 static void through_stage(struct sw_port *out, struct sw_frame *const *frame, unsigned n)
 {
 	if (unlikely(out->egress))
 		out->egress->ops->burst(out->egress, out, frame, n);
+	else if (unlikely(out->sw->threads))
+		lower_locked(out, frame, n);
 	else
 		lower(out, frame, n);
 }
@@ -107,6 +158,7 @@ struct burst {
 	bool src_good;
 	struct sw_port *out; /* of `dst`; NULL: flood */
 	uint32_t n_touched;
+	uint64_t generation;
 	/* For what is not plain forwarding. */
 	unsigned index;      /* of the frame at hand */
 	uint64_t other_made; /* of which frames w->other was made, a bit each */
@@ -122,6 +174,18 @@ static inline void batch_add(struct burst *b, struct sw_port *out, struct sw_fra
 	batch->frame[batch->n++] = f;
 }
 
+static void fdb_lock(struct sw *sw)
+{
+	if (unlikely(sw->threads))
+		pthread_mutex_lock(&sw->fdb_lock);
+}
+
+static void fdb_unlock(struct sw *sw)
+{
+	if (unlikely(sw->threads))
+		pthread_mutex_unlock(&sw->fdb_lock);
+}
+
 static void learn(struct burst *b, uint64_t src)
 {
 	struct sw_port *in = b->in;
@@ -132,7 +196,9 @@ static void learn(struct burst *b, uint64_t src)
 	if (!b->src_good)
 		return;
 
+	fdb_lock(b->sw);
 	event = fdb_learn(&b->sw->fdb, src, in->id, b->sw->now_s);
+	fdb_unlock(b->sw);
 	b->src_good = event != FDB_PINNED;
 	if (event == FDB_KNOWN || event == FDB_PINNED)
 		return;
@@ -152,8 +218,13 @@ static void drop_source(struct burst *b)
 
 static void look_up(struct burst *b, uint64_t dst)
 {
-	uint32_t id = dst & KEY_GROUP ? FDB_NONE : fdb_lookup(&b->sw->fdb, dst);
+	uint32_t id = FDB_NONE;
 
+	if (!(dst & KEY_GROUP)) {
+		fdb_lock(b->sw);
+		id = fdb_lookup(&b->sw->fdb, dst);
+		fdb_unlock(b->sw);
+	}
 	b->dst = dst;
 	b->out = id == FDB_NONE ? NULL : b->sw->port[id];
 }
@@ -295,19 +366,43 @@ static void classify_all(struct burst *b, struct sw_frame *f)
 static inline void burst_begin(struct burst *b, struct sw_port *in)
 {
 	b->sw = in->sw;
-	b->w = &in->sw->worker;
+	b->w = worker_of(in->sw);
 	b->in = in;
-	b->src = b->dst = KEY_NONE;
 	b->n_touched = 0;
+	b->generation = fdb_generation(&in->sw->fdb);
+	if (likely(in->memo.generation == b->generation && in->memo.now_s == in->sw->now_s)) {
+		b->src = in->memo.src;
+		b->dst = in->memo.dst;
+		b->out = in->memo.out;
+		b->src_good = true;
+	} else {
+		b->src = b->dst = KEY_NONE;
+		b->src_good = false;
+	}
+}
+
+static inline void remember(struct burst *b)
+{
+	if (unlikely(!b->src_good))
+		return;
+	b->in->memo.src = b->src;
+	b->in->memo.dst = b->dst;
+	b->in->memo.out = b->out;
+	b->in->memo.generation = b->generation;
+	b->in->memo.now_s = b->sw->now_s;
 }
 
 static inline void burst_end(struct burst *b)
 {
+	remember(b);
 	for (uint32_t i = 0; i < b->n_touched; i++) {
 		struct sw_port *out = b->w->touched[i];
 		struct sw_batch *batch = &b->w->batch[out->id];
 
-		forward_out(out, batch->frame, batch->n);
+		if (unlikely(sw_thread != 0) && !is_open_to_workers(out))
+			hand_over(b->in, out, GOING_OUT, batch->frame, batch->n);
+		else
+			forward_out(out, batch->frame, batch->n);
 		batch->n = 0;
 	}
 }
@@ -330,7 +425,7 @@ static void forward_all(struct sw_port *in, struct sw_frame *const *frame, unsig
 /* What comes from a stage may come twice, and others may have it as well: it is worked on in a copy. */
 void sw_stage_ingress_done(struct sw_port *in, struct sw_frame *const *frame, unsigned n)
 {
-	struct sw_frame *again = in->sw->worker.again, *list[SW_BURST];
+	struct sw_frame *again = worker_of(in->sw)->again, *list[SW_BURST];
 
 	assert(n <= SW_BURST);
 	for (unsigned i = 0; i < n; i++) {
@@ -355,6 +450,23 @@ static inline bool take(struct sw_port *in, struct sw_frame *f)
 	return true;
 }
 
+/* What asks for it is the main thread's: it keeps frames, sets timers, and knows no locks. */
+static bool is_main_threads(const struct sw_port *in)
+{
+	return in->tap || in->ingress || in->n_mirror_in > 0 || in->sw->between;
+}
+
+/* True: nobody holds the frames up. */
+static bool pass_edge(struct sw_port *in, struct sw_frame *const *frame, unsigned n)
+{
+	if (in->tap)
+		in->tap->ops->see(in->tap, in, SW_INGRESS, frame, n);
+	if (!in->ingress)
+		return true;
+	in->ingress->ops->burst(in->ingress, in, frame, n);
+	return false;
+}
+
 static void input_all(struct sw_port *in, struct sw_frame *frame, unsigned n)
 {
 	struct sw_frame *list[SW_BURST];
@@ -365,16 +477,46 @@ static void input_all(struct sw_port *in, struct sw_frame *frame, unsigned n)
 			list[n_list++] = &frame[i];
 	if (n_list == 0)
 		return;
-	if (in->down) {
+	if (in->down)
 		in->stats.ingress_drop_link += n_list;
-		return;
-	}
-	if (in->tap)
-		in->tap->ops->see(in->tap, in, SW_INGRESS, list, n_list);
-	if (in->ingress)
-		in->ingress->ops->burst(in->ingress, in, list, n_list);
-	else
+	else if (sw_thread != 0 && is_main_threads(in))
+		hand_over(in, in, GOING_IN, list, n_list);
+	else if (pass_edge(in, list, n_list))
 		forward_all(in, list, n_list);
+}
+
+static void resume(struct sw_port *p, unsigned way, struct sw_frame *const *frame, unsigned n)
+{
+	if (way == GOING_OUT)
+		forward_out(p, frame, n);
+	else if (p->down)
+		p->stats.ingress_drop_link += n;
+	else if (pass_edge(p, frame, n))
+		sw_stage_ingress_done(p, frame, n);
+}
+
+/* In bursts of what goes the same way at the same port. */
+void sw_handoff_run(struct sw *sw)
+{
+	struct sw_handoff *h = &sw->handoff;
+	struct sw_frame *frame[SW_BURST];
+	struct sw_buf *b;
+
+	while ((b = h->first)) {
+		struct sw_port *p = b->port;
+		uint64_t way = b->at_ns;
+		unsigned n = 0;
+
+		for (; b && n < SW_BURST && b->port == p && b->at_ns == way; b = b->next)
+			frame[n++] = sw_buf_frame(b);
+		h->first = b;
+		h->n -= n;
+		if (!b)
+			h->last = &h->first;
+		resume(p, (unsigned)way, frame, n);
+		for (unsigned i = 0; i < n; i++)
+			sw_buf_unref(frame[i]->buf);
+	}
 }
 
 static void input_plain(struct sw_port *in, struct sw_frame *frame, unsigned n)

@@ -36,9 +36,9 @@ static int add_inherited(struct net *net, const struct backend_socket *s)
 	int r;
 
 	if (s->connected)
-		r = port_vu_adopt(&net->group, s->name, s->fd, &p);
+		r = port_vu_adopt(net_group(net), s->name, s->fd, &p);
 	else
-		r = port_vu_open(&net->group, s->name, NULL, s->fd, &p);
+		r = port_vu_open(net_group(net), s->name, NULL, s->fd, &p);
 	if (r < 0)
 		log_error(s->name, "inherited socket: %s", net_port_error(r, NULL));
 	return r;
@@ -74,7 +74,7 @@ static int start_with(struct backend *b, const struct config *c)
 	net.backend = b;
 	r = net_init(&net, c, seed);
 	if (r < 0) {
-		log_error(NULL, "forwarding database: %s", strerror(-r));
+		log_error(NULL, "forwarding database or threads: %s", strerror(-r));
 		return r;
 	}
 	b->device = &net;
@@ -91,6 +91,8 @@ static int net_start(struct backend *b)
 
 	if (r < 0)
 		return r;
+	if (b->threads > 0)
+		c.threads = (uint16_t)b->threads;
 	r = start_with(b, &c);
 	config_done(&c);
 	return r;
@@ -108,6 +110,7 @@ int main(int argc, char **argv)
 		.summary = "A learning switch whose ports are virtio-net devices over vhost-user.",
 		.type = "net",
 		.max_sockets = BACKEND_SOCKETS_MAX,
+		.max_threads = WORKERS_MAX,
 		.methods = ctl_methods,
 		.n_methods = ctl_n_methods,
 		.start = net_start,

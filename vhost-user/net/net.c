@@ -76,7 +76,37 @@ int net_init(struct net *net, const struct config *config, uint64_t seed)
 	link_ctl_init(net);
 	loop_timer_init(&net->tick, on_tick);
 	on_tick(&net->tick);
-	return 0;
+	if (config->threads > 1)
+		r = workers_start(&net->workers, &net->backend->loop, &net->sw, &net->group,
+				  config->threads);
+	if (r < 0)
+		net_done(net);
+	return r;
+}
+
+static unsigned ports_of(const struct net *net, const struct port_vu_group *g)
+{
+	unsigned n = 0;
+
+	for (struct sw_port *p = sw_next(&net->sw, NULL); p; p = sw_next(&net->sw, p)) {
+		struct port_vu *pv = port_vu_of(p);
+
+		n += pv && pv->group == g;
+	}
+	return n;
+}
+
+struct port_vu_group *net_group(struct net *net)
+{
+	struct port_vu_group *best = &net->group;
+
+	for (unsigned i = 0; i < net->workers.n; i++) {
+		struct port_vu_group *g = workers_group(&net->workers, i);
+
+		if (i == 0 || ports_of(net, g) < ports_of(net, best))
+			best = g;
+	}
+	return best;
 }
 
 void net_done(struct net *net)
@@ -89,6 +119,7 @@ void net_done(struct net *net)
 		next = sw_next(&net->sw, p);
 		port_type_of(p)->close(p);
 	}
+	workers_stop(&net->workers);
 	rules_done(&net->rules);
 	links_done(&net->links);
 	profiles_done(&net->profiles);

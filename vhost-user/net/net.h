@@ -10,6 +10,7 @@
 #include "qos.h"
 #include "rule.h"
 #include "switch.h"
+#include "workers.h"
 
 #define NET_POLICIES_MAX 256
 
@@ -18,7 +19,8 @@ struct capture;
 struct net {
 	struct backend *backend;
 	struct sw sw;
-	struct port_vu_group group;
+	struct port_vu_group group; /* of the loop, or what those of the workers are like */
+	struct workers workers;
 	struct links links; /* what is between ports and who is plugged in */
 	struct rules rules; /* and between ports */
 	struct profiles profiles;
@@ -31,6 +33,9 @@ struct net {
 
 /* Make the switch: `net` is zero-filled but for `backend`.  -errno of fdb_init(). */
 int net_init(struct net *net, const struct config *config, uint64_t seed);
+
+/* The group that a new vhost-user port belongs to: of the thread that has the fewest. */
+struct port_vu_group *net_group(struct net *net);
 
 /* Close all ports and the switch. */
 void net_done(struct net *net);

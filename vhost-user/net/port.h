@@ -16,10 +16,11 @@
  *          delivers.  So what was decided about a frame holds for what the receiver gets.
  *          A tag is put in or taken out by the same means: `head` is longer or shorter than what
  *          it stands for, and nothing is copied for it.
- * Threads: the loop thread. */
+ * Threads: the loop thread; where there are workers, workers.h. */
 #ifndef NET_PORT_H
 #define NET_PORT_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -78,6 +79,10 @@ struct sw_port_ops {
 	 * attach or detach ports, nor call sw_input(): an answer is given from the loop, later. */
 	void (*egress)(struct sw_port *p, struct sw_frame *const *frame, unsigned n);
 
+	/* egress() may be called by any worker (workers.h), for one port by one at a time.  Otherwise by the
+	 * main thread alone. */
+	bool threads;
+
 	/* The link went up or down (sw_set_link()): tell who is behind it.  NULL: nobody can be told. */
 	void (*carrier)(struct sw_port *p, bool up);
 };
@@ -111,8 +116,18 @@ struct sw_port {
 	bool up;              /* its owner has a receiver for it, and `down` is 0 */
 	bool ready;           /* what sw_set_up() said */
 	uint8_t down;         /* enum sw_down */
+	pthread_mutex_t lock; /* of egress, where there are workers */
 	uint16_t n_mirror_in; /* mirrors that want what comes in here, and what goes out */
 	uint16_t n_mirror_out;
+
+	/* What the last burst from here asked the FDB last: true again as long as generation and second
+	 * are the same. */
+	struct {
+		uint64_t src, dst;
+		struct sw_port *out;
+		uint64_t generation;
+		uint32_t now_s;
+	} memo;
 };
 
 /* The general way to copy bytes [skip, skip + len) of a frame, as delivered, to `to`, whatever its

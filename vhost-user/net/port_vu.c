@@ -12,19 +12,61 @@
 #include "cleanup.h"
 #include "port_vu_features.h"
 
+static bool is_transmitq(const struct vu_queue *q)
+{
+	return q->index & 1; /* virtio 1.3, 5.1.2: receiveq1, transmitq1, receiveq2, ... */
+}
+
 static void on_egress(struct sw_port *sp, struct sw_frame *const *frame, unsigned n)
 {
 	receiveq_deliver(container_of(sp, struct port_vu, port), frame, n);
 }
 
-static const struct sw_port_ops port_ops = { .type = "vhost-user", .egress = on_egress };
+void port_vu_queue_broken(struct port_vu *p, struct vu_queue *q)
+{
+	if (sw_thread == 0) {
+		p->port.stats.queue_broken++;
+		vu_session_queue_broken(q->session, q);
+		return;
+	}
+	if (is_transmitq(q))
+		transmitq_deactivate(&p->transmitq[q->index / 2]);
+	__atomic_store_n(&p->broken[q->index], true, __ATOMIC_RELAXED);
+	__atomic_store_n(&p->trouble, true, __ATOMIC_RELAXED);
+	p->group->ring(p->group);
+}
+
+void port_vu_check(struct port_vu *p, struct vu_session *s)
+{
+	if (likely(sw_thread == 0)) {
+		vu_session_check(s);
+	} else if (unlikely(vu_session_suspect(s))) {
+		__atomic_store_n(&p->trouble, true, __ATOMIC_RELAXED);
+		p->group->ring(p->group);
+	}
+}
+
+void port_vu_look_into(struct port_vu *p)
+{
+	if (!p->trouble)
+		return;
+	p->trouble = false;
+	for (unsigned i = 0; i < array_size(p->broken); i++) {
+		struct vu_queue *q = i & 1 ? p->transmitq[i / 2].q : p->started[i / 2];
+
+		if (p->broken[i] && q)
+			port_vu_queue_broken(p, q);
+		p->broken[i] = false;
+	}
+	if (p->seat.session)
+		vu_session_check(p->seat.session);
+}
+
+static const struct sw_port_ops port_ops = { .type = "vhost-user",
+					     .threads = true,
+					     .egress = on_egress };
 
 /* ---- the device --------------------------------------------------------------------------------- */
-
-static bool is_transmitq(const struct vu_queue *q)
-{
-	return q->index & 1; /* virtio 1.3, 5.1.2: receiveq1, transmitq1, receiveq2, ... */
-}
 
 static bool any_transmitq(const struct port_vu *p)
 {

@@ -10,13 +10,15 @@
  *            ring that the driver broke stops alone: the other rings and ports go on.
  * Ownership: port_vu_open() and _adopt() own their descriptor from the call on, also on failure.
  *            A port frees itself some time after port_vu_close().
- * Threads:   a group belongs to one loop, and all its ports are served by that thread. */
+ * Threads:   a group belongs to one loop, and all its ports are served by that thread; a worker may have the
+ *            group's transmitqs, and any worker deliver to any port: workers.h. */
 #ifndef NET_PORT_VU_H
 #define NET_PORT_VU_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base.h"
 #include "device.h"
 #include "flow.h"
 #include "loop.h"
@@ -43,6 +45,10 @@ struct port_vu_group {
 	void *context; /* the owner's own */
 	void (*state_changed)(struct port_vu *p); /* may be NULL */
 
+	/* Set by workers.c for a thread of its own; NULL: the loop polls. */
+	void (*awake)(struct port_vu_group *g); /* there is an active transmitq */
+	void (*ring)(struct port_vu_group *g);  /* let the main thread call port_vu_look_into() */
+
 	struct loop_poller poller;
 	bool polling;
 	struct transmitq *active; /* the ones being polled */
@@ -50,7 +56,6 @@ struct port_vu_group {
 	/* Work space of the burst at hand. */
 	struct sw_frame frame[SW_BURST];
 	struct vq_burst ingress;
-	struct vq_burst egress;
 };
 
 struct port_vu {
@@ -68,6 +73,8 @@ struct port_vu {
 	struct receiveq receiveq[PORT_VU_MAX_PAIRS]; /* those enabled, too: the n_receiveq in use */
 	unsigned n_receiveq;
 	struct flow_table flows; /* used while n_receiveq > 1 */
+	bool trouble; /* port_vu_look_into() has something to do; set by any thread */
+	bool broken[2 * PORT_VU_MAX_PAIRS]; /* queues by index, likewise */
 };
 
 /* Zero mtu stands for its default. */
@@ -89,6 +96,25 @@ void port_vu_close(struct port_vu *p);
 /* "listening" no frontend; "connected" there is one; "negotiated" features and memory are known;
  * "running" at least one receiveq and one transmitq are started and enabled; "closed". */
 const char *port_vu_state(const struct port_vu *p);
+
+/* The driver broke the queue: end it.  A worker leaves that to the main thread; until then it must not
+ * use it. */
+void port_vu_queue_broken(struct port_vu *p, struct vu_queue *q);
+
+/* vu_session_check(); a worker leaves it to the main thread to end the session. */
+void port_vu_check(struct port_vu *p, struct vu_session *s);
+
+/* In the main thread, with the workers standing: do what the two above left. */
+void port_vu_look_into(struct port_vu *p);
+
+/* Two threads may call one guest: for a transmitq, and for a receiveq. */
+static inline void port_vu_count_calls(struct port_vu *p, unsigned n)
+{
+	if (unlikely(p->group->awake))
+		__atomic_fetch_add(&p->port.stats.queue_calls, n, __ATOMIC_RELAXED);
+	else
+		p->port.stats.queue_calls += n;
+}
 
 /* NULL if `p` is a port of another kind. */
 struct port_vu *port_vu_of(struct sw_port *p);

@@ -29,7 +29,7 @@ static int open_port(struct net *net, const struct port_spec *spec, struct sw_po
 		(void)spec_wrong(why, "socket-path: %s: %s", path, strerror(-r));
 		return r;
 	}
-	r = port_vu_open(&net->group, spec->name, path, fd, &p);
+	r = port_vu_open(net_group(net), spec->name, path, fd, &p);
 	if (r < 0) {
 		listen_unlink(path);
 		return r;

@@ -128,7 +128,7 @@ static bool await_buffers(struct port_vu *p, struct receiveq *rq, unsigned least
 	if (rq->starved)
 		return false;
 	vq_publish(vq);
-	p->port.stats.queue_calls += vq_call(vq);
+	port_vu_count_calls(p, vq_call(vq));
 	for (unsigned looks = 1; *patience > 0; looks++, --*patience) {
 		cpu_relax();
 		if (looks >= least && vq_more(vq))
@@ -137,6 +137,9 @@ static bool await_buffers(struct port_vu *p, struct receiveq *rq, unsigned least
 	rq->starved = true;
 	return false;
 }
+
+/* What is fetched for the burst at hand. */
+static _Thread_local struct vq_burst fetched;
 
 struct egress {
 	struct port_vu *port;
@@ -154,15 +157,14 @@ static inline struct copy_ahead look_ahead(const struct egress *e, unsigned k, u
 	if (e->done + 1 == e->n || k + 1 == got)
 		return (struct copy_ahead){ 0 };
 	f = e->frame[e->done + 1];
-	return (struct copy_ahead){ f->iov->iov_base,
-				    e->port->group->egress.chain[k + 1].iov->iov_base, f->len };
+	return (struct copy_ahead){ f->iov->iov_base, fetched.chain[k + 1].iov->iov_base, f->len };
 }
 
 /* Put frames into the `got` chains fetched.  Returns how many chains were used. */
 static inline unsigned fill_chains(struct egress *e, unsigned got)
 {
 	struct port_vu *p = e->port;
-	const struct vq_burst *b = &p->group->egress;
+	const struct vq_burst *b = &fetched;
 	struct vq *vq = &e->rq->q->vq;
 	uint64_t bytes = 0, frames = 0;
 	unsigned k = 0;
@@ -230,14 +232,17 @@ static void receive_burst(struct port_vu *p, struct receiveq *rq, struct sw_fram
 	struct vq *vq = &q->vq;
 	unsigned patience = EGRESS_PATIENCE;
 
+	if (unlikely(p->broken[q->index])) { /* and nobody had the time yet to end it */
+		p->port.stats.egress_drop_down += n;
+		return;
+	}
 	while (e.done < n) {
 		unsigned want = chains_wanted(&e), used;
-		int got = vq_pop(vq, &p->group->egress, want);
+		int got = vq_pop(vq, &fetched, want);
 
 		if (unlikely(got < 0)) {
 			p->port.stats.egress_drop_down += n - e.done;
-			p->port.stats.queue_broken++;
-			vu_session_queue_broken(q->session, q);
+			port_vu_queue_broken(p, q);
 			return;
 		}
 		e.merged = false;
@@ -257,8 +262,8 @@ static void receive_burst(struct port_vu *p, struct receiveq *rq, struct sw_fram
 		}
 	}
 	vq_publish(vq);
-	p->port.stats.queue_calls += vq_call(vq);
-	vu_session_check(q->session);
+	port_vu_count_calls(p, vq_call(vq));
+	port_vu_check(p, q->session);
 }
 
 /* Where in p->receiveq a frame goes: to the pair that its flow is sent on, if that can receive. */

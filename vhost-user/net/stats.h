@@ -16,40 +16,41 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define NET_COUNTERS(X)                                                                     \
-	X(ingress_frames, "frames taken from the guest")                                    \
-	X(ingress_bytes, "bytes in them, without virtio header")                            \
-	X(ingress_flooded, "frames sent to every port: destination unknown or a group")     \
-	X(ingress_drop_short, "frames shorter than an Ethernet header")                     \
-	X(ingress_drop_long, "frames longer than 65558 bytes")                              \
-	X(ingress_drop_header, "frames asking for an offload that was not negotiated")      \
-	X(ingress_drop_source, "frames from a group address or from address zero")          \
-	X(ingress_drop_local, "frames to a station on the port they came from")             \
-	X(ingress_drop_vlan, "frames of a VLAN that the port, or the station's, is not in") \
-	X(ingress_drop_isolated, "frames from an isolated port to another one")             \
-	X(ingress_drop_pinned, "frames from an address that is pinned to another port")     \
-	X(ingress_drop_broadcast, "broadcasts beyond the storm limit")                      \
-	X(ingress_drop_multicast, "multicasts beyond the storm limit")                      \
-	X(ingress_drop_unknown, "frames to unknown stations beyond the storm limit")        \
-	X(ingress_drop_link, "frames that came while the link was down")                    \
-	X(ingress_drop_impaired, "frames lost to the impairment of the link")               \
-	X(ingress_drop_disabled, "frames sent on a queue that is not enabled")              \
-	X(egress_frames, "frames given to the guest")                                       \
-	X(egress_bytes, "bytes in them, without virtio header")                             \
-	X(egress_drop_full, "frames lost because the guest had no buffer ready")            \
-	X(egress_drop_size, "frames lost because the guest's buffers are too small")        \
-	X(egress_drop_down, "frames lost because the port had no running receive queue")    \
-	X(egress_drop_link, "frames lost because the link was down")                        \
-	X(egress_drop_offload, "frames that could not be made what the receiver can take")  \
-	X(egress_drop_impaired, "frames lost to the impairment of the link")                \
-	X(egress_mirrored, "frames of other ports that were shown to this one")             \
-	X(fdb_learned, "addresses learned")                                                 \
-	X(fdb_moved, "addresses that came here from another port")                          \
-	X(fdb_evicted, "addresses given up, here or elsewhere, for one learned here")       \
-	X(queue_broken, "queues stopped because the driver broke the ring")                 \
-	X(queue_kicks, "times the guest woke us")                                           \
-	X(queue_calls, "times we interrupted the guest")                                    \
-	X(sessions, "frontends that connected")                                             \
+#define NET_COUNTERS(X)                                                                       \
+	X(ingress_frames, "frames taken from the guest")                                      \
+	X(ingress_bytes, "bytes in them, without virtio header")                              \
+	X(ingress_flooded, "frames sent to every port: destination unknown or a group")       \
+	X(ingress_drop_short, "frames shorter than an Ethernet header")                       \
+	X(ingress_drop_long, "frames longer than 65558 bytes")                                \
+	X(ingress_drop_header, "frames asking for an offload that was not negotiated")        \
+	X(ingress_drop_source, "frames from a group address or from address zero")            \
+	X(ingress_drop_local, "frames to a station on the port they came from")               \
+	X(ingress_drop_vlan, "frames of a VLAN that the port, or the station's, is not in")   \
+	X(ingress_drop_isolated, "frames from an isolated port to another one")               \
+	X(ingress_drop_pinned, "frames from an address that is pinned to another port")       \
+	X(ingress_drop_broadcast, "broadcasts beyond the storm limit")                        \
+	X(ingress_drop_multicast, "multicasts beyond the storm limit")                        \
+	X(ingress_drop_unknown, "frames to unknown stations beyond the storm limit")          \
+	X(ingress_drop_link, "frames that came while the link was down")                      \
+	X(ingress_drop_impaired, "frames lost to the impairment of the link")                 \
+	X(ingress_drop_busy, "frames that the main thread could not take over from a worker") \
+	X(ingress_drop_disabled, "frames sent on a queue that is not enabled")                \
+	X(egress_frames, "frames given to the guest")                                         \
+	X(egress_bytes, "bytes in them, without virtio header")                               \
+	X(egress_drop_full, "frames lost because the guest had no buffer ready")              \
+	X(egress_drop_size, "frames lost because the guest's buffers are too small")          \
+	X(egress_drop_down, "frames lost because the port had no running receive queue")      \
+	X(egress_drop_link, "frames lost because the link was down")                          \
+	X(egress_drop_offload, "frames that could not be made what the receiver can take")    \
+	X(egress_drop_impaired, "frames lost to the impairment of the link")                  \
+	X(egress_mirrored, "frames of other ports that were shown to this one")               \
+	X(fdb_learned, "addresses learned")                                                   \
+	X(fdb_moved, "addresses that came here from another port")                            \
+	X(fdb_evicted, "addresses given up, here or elsewhere, for one learned here")         \
+	X(queue_broken, "queues stopped because the driver broke the ring")                   \
+	X(queue_kicks, "times the guest woke us")                                             \
+	X(queue_calls, "times we interrupted the guest")                                      \
+	X(sessions, "frontends that connected")                                               \
 	X(sessions_refused, "frontends turned away because one was connected")
 
 struct port_stats {

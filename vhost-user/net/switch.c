@@ -25,6 +25,8 @@ static int grow_array(struct sw_port ***array, uint32_t n)
 	return 0;
 }
 
+_Thread_local unsigned sw_thread;
+
 static int grow_worker(struct sw_worker *w, uint32_t n)
 {
 	struct sw_batch *batch;
@@ -47,8 +49,11 @@ static int grow(struct sw *sw)
 	int r;
 
 	if ((r = grow_array(&sw->port, n)) < 0 || (r = grow_array(&sw->up, n)) < 0 ||
-	    (r = grow_worker(&sw->worker, n)) < 0 || (r = fdb_port_room(&sw->fdb, n)) < 0)
+	    (r = fdb_port_room(&sw->fdb, n)) < 0)
 		return r;
+	for (unsigned i = 0; i < sw->n_worker; i++)
+		if ((r = grow_worker(&sw->worker[i], n)) < 0)
+			return r;
 	memset(sw->port + sw->n_port, 0, (n - sw->n_port) * sizeof(struct sw_port *));
 	sw->n_port = n;
 	return 0;
@@ -76,6 +81,8 @@ int sw_attach(struct sw *sw, struct sw_port *p)
 	p->sw = sw;
 	p->id = id;
 	p->up = p->ready = false;
+	p->memo.generation = UINT64_MAX;
+	pthread_mutex_init(&p->lock, NULL);
 	sw->port[id] = p;
 	sw->n_vlan += p->vlan.mode != VLAN_PLAIN;
 	return 0;
@@ -103,6 +110,24 @@ static void unhook(struct sw_port *p)
 		between->ops->detached(between, p);
 }
 
+/* Frames from a port that is gone, or to it. */
+static void handoff_forget(struct sw_port *p)
+{
+	struct sw_handoff *h = &p->sw->handoff;
+	struct sw_buf **at = &h->first, *b;
+
+	while ((b = *at)) {
+		if (b->port != p) {
+			at = &b->next;
+			continue;
+		}
+		*at = b->next;
+		h->n--;
+		sw_buf_unref(b);
+	}
+	h->last = at;
+}
+
 void sw_detach(struct sw_port *p)
 {
 	if (!p->sw)
@@ -113,6 +138,8 @@ void sw_detach(struct sw_port *p)
 	sw_set_vlan(p, &(struct vlan_port){ 0 });
 	fdb_unpin_port(&p->sw->fdb, p->id);
 	fdb_set_port_max(&p->sw->fdb, p->id, 0);
+	handoff_forget(p);
+	pthread_mutex_destroy(&p->lock);
 	p->sw->port[p->id] = NULL;
 	p->sw = NULL;
 }
@@ -191,11 +218,46 @@ struct sw_port *sw_next(const struct sw *sw, const struct sw_port *after)
 	return NULL;
 }
 
+static void free_worker(struct sw_worker *w)
+{
+	free(w->touched);
+	free(w->batch);
+}
+
+int sw_set_threads(struct sw *sw, unsigned n)
+{
+	struct sw_worker *worker;
+	int r = 0;
+
+	while (sw->n_worker > n + 1)
+		free_worker(&sw->worker[--sw->n_worker]);
+	sw->threads = n > 0;
+	worker = reallocarray(sw->worker, n + 1, sizeof(*worker));
+	if (!worker)
+		return -ENOMEM;
+	sw->worker = worker;
+	while (sw->n_worker < n + 1 && r == 0) {
+		worker[sw->n_worker] = (struct sw_worker){ 0 };
+		r = grow_worker(&worker[sw->n_worker++], max(1u, sw->n_port));
+	}
+	return r;
+}
+
 int sw_init(struct sw *sw, const struct fdb_config *fdb, uint64_t seed)
 {
+	int r;
+
 	*sw = (struct sw){ .clock_ns = loop_now_ns };
 	sw_bufs_init(&sw->bufs, 0);
-	return fdb_init(&sw->fdb, fdb, seed);
+	sw->handoff.last = &sw->handoff.first;
+	pthread_mutex_init(&sw->handoff.lock, NULL);
+	pthread_mutex_init(&sw->fdb_lock, NULL);
+	r = sw_set_threads(sw, 0);
+	if (r == 0)
+		r = fdb_init(&sw->fdb, fdb, seed);
+	if (r < 0)
+		sw_done(sw);
+	return r;
 }
 
 void sw_done(struct sw *sw)
@@ -204,8 +266,11 @@ void sw_done(struct sw *sw)
 	fdb_done(&sw->fdb);
 	free(sw->port);
 	free(sw->up);
-	free(sw->worker.touched);
-	free(sw->worker.batch);
+	for (unsigned i = 0; i < sw->n_worker; i++)
+		free_worker(&sw->worker[i]);
+	free(sw->worker);
 	sw_bufs_done(&sw->bufs);
+	pthread_mutex_destroy(&sw->handoff.lock);
+	pthread_mutex_destroy(&sw->fdb_lock);
 	*sw = (struct sw){ 0 };
 }

@@ -21,7 +21,7 @@
  *
  * Trust:     frames come from guests, ports and names from us.
  * Ownership: a port belongs to its owner, who detaches it before freeing it.
- * Threads:   one: that of the loop. */
+ * Threads:   one: that of the loop.  Workers may call sw_input(), for their ports; see workers.h. */
 #ifndef NET_SWITCH_H
 #define NET_SWITCH_H
 
@@ -48,13 +48,22 @@ struct sw_batch {
 	struct sw_frame *frame[SW_BURST];
 };
 
-/* The work space of one burst. */
+/* The work space of one burst: of a thread. */
 struct sw_worker {
 	struct sw_port **touched;        /* destinations of the burst at hand */
 	struct sw_batch *batch;          /* by port id */
 	struct sw_frame other[SW_BURST]; /* frames with their tag put in or taken out */
 	struct sw_frame again[SW_BURST]; /* frames that come from a stage */
 	struct offload_work offload;
+};
+
+/* Frames that a worker hands to the main thread, in order. */
+#define SW_HANDOFF_MAX 4096
+
+struct sw_handoff {
+	pthread_mutex_t lock; /* also that of sw.bufs then */
+	struct sw_buf *first, **last;
+	unsigned n;
 };
 
 struct sw {
@@ -69,8 +78,26 @@ struct sw {
 	struct sw_port **up;   /* those that are up, for flooding; no order */
 	uint32_t n_port;       /* length of all arrays of ports */
 	uint32_t n_up;
-	struct sw_worker worker;
+	struct sw_worker *worker; /* by sw_thread */
+	unsigned n_worker;
+	/* workers.h */
+	bool threads; /* there are others than the main thread */
+	pthread_mutex_t fdb_lock;
+	struct sw_handoff handoff;
+	void (*wake)(
+		struct sw *sw); /* set by workers.c: let the main thread call sw_handoff_run() */
+	void *wake_arg;
 };
+
+/* Which thread this is: 0 the main one, that of the loop; then the workers. */
+extern _Thread_local unsigned sw_thread;
+
+/* Make the switch ready for n threads beside the main one (0: none any more, which have ended).
+ * -ENOMEM. */
+int sw_set_threads(struct sw *sw, unsigned n);
+
+/* In the main thread, while no other one touches the switch: go on with what workers handed over. */
+void sw_handoff_run(struct sw *sw);
 
 /* See fdb_init() for the configuration and its errors. */
 int sw_init(struct sw *sw, const struct fdb_config *fdb, uint64_t seed);

@@ -97,8 +97,7 @@ static bool transmit_burst(struct transmitq *t)
 	if (n == 0)
 		return false;
 	if (unlikely(n < 0)) {
-		p->port.stats.queue_broken++;
-		vu_session_queue_broken(q->session, q); /* queue_stop() makes it idle */
+		port_vu_queue_broken(p, q); /* queue_stop() makes it idle */
 		return true;
 	}
 
@@ -114,8 +113,8 @@ static bool transmit_burst(struct transmitq *t)
 	for (int i = 0; i < n; i++)
 		vq_push(&q->vq, b->chain[i].head, 0);
 	vq_publish(&q->vq);
-	p->port.stats.queue_calls += vq_call(&q->vq);
-	vu_session_check(q->session);
+	port_vu_count_calls(p, vq_call(&q->vq));
+	port_vu_check(p, q->session);
 	return true;
 }
 
@@ -137,6 +136,16 @@ void transmitq_deactivate(struct transmitq *t)
 
 static bool group_poll(struct loop_poller *poller);
 
+static void group_wake(struct port_vu_group *g)
+{
+	if (g->awake) {
+		g->awake(g);
+	} else if (!g->polling) {
+		loop_poller_add(g->loop, &g->poller, group_poll);
+		g->polling = true;
+	}
+}
+
 void transmitq_activate(struct transmitq *t)
 {
 	struct port_vu_group *g = t->port->group;
@@ -151,10 +160,7 @@ void transmitq_activate(struct transmitq *t)
 	if (g->active)
 		g->active->prev = t;
 	g->active = t;
-	if (!g->polling) {
-		loop_poller_add(g->loop, &g->poller, group_poll);
-		g->polling = true;
-	}
+	group_wake(g);
 }
 
 /* Nothing came.  Go on looking for a while, then ask for a kick. */
@@ -170,12 +176,11 @@ static void found_nothing(struct transmitq *t, uint64_t now_ns)
 		return;
 	}
 	transmitq_deactivate(t);
-	vu_session_check(t->q->session); /* a ring of which nothing is left looks idle */
+	port_vu_check(t->port, t->q->session); /* a ring of which nothing is left looks idle */
 }
 
-static bool group_poll(struct loop_poller *poller)
+void transmitq_pass(struct port_vu_group *g)
 {
-	struct port_vu_group *g = container_of(poller, struct port_vu_group, poller);
 	bool found = false;
 	uint64_t now_ns = 0;
 
@@ -192,6 +197,13 @@ static bool group_poll(struct loop_poller *poller)
 	}
 	if (!found)
 		cpu_relax();
+}
+
+static bool group_poll(struct loop_poller *poller)
+{
+	struct port_vu_group *g = container_of(poller, struct port_vu_group, poller);
+
+	transmitq_pass(g);
 	if (g->active)
 		return true;
 	loop_poller_del(g->loop, &g->poller);

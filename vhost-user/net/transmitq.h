@@ -18,6 +18,7 @@
 #define TRANSMITQ_SPIN_NS 50000
 
 struct port_vu;
+struct port_vu_group;
 
 struct transmitq {
 	struct port_vu *port;
@@ -29,6 +30,9 @@ struct transmitq {
 
 /* Poll it from the next pass on.  It must be started. */
 void transmitq_activate(struct transmitq *t);
+
+/* Look at each of the group's active ones once.  By the thread that has the group. */
+void transmitq_pass(struct port_vu_group *g);
 
 /* Poll it no longer.  Its kick is not armed: for a queue that stops. */
 void transmitq_deactivate(struct transmitq *t);

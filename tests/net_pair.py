@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT
+"""A switch and two Linux guests on it, for the suites run by name."""
+import json
+import socket
+import tempfile
+
+import guests
+
+MIB = 8
+PORT = 5000
+ADDRESS = {"a": "10.9.0.1", "b": "10.9.0.2"}
+
+
+class Failed(Exception):
+    pass
+
+
+def control(path, method, **params):
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(20)
+        s.connect(path)
+        s.sendall(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode() + b"\n")
+        answer = json.loads(s.makefile().readline())
+    if "error" in answer:
+        raise Failed(f"{method}: {answer['error']['message']}")
+    return answer["result"]
+
+
+def counters(directory):
+    return {p["name"]: p["counters"] for p in control(f"{directory}/net.ctl", "stats")["ports"]}
+
+
+class Pair:
+    """A switch and two guests on it."""
+
+    def __init__(self, stack, build, qemu, kernel, initramfs, net_options="", queues=1):
+        self.directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="matrix-net-"))
+        self.switch = guests.switch(self.directory, build, "ab")
+        stack.callback(self.switch.close)
+        self.guest = {}
+        for name, address in ADDRESS.items():
+            self.guest[name] = guests.Guest(self.directory, name, qemu, kernel, initramfs, None, f"{self.directory}/{name}.net",
+                                            f"{address}/24", net_options=net_options, queues=queues)
+            stack.callback(self.guest[name].close)
+        for guest in self.guest.values():
+            guest.boot()
+            guest.sh(f"dd if=/dev/urandom of=/tmp/data bs=1M count={MIB} 2>/dev/null")
+
+    def reached(self):
+        code, out = self.guest["a"].sh(f"ping -c 3 -s 1400 -W 5 {ADDRESS['b']}")
+        if code != 0:
+            raise Failed(out.strip()[-200:])
+
+    def sent(self, source, target, between=lambda: None, seconds=90):
+        """The data of one guest to the other; `between` runs while they are under way."""
+        a, b = self.guest[source], self.guest[target]
+        # Its input never ends, or it would close the connection at once.
+        b.sh(f"[ -e /tmp/hold ] || mkfifo /tmp/hold; "
+             f"(nc -l -p {PORT} <>/tmp/hold >/tmp/back 2>/dev/null; echo done >/tmp/end) >/dev/null 2>&1 & sleep 0.3")
+        a.sh(f"(nc {ADDRESS[target]} {PORT} </tmp/data >/dev/null 2>&1 &)")
+        between()
+        code, _ = b.sh(f"n=0; while [ ! -e /tmp/end ] && [ $n -lt {10 * seconds} ]; do sleep 0.1; n=$((n + 1)); done; rm /tmp/end",
+                       seconds + 30)
+        sums = [guest.sh(f"sha256sum <{path}")[1].split()[0] for guest, path in ((a, "/tmp/data"), (b, "/tmp/back"))]
+        if code != 0 or sums[0] != sums[1]:
+            raise Failed(f"{source} to {target}: {b.sh('ls -l /tmp/back')[1].strip()}")
+
+    def both_ways(self):
+        self.reached()
+        self.sent("a", "b")
+        self.sent("b", "a")

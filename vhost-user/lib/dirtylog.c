@@ -47,7 +47,7 @@ void dirtylog_mark(struct dirtylog *log, uint64_t addr, uint64_t len)
 	for (uint64_t page = addr / DIRTYLOG_PAGE; page <= last && page / 8 < r->size; page++) {
 		/* Partner: the frontend's exchange, after which it reads the page. */
 		__atomic_or_fetch(&r->va[page / 8], (uint8_t)(1u << page % 8), __ATOMIC_RELEASE);
-		log->touched = true;
+		__atomic_store_n(&log->touched, true, __ATOMIC_RELAXED);
 	}
 }
 
@@ -55,9 +55,9 @@ void dirtylog_tell(struct dirtylog *log, bool *blocked)
 {
 	const uint64_t one = 1;
 
-	if (!log->touched || log->event_fd < 0 || (blocked && *blocked))
+	if (log->event_fd < 0 || (blocked && *blocked) ||
+	    !__atomic_exchange_n(&log->touched, false, __ATOMIC_RELAXED))
 		return;
-	log->touched = false;
 	if (write(log->event_fd, &one, sizeof(one)) < 0 && errno == EINTR && blocked)
 		*blocked = true; /* see vq_call() */
 }

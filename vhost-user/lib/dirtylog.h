@@ -8,7 +8,7 @@
  * Trust:     file, size and offset come from the frontend, and mem.c judges and maps them as it does guest memory.  A page
  *            beyond the log is not logged: how much there is to know is the frontend's to say.
  * Ownership: descriptors passed in are the log's from the call on.
- * Threads:   as the session it belongs to.
+ * Threads:   bits may be set by any thread while the log stays what it is.
  */
 #ifndef VU_DIRTYLOG_H
 #define VU_DIRTYLOG_H

@@ -110,8 +110,15 @@ static void collect_receiveqs(struct port_vu *p)
 		if (q && q->enabled)
 			p->receiveq[p->n_receiveq++] = (struct receiveq){ .q = q };
 	}
-	if (p->port.sw)
+	if (p->port.sw) {
+		bool was_up = p->port.up;
+
+		if (was_up && p->n_receiveq == 0)
+			port_state_note(p);
 		sw_set_up(&p->port, p->n_receiveq > 0);
+		if (!was_up && p->port.up)
+			port_state_restore(p);
+	}
 	tell_state(p);
 }
 
@@ -203,12 +210,18 @@ static int on_get_config(struct vu_session *s, void *buf, uint32_t off, uint32_t
 	return 0;
 }
 
+static void port_free(struct port_vu *p)
+{
+	places_close(p->places);
+	free(p);
+}
+
 static void on_closed(struct vu_session *s, int reason)
 {
 	struct port_vu *p = vu_session_device(s);
 
 	if (p->closing) {
-		free(p);
+		port_free(p);
 		return;
 	}
 	seat_vacate(&p->seat);
@@ -250,17 +263,22 @@ static int on_set_mtu(struct vu_session *s, uint16_t mtu)
 
 static void on_reset(struct vu_session *s)
 {
+	struct port_vu *p = vu_session_device(s);
+
+	p->kept.n = 0;
 	on_negotiated(s, 0);
 }
 
-#define PORT_VU_OPS(features_)                                                               \
-	{                                                                                    \
-		.name = "net", .features = (features_), .max_queues = 2 * PORT_VU_MAX_PAIRS, \
-		.rings_per_queue = 2, .get_config = on_get_config, .rarp = on_rarp,          \
-		.set_mtu = on_set_mtu, .reset = on_reset, .negotiated = on_negotiated,       \
-		.queue_start = on_queue_start, .queue_stop = on_queue_stop,                  \
-		.queue_enable = on_queue_enable, .queue_kick = on_queue_kick,                \
-		.state_changed = on_state_changed, .closed = on_closed,                      \
+#define PORT_VU_OPS(features_)                                                                 \
+	{                                                                                      \
+		.name = "net", .features = (features_), .max_queues = 2 * PORT_VU_MAX_PAIRS,   \
+		.rings_per_queue = 2, .get_config = on_get_config, .rarp = on_rarp,            \
+		.protocol_features = PORT_VU_PROTOCOL_FEATURES, .save_state = port_state_save, \
+		.load_state = port_state_load, .set_mtu = on_set_mtu, .reset = on_reset,       \
+		.negotiated = on_negotiated, .queue_start = on_queue_start,                    \
+		.queue_stop = on_queue_stop, .queue_enable = on_queue_enable,                  \
+		.queue_kick = on_queue_kick, .state_changed = on_state_changed,                \
+		.closed = on_closed,                                                           \
 	}
 
 const struct vu_device_ops port_vu_ops = PORT_VU_OPS(PORT_VU_FEATURES | PORT_VU_OFFLOAD_FEATURES);
@@ -279,6 +297,7 @@ static void on_seated(struct seat *seat)
 
 	on_negotiated(p->seat.session, 0);
 	p->mtu = 0;
+	p->kept.n = 0;
 	tell_state(p);
 }
 
@@ -342,6 +361,33 @@ int port_vu_open(struct port_vu_group *g, const char *name, const char *path, in
 	return 0;
 }
 
+int port_vu_dial(struct port_vu_group *g, const char *name, const char *path,
+		 struct port_vu **ret_port)
+{
+	struct port_vu *p;
+	int r = port_new(g, name, &p);
+
+	if (r < 0)
+		return r;
+	r = seat_dial(&p->seat, path);
+	if (r < 0) {
+		sw_detach(&p->port);
+		free(p);
+		return r;
+	}
+	p->state = port_vu_state(p);
+	*ret_port = p;
+	return 0;
+}
+
+int port_vu_keep_places(struct port_vu *p, const char *path)
+{
+	int r = places_open(path, port_vu_ops.max_queues, &p->places);
+
+	p->seat.places = p->places;
+	return r;
+}
+
 int port_vu_adopt(struct port_vu_group *g, const char *name, int fd, struct port_vu **ret_port)
 {
 	auto_fd int owned = fd;
@@ -367,7 +413,7 @@ void port_vu_close(struct port_vu *p)
 	sw_detach(&p->port);
 
 	if (!seat_close(&p->seat)) /* else on_closed() frees the port */
-		free(p);
+		port_free(p);
 }
 
 struct port_vu *port_vu_of(struct sw_port *p)

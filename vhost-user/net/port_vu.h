@@ -23,6 +23,7 @@
 #include "flow.h"
 #include "loop.h"
 #include "port.h"
+#include "port_state.h"
 #include "receiveq.h"
 #include "seat.h"
 #include "switch.h"
@@ -67,7 +68,9 @@ struct port_vu {
 	uint8_t hdr_flags; /* VIRTIO_NET_HDR_F_* that the driver wants to see */
 	uint32_t may_ask;  /* enum offload: what it may ask for; what it takes is port.offloads */
 	uint16_t mtu; /* what the frontend told the driver; 0: nothing but the group's advice */
-	const char *state; /* last told to state_changed() */
+	struct port_state kept; /* stations, while the port is down */
+	struct places *places;  /* NULL: none; port_vu_keep_places() */
+	const char *state;      /* last told to state_changed() */
 	struct transmitq transmitq[PORT_VU_MAX_PAIRS];
 	struct vu_queue *started[PORT_VU_MAX_PAIRS]; /* receiveqs by pair; NULL: not started */
 	struct receiveq receiveq[PORT_VU_MAX_PAIRS]; /* those enabled, too: the n_receiveq in use */
@@ -86,6 +89,14 @@ void port_vu_group_init(struct port_vu_group *g);
 int port_vu_open(struct port_vu_group *g, const char *name, const char *path, int listen_fd,
 		 struct port_vu **ret_port);
 
+/* A port whose frontend listens itself, at `path`: seat_dial().  Also what that says. */
+int port_vu_dial(struct port_vu_group *g, const char *name, const char *path,
+		 struct port_vu **ret_port);
+
+/* Keep the place of the port's packed rings in the file at `path` (place.h), so that a daemon started after this one was
+ * killed goes on where it was.  To be called right after the port was made.  What places_open() says. */
+int port_vu_keep_places(struct port_vu *p, const char *path);
+
 /* A port for one frontend that is already connected; "closed" once it is gone. */
 int port_vu_adopt(struct port_vu_group *g, const char *name, int fd, struct port_vu **ret_port);
 
@@ -93,7 +104,7 @@ int port_vu_adopt(struct port_vu_group *g, const char *name, int fd, struct port
  * the loop.  Not from state_changed(). */
 void port_vu_close(struct port_vu *p);
 
-/* "listening" no frontend; "connected" there is one; "negotiated" features and memory are known;
+/* "listening" or "dialling" no frontend; "connected" there is one; "negotiated" features and memory are known;
  * "running" at least one receiveq and one transmitq are started and enabled; "closed". */
 const char *port_vu_state(const struct port_vu *p);
 

@@ -129,6 +129,21 @@ static void show(struct sw_port *p, bool came_in, struct sw_frame *const *frame,
 	}
 }
 
+/* Is there nothing between a frame that asks for nothing and the port's edge? */
+static inline bool takes_all(const struct sw_port *out)
+{
+	return !(out->down || out->egress || out->tap || out->n_mirror_out > 0);
+}
+
+static inline void leave_at_once(struct sw_port *out, struct sw_frame *const *frame, unsigned n)
+{
+	if (unlikely(out->sw->threads))
+		pthread_mutex_lock(&out->lock);
+	out->ops->egress(out, frame, n);
+	if (unlikely(out->sw->threads))
+		pthread_mutex_unlock(&out->lock);
+}
+
 static void forward_out(struct sw_port *out, struct sw_frame *const *frame, unsigned n)
 {
 	if (unlikely(out->n_mirror_out > 0))
@@ -156,22 +171,34 @@ struct burst {
 	struct sw_port *in;
 	uint64_t src, dst;
 	bool src_good;
-	struct sw_port *out; /* of `dst`; NULL: flood */
+	struct sw_port *out;    /* of `dst`; NULL: flood */
+	struct sw_batch *batch; /* of `out` */
 	uint32_t n_touched;
 	uint64_t generation;
+	uint8_t asks; /* VIRTIO_NET_HDR_F_ of all frames */
 	/* For what is not plain forwarding. */
 	unsigned index;      /* of the frame at hand */
 	uint64_t other_made; /* of which frames w->other was made, a bit each */
 	uint64_t now_ns;     /* where the port has a storm limit */
 };
 
-static inline void batch_add(struct burst *b, struct sw_port *out, struct sw_frame *f)
+static inline void batch_put(struct burst *b, struct sw_batch *batch, struct sw_port *out,
+			     struct sw_frame *f)
 {
-	struct sw_batch *batch = &b->w->batch[out->id];
-
 	if (batch->n == 0)
 		b->w->touched[b->n_touched++] = out;
 	batch->frame[batch->n++] = f;
+}
+
+static void batch_add(struct burst *b, struct sw_port *out, struct sw_frame *f)
+{
+	batch_put(b, &b->w->batch[out->id], out, f);
+}
+
+static inline void set_out(struct burst *b, struct sw_port *out)
+{
+	b->out = out;
+	b->batch = out ? &b->w->batch[out->id] : NULL;
 }
 
 static void fdb_lock(struct sw *sw)
@@ -226,7 +253,7 @@ static void look_up(struct burst *b, uint64_t dst)
 		fdb_unlock(b->sw);
 	}
 	b->dst = dst;
-	b->out = id == FDB_NONE ? NULL : b->sw->port[id];
+	set_out(b, id == FDB_NONE ? NULL : b->sw->port[id]);
 }
 
 /* Nothing in the switch asks for more than addresses. */
@@ -256,7 +283,7 @@ static inline void classify(struct burst *b, struct sw_frame *f)
 	else if (unlikely(b->out == b->in))
 		b->in->stats.ingress_drop_local++;
 	else
-		batch_add(b, b->out, f);
+		batch_put(b, b->batch, b->out, f);
 }
 
 /* ---- where to, with all that ports can be set to ------------------------------------------------- */
@@ -373,7 +400,7 @@ static inline void burst_begin(struct burst *b, struct sw_port *in)
 	if (likely(in->memo.generation == b->generation && in->memo.now_s == in->sw->now_s)) {
 		b->src = in->memo.src;
 		b->dst = in->memo.dst;
-		b->out = in->memo.out;
+		set_out(b, in->memo.out);
 		b->src_good = true;
 	} else {
 		b->src = b->dst = KEY_NONE;
@@ -401,6 +428,8 @@ static inline void burst_end(struct burst *b)
 
 		if (unlikely(sw_thread != 0) && !is_open_to_workers(out))
 			hand_over(b->in, out, GOING_OUT, batch->frame, batch->n);
+		else if (likely(b->asks == 0 && takes_all(out)))
+			leave_at_once(out, batch->frame, batch->n);
 		else
 			forward_out(out, batch->frame, batch->n);
 		batch->n = 0;
@@ -415,6 +444,7 @@ static void forward_all(struct sw_port *in, struct sw_frame *const *frame, unsig
 	if (in->n_mirror_in > 0)
 		show(in, true, frame, n);
 	burst_begin(&b, in);
+	b.asks = UINT8_MAX; /* whatever it is */
 	b.other_made = 0;
 	b.now_ns = in->storm.on ? in->sw->clock_ns() : 0;
 	for (b.index = 0; b.index < n; b.index++)
@@ -472,9 +502,11 @@ static void input_all(struct sw_port *in, struct sw_frame *frame, unsigned n)
 	struct sw_frame *list[SW_BURST];
 	unsigned n_list = 0;
 
-	for (unsigned i = 0; i < n; i++)
+	for (unsigned i = 0; i < n; i++) {
+		in->stats.ingress_bytes += frame[i].len;
 		if (take(in, &frame[i]))
 			list[n_list++] = &frame[i];
+	}
 	if (n_list == 0)
 		return;
 	if (in->down)
@@ -521,12 +553,21 @@ void sw_handoff_run(struct sw *sw)
 
 static void input_plain(struct sw_port *in, struct sw_frame *frame, unsigned n)
 {
+	uint64_t bytes = 0;
 	struct burst b;
 
 	burst_begin(&b, in);
-	for (unsigned i = 0; i < n; i++)
-		if (likely(take(in, &frame[i])))
-			classify(&b, &frame[i]);
+	b.asks = 0;
+	for (unsigned i = 0; i < n; i++) {
+		struct sw_frame *f = &frame[i];
+
+		bytes += f->len;
+		if (unlikely(!take(in, f)))
+			continue;
+		b.asks |= f->hdr.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM;
+		classify(&b, f);
+	}
+	in->stats.ingress_bytes += bytes;
 	burst_end(&b);
 }
 
@@ -541,13 +582,8 @@ static inline bool is_plain(const struct sw_port *in)
 
 void sw_input(struct sw_port *in, struct sw_frame *frame, unsigned n)
 {
-	uint64_t bytes = 0;
-
 	assert(n <= SW_BURST);
-	for (unsigned i = 0; i < n; i++)
-		bytes += frame[i].len;
 	in->stats.ingress_frames += n;
-	in->stats.ingress_bytes += bytes;
 	if (likely(is_plain(in)))
 		input_plain(in, frame, n);
 	else

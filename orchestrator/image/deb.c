@@ -7,10 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <archive.h>
-#include <archive_entry.h>
-
 #include "err.h"
+#include "image/libarchive.h"
 
 #define BLOCK (1u << 16)
 
@@ -23,7 +21,7 @@ struct nest {
 
 static gboolean fail(struct archive *a, GError **error)
 {
-	const char *why = archive_error_string(a);
+	const char *why = la.archive_error_string(a);
 
 	g_set_error(error, ORCH_ERROR, ORCH_ERROR_FAILED, "damaged package: %s",
 		    why ? why : "not an archive");
@@ -33,12 +31,12 @@ static gboolean fail(struct archive *a, GError **error)
 static la_ssize_t read_member(struct archive *tar, void *data, const void **ret_block)
 {
 	struct nest *n = data;
-	la_ssize_t len = archive_read_data(n->ar, n->block, sizeof(n->block));
+	la_ssize_t len = la.archive_read_data(n->ar, n->block, sizeof(n->block));
 
 	if (len < 0)
-		archive_set_error(tar, EIO, "%s", archive_error_string(n->ar));
+		la.archive_set_error(tar, EIO, "%s", la.archive_error_string(n->ar));
 	if (n->how->tick)
-		n->how->tick(n->how->tick_data, archive_filter_bytes(n->ar, -1));
+		n->how->tick(n->how->tick_data, la.archive_filter_bytes(n->ar, -1));
 	*ret_block = n->block;
 	return len;
 }
@@ -48,20 +46,20 @@ static gboolean open_data(struct nest *n, const char *path, GError **error)
 	struct archive_entry *entry;
 	int r;
 
-	archive_read_support_format_ar(n->ar);
-	if (archive_read_open_filename(n->ar, path, BLOCK))
+	la.archive_read_support_format_ar(n->ar);
+	if (la.archive_read_open_filename(n->ar, path, BLOCK))
 		return fail(n->ar, error);
-	while (!(r = archive_read_next_header(n->ar, &entry))) {
-		if (g_str_has_prefix(archive_entry_pathname(entry), "data.tar"))
+	while (!(r = la.archive_read_next_header(n->ar, &entry))) {
+		if (g_str_has_prefix(la.archive_entry_pathname(entry), "data.tar"))
 			break;
 	}
 	if (r != ARCHIVE_OK)
 		return fail(n->ar, error);
-	archive_read_support_format_tar(n->tar);
-	archive_read_support_filter_gzip(n->tar);
-	archive_read_support_filter_xz(n->tar);
-	archive_read_support_filter_zstd(n->tar);
-	if (archive_read_open(n->tar, n, NULL, read_member, NULL))
+	la.archive_read_support_format_tar(n->tar);
+	la.archive_read_support_filter_gzip(n->tar);
+	la.archive_read_support_filter_xz(n->tar);
+	la.archive_read_support_filter_zstd(n->tar);
+	if (la.archive_read_open(n->tar, n, NULL, read_member, NULL))
 		return fail(n->tar, error);
 	return TRUE;
 }
@@ -80,7 +78,7 @@ static gboolean copy(struct nest *n, int fd, const char *to, GError **error)
 	la_int64_t off;
 	int r;
 
-	while (!(r = archive_read_data_block(n->tar, &block, &len, &off))) {
+	while (!(r = la.archive_read_data_block(n->tar, &block, &len, &off))) {
 		if (pwrite(fd, block, len, off) != (ssize_t)len) {
 			err_set_errno(error, ORCH_ERROR_FAILED, errno ? errno : ENOSPC, "%s", to);
 			return FALSE;
@@ -119,12 +117,12 @@ static gboolean walk(struct nest *n, GError **error)
 	struct archive_entry *entry;
 	int r;
 
-	while (!(r = archive_read_next_header(n->tar, &entry))) {
-		const char *path = archive_entry_pathname(entry);
+	while (!(r = la.archive_read_next_header(n->tar, &entry))) {
+		const char *path = la.archive_entry_pathname(entry);
 
 		if (g_cancellable_set_error_if_cancelled(n->how->cancellable, error))
 			return FALSE;
-		if (!path || archive_entry_filetype(entry) != AE_IFREG)
+		if (!path || la.archive_entry_filetype(entry) != AE_IFREG)
 			continue;
 		if (g_str_has_prefix(path, "./"))
 			path += 2;
@@ -136,15 +134,18 @@ static gboolean walk(struct nest *n, GError **error)
 
 gboolean deb_unpack(const char *path, const struct deb_unpack *how, GError **error)
 {
-	struct nest *n = g_new0(struct nest, 1);
+	struct nest *n;
 	gboolean ok;
 
-	n->ar = archive_read_new();
-	n->tar = archive_read_new();
+	if (!libarchive_load(error))
+		return FALSE;
+	n = g_new0(struct nest, 1);
+	n->ar = la.archive_read_new();
+	n->tar = la.archive_read_new();
 	n->how = how;
 	ok = open_data(n, path, error) && walk(n, error);
-	archive_read_free(n->tar);
-	archive_read_free(n->ar);
+	la.archive_read_free(n->tar);
+	la.archive_read_free(n->ar);
 	g_free(n);
 	if (!ok)
 		g_prefix_error(error, "%s: ", path);

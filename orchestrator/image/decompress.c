@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "image/decompress.h"
 
-#include <archive.h>
-#include <archive_entry.h>
-
 #include "err.h"
+#include "image/libarchive.h"
 
 static gboolean fail(struct archive *a, GError **error)
 {
-	const char *why = archive_error_string(a);
+	const char *why = la.archive_error_string(a);
 
 	g_set_error(error, ORCH_ERROR, ORCH_ERROR_FAILED, "cannot decompress: %s",
 		    why ? why : "damaged");
@@ -23,13 +21,13 @@ static gboolean read_all(struct archive *a, GBytes *bytes, GByteArray *out, GErr
 	const void *data = g_bytes_get_data(bytes, &size);
 	la_ssize_t n;
 
-	if (archive_read_open_memory(a, data, size) || archive_read_next_header(a, &entry))
+	if (la.archive_read_open_memory(a, data, size) || la.archive_read_next_header(a, &entry))
 		return fail(a, error);
 	do {
 		gsize have = out->len;
 
 		g_byte_array_set_size(out, have + step);
-		n = archive_read_data(a, out->data + have, step);
+		n = la.archive_read_data(a, out->data + have, step);
 		g_byte_array_set_size(out, have + MAX(n, 0));
 		if (n < 0)
 			return fail(a, error);
@@ -44,18 +42,22 @@ static gboolean read_all(struct archive *a, GBytes *bytes, GByteArray *out, GErr
 
 GBytes *decompress_bytes(GBytes *bytes, GError **error)
 {
-	struct archive *a = archive_read_new();
-	GByteArray *out = g_byte_array_new();
+	struct archive *a;
+	GByteArray *out;
 	gboolean ok;
 
-	archive_read_support_filter_gzip(a);
-	archive_read_support_filter_xz(a);
-	archive_read_support_filter_zstd(a);
-	archive_read_support_filter_lz4(a);
-	archive_read_support_format_raw(a);
-	archive_read_support_format_empty(a);
+	if (!libarchive_load(error))
+		return NULL;
+	a = la.archive_read_new();
+	out = g_byte_array_new();
+	la.archive_read_support_filter_gzip(a);
+	la.archive_read_support_filter_xz(a);
+	la.archive_read_support_filter_zstd(a);
+	la.archive_read_support_filter_lz4(a);
+	la.archive_read_support_format_raw(a);
+	la.archive_read_support_format_empty(a);
 	ok = read_all(a, bytes, out, error);
-	archive_read_free(a);
+	la.archive_read_free(a);
 	if (ok)
 		return g_byte_array_free_to_bytes(out);
 	g_byte_array_unref(out);

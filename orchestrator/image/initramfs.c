@@ -7,10 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <archive.h>
-#include <archive_entry.h>
-
 #include "err.h"
+#include "image/libarchive.h"
 
 struct entry {
 	guint mode; /* with the type */
@@ -147,22 +145,22 @@ static void describe(struct archive_entry *ae, const char *path, const struct en
 	gsize size;
 	const void *bytes = g_bytes_get_data(e->bytes, &size);
 
-	archive_entry_set_pathname(ae, path);
-	archive_entry_set_mode(ae, e->mode);
-	archive_entry_set_ino(ae, ino);
-	archive_entry_set_nlink(ae, S_ISDIR(e->mode) ? 2 : 1);
-	archive_entry_set_uid(ae, 0);
-	archive_entry_set_gid(ae, 0);
-	archive_entry_set_mtime(ae, 0, 0);
-	archive_entry_set_size(ae, S_ISREG(e->mode) ? size : 0);
+	la.archive_entry_set_pathname(ae, path);
+	la.archive_entry_set_mode(ae, e->mode);
+	la.archive_entry_set_ino(ae, ino);
+	la.archive_entry_set_nlink(ae, S_ISDIR(e->mode) ? 2 : 1);
+	la.archive_entry_set_uid(ae, 0);
+	la.archive_entry_set_gid(ae, 0);
+	la.archive_entry_set_mtime(ae, 0, 0);
+	la.archive_entry_set_size(ae, S_ISREG(e->mode) ? size : 0);
 	if (S_ISCHR(e->mode)) {
-		archive_entry_set_rdevmajor(ae, e->major);
-		archive_entry_set_rdevminor(ae, e->minor);
+		la.archive_entry_set_rdevmajor(ae, e->major);
+		la.archive_entry_set_rdevminor(ae, e->minor);
 	}
 	if (S_ISLNK(e->mode)) {
 		g_autofree char *target = g_strndup(bytes, size);
 
-		archive_entry_set_symlink(ae, target);
+		la.archive_entry_set_symlink(ae, target);
 	}
 }
 
@@ -171,17 +169,17 @@ static gboolean write_entry(void *path, void *value, void *data)
 {
 	const struct entry *e = value;
 	struct writer *w = data;
-	struct archive_entry *ae = archive_entry_new();
+	struct archive_entry *ae = la.archive_entry_new();
 	gsize size;
 	const void *bytes = g_bytes_get_data(e->bytes, &size);
 
 	describe(ae, path, e, ++w->ino);
-	w->failed = archive_write_header(w->archive, ae) != ARCHIVE_OK;
+	w->failed = la.archive_write_header(w->archive, ae) != ARCHIVE_OK;
 	if (!w->failed && S_ISREG(e->mode) && size) {
-		w->failed = archive_write_data(w->archive, bytes, size) != (la_ssize_t)size;
+		w->failed = la.archive_write_data(w->archive, bytes, size) != (la_ssize_t)size;
 		w->done += size;
 	}
-	archive_entry_free(ae);
+	la.archive_entry_free(ae);
 	if (w->tick)
 		w->tick(w->data, w->done);
 	return w->failed;
@@ -191,34 +189,37 @@ static gboolean write_all(const struct initramfs *fs, struct writer *w, int fd)
 {
 	struct archive *a = w->archive;
 
-	if (archive_write_set_format_cpio_newc(a) || archive_write_add_filter_none(a) ||
-	    archive_write_set_bytes_per_block(a, 1 << 16) ||
-	    archive_write_set_bytes_in_last_block(a, 1) || archive_write_open_fd(a, fd))
+	if (la.archive_write_set_format_cpio_newc(a) || la.archive_write_add_filter_none(a) ||
+	    la.archive_write_set_bytes_per_block(a, 1 << 16) ||
+	    la.archive_write_set_bytes_in_last_block(a, 1) || la.archive_write_open_fd(a, fd))
 		return FALSE;
 	g_tree_foreach(fs->entries, write_entry, w);
-	return !w->failed && archive_write_close(a) == ARCHIVE_OK && !fsync(fd);
+	return !w->failed && la.archive_write_close(a) == ARCHIVE_OK && !fsync(fd);
 }
 
 gboolean initramfs_write(const struct initramfs *fs, const char *path,
 			 void (*tick)(void *data, guint64 done), void *data, GError **error)
 {
 	struct writer w = { .tick = tick, .data = data };
-	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 	gboolean ok;
+	int fd;
 
+	if (!libarchive_load(error))
+		return FALSE;
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 	if (fd < 0) {
 		err_set_errno(error, ORCH_ERROR_FAILED, errno, "%s", path);
 		return FALSE;
 	}
-	w.archive = archive_write_new();
+	w.archive = la.archive_write_new();
 	ok = write_all(fs, &w, fd);
 	if (!ok) {
-		int errnum = archive_errno(w.archive);
+		int errnum = la.archive_errno(w.archive);
 
 		err_set_errno(error, ORCH_ERROR_FAILED, errnum > 0 ? errnum : EIO, "%s", path);
 		unlink(path);
 	}
-	archive_write_free(w.archive);
+	la.archive_write_free(w.archive);
 	close(fd);
 	return ok;
 }

@@ -155,6 +155,46 @@ int agent_attach_get(const uint8_t in[AGENT_ATTACH_SIZE], struct agent_attach *r
 	return 0;
 }
 
+size_t agent_piece_put(uint8_t out[AGENT_PIECE_HEAD], uint32_t transaction,
+		       const struct agent_piece *piece)
+{
+	size_t size = AGENT_HEADER_SIZE + (piece->type == AGENT_GRANT ? 8 : 4);
+	struct agent_header header = {
+		.type = piece->type,
+		.size = (uint32_t)(size + (piece->type == AGENT_BYTES ? piece->len : 0)),
+		.transaction = transaction,
+	};
+
+	agent_header_put(out, &header);
+	put32(out + AGENT_HEADER_SIZE, piece->stream);
+	if (piece->type == AGENT_GRANT)
+		put32(out + AGENT_HEADER_SIZE + 4, piece->granted);
+	return size;
+}
+
+int agent_piece_get(const struct agent_header *header, const uint8_t *body,
+		    struct agent_piece *ret_piece)
+{
+	size_t len = header->size - AGENT_HEADER_SIZE;
+	struct agent_piece piece = { .type = (enum agent_type)header->type };
+
+	if (header->step || len < 4)
+		return -EPROTO;
+	piece.stream = get32(body);
+	if (header->type == AGENT_BYTES) {
+		piece.bytes = body + 4;
+		piece.len = len - 4;
+	} else if (header->type == AGENT_GRANT && len == 8) {
+		piece.granted = get32(body + 4);
+	} else if (header->type != AGENT_CLOSE || len != 4) {
+		return -EPROTO;
+	}
+	if (header->type != AGENT_CLOSE && !piece.len && !piece.granted)
+		return -EPROTO;
+	*ret_piece = piece;
+	return 0;
+}
+
 void agent_token_to_hex(const uint8_t token[AGENT_TOKEN_SIZE], char out[AGENT_TOKEN_HEX])
 {
 	static const char digits[] = "0123456789abcdef";

@@ -14,7 +14,8 @@
  * transaction.  Who asks chooses the transaction; each end of a connection numbers on its own.
  *
  * Two kinds of connections, told apart by their first message:
- *   control   HELLO first.  Bodies are JSON objects in UTF-8, an empty body being {}.  At most AGENT_MESSAGE_MAX.
+ *   control   HELLO first.  Bodies are JSON objects in UTF-8, an empty body being {}.  At most AGENT_MESSAGE_MAX.  Between
+ *             them, the streams of programs in pieces: BYTES, GRANT, CLOSE.
  *   data      ATTACH first, exactly once, from the host; after it raw bytes both ways (EXEC, RELAY), or records with the
  *             same header (COPY).  A half-close is the end of file.
  *
@@ -45,6 +46,11 @@
 	36 /* header, token, stream: fixed, so that no byte after it is read with it */
 #define AGENT_ATTACH_MS \
 	10000 /* an operation waits for its data connections, and they for it, so long */
+
+/* A program's streams over the control connection: no more than a window of each is under way, or held at the receiving end. */
+#define AGENT_WINDOW     262144
+#define AGENT_PIECE_HEAD 24 /* of a piece, at most: header, stream, what GRANT grants */
+#define AGENT_BYTES_MAX  (AGENT_MESSAGE_MAX - AGENT_HEADER_SIZE - 4) /* of one BYTES */
 
 /* What the agent holds at most.  More is answered with the error "limit", a connection too much with its end. */
 #define AGENT_MAX_SESSIONS 256  /* control connections */
@@ -82,6 +88,9 @@ enum agent_body {
 	X(EXIT, 17, CONTROL, AGENT, JSON, 0)   /* how it ended; transaction of EXEC, step 3 */     \
 	X(SIGNAL, 18, CONTROL, HOST, JSON, 2)  /* to the process group of an EXEC */               \
 	X(WINSIZE, 19, CONTROL, HOST, JSON, 2) /* rows and columns of an EXEC's terminal */        \
+	X(BYTES, 20, CONTROL, BOTH, BINARY, 0) /* u32 stream of an EXEC, bytes of it */            \
+	X(GRANT, 21, CONTROL, BOTH, BINARY, 0) /* u32 stream, u32 bytes: so many more may come */  \
+	X(CLOSE, 22, CONTROL, BOTH, BINARY, 0) /* u32 stream: end of file, or nobody reads it */   \
 	X(COPY, 32, CONTROL, HOST, JSON, 2)    /* files and trees, in or out */                    \
 	X(WAIT, 33, CONTROL, HOST, JSON, 2)    /* for a file, a port, a command */                 \
 	X(LISTEN, 34, CONTROL, HOST, JSON, 2)  /* guest tcp/unix to vsock port of the host */      \
@@ -144,15 +153,16 @@ enum agent_event {
 };
 
 /* Words of HELLO's "capabilities". */
-#define AGENT_CAPABILITIES(X)                                        \
-	X(EXEC, "exec")                                              \
-	X(TTY, "tty") /* EXEC with a terminal */                     \
-	X(COPY, "copy")                                              \
-	X(WAIT, "wait")                                              \
-	X(RELAY, "relay") /* RELAY, LISTEN, UNLISTEN */              \
-	X(MOUNT, "mount")                                            \
-	X(DISTRO, "distro")     /* namespaces for EXEC's "distro" */ \
-	X(SHUTDOWN, "shutdown") /* the agent may end the guest */    \
+#define AGENT_CAPABILITIES(X)                                          \
+	X(EXEC, "exec")                                                \
+	X(TTY, "tty")         /* EXEC with a terminal */               \
+	X(STREAMS, "streams") /* EXEC's over the control connection */ \
+	X(COPY, "copy")                                                \
+	X(WAIT, "wait")                                                \
+	X(RELAY, "relay") /* RELAY, LISTEN, UNLISTEN */                \
+	X(MOUNT, "mount")                                              \
+	X(DISTRO, "distro")     /* namespaces for EXEC's "distro" */   \
+	X(SHUTDOWN, "shutdown") /* the agent may end the guest */      \
 	X(INIT, "init")         /* the agent is PID 1 */
 
 enum agent_capability {
@@ -208,6 +218,22 @@ struct agent_attach {
 void agent_attach_put(uint8_t out[AGENT_ATTACH_SIZE], const struct agent_attach *attach);
 /* Returns 0, or -EPROTO: this is not ATTACH with its one size. */
 int agent_attach_get(const uint8_t in[AGENT_ATTACH_SIZE], struct agent_attach *ret_attach);
+
+/* BYTES, GRANT or CLOSE: a notice in the transaction of its EXEC. */
+struct agent_piece {
+	enum agent_type type;
+	uint32_t stream;      /* index in EXEC's "streams" */
+	uint32_t granted;     /* GRANT: so many bytes may come in addition */
+	const uint8_t *bytes; /* BYTES: borrowed */
+	size_t len;
+};
+
+/* The beginning of a piece as a message, the bytes of BYTES are to follow.  Returns its size. */
+size_t agent_piece_put(uint8_t out[AGENT_PIECE_HEAD], uint32_t transaction,
+		       const struct agent_piece *piece);
+/* BODY is what follows HEADER, which has been checked.  Returns 0; -EPROTO: it is no piece; BYTES and GRANT of nothing are none. */
+int agent_piece_get(const struct agent_header *header, const uint8_t *body,
+		    struct agent_piece *ret_piece);
 
 /* A token as in JSON: 32 lower-case hexadecimal digits. */
 void agent_token_to_hex(const uint8_t token[AGENT_TOKEN_SIZE], char out[AGENT_TOKEN_HEX]);

@@ -18,8 +18,9 @@
 #include "out.h"
 
 #define INPUT_CHUNK  65536
-#define PATIENCE     3    /* signals of one kind until we leave */
-#define END_OF_INPUT 0x04 /* Ctrl-D */
+#define INPUT_BULK   (1 << 20) /* bytes of a file that make it worth a connection of its own */
+#define PATIENCE     3         /* signals of one kind until we leave */
+#define END_OF_INPUT 0x04      /* Ctrl-D */
 #define ROWS_UNSAID  24
 #define COLS_UNSAID  80
 
@@ -247,13 +248,15 @@ static void terminal_of(struct exec_command *command)
 	command->cols = COLS_UNSAID;
 }
 
-/* Every connection saved is a millisecond where a guest is slow; and what goes to one place keeps its order. */
-static void save_connections(struct exec_command *command)
+/* Every stream saved is time where a guest is slow; and what goes to one place keeps its order. */
+static void save_streams(struct exec_command *command)
 {
 	struct stat in, null, out, err;
 
-	if (fstat(STDIN_FILENO, &in) == 0 && stat("/dev/null", &null) == 0)
+	if (fstat(STDIN_FILENO, &in) == 0 && stat("/dev/null", &null) == 0) {
 		command->input &= !S_ISCHR(in.st_mode) || in.st_rdev != null.st_rdev;
+		command->bulk = S_ISREG(in.st_mode) && in.st_size >= INPUT_BULK;
+	}
 	if (fstat(STDOUT_FILENO, &out) == 0 && fstat(STDERR_FILENO, &err) == 0)
 		command->merge = out.st_dev == err.st_dev && out.st_ino == err.st_ino;
 }
@@ -335,7 +338,7 @@ int attached_run(const struct reach *r, const struct target *target, struct exec
 	if (command->tty)
 		terminal_of(command);
 	else
-		save_connections(command);
+		save_streams(command);
 	command->distro = target->distro;
 	a = g_new0(struct attached, 1);
 	code = run(a, r, target, &address, command, error);

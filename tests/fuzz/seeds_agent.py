@@ -12,7 +12,7 @@ import struct
 import sys
 
 ERROR, HELLO, CONFIG, EVENT, SHUTDOWN, PING = range(1, 7)
-EXEC, EXIT, SIGNAL, WINSIZE = range(16, 20)
+EXEC, EXIT, SIGNAL, WINSIZE, BYTES, GRANT, CLOSE = range(16, 23)
 COPY, ATTACH, END = 32, 64, 68
 TOKEN = "00112233445566778899aabbccddeeff"
 CAME, DIALLED = 0xFE, 0xFF
@@ -28,6 +28,17 @@ answer = message(HELLO, {"version": [1, 3], "agent": "host"}, step=2)
 attach = struct.pack("<IIII", ATTACH, 36, 0, 0) + bytes.fromhex(TOKEN) + struct.pack("<I", 0)
 execute = {"argv": ["ls", "-l"], "env": ["A=b"], "cwd": "/", "user": "root", "token": TOKEN, "streams": ["stdin", "output"]}
 terminal = {"argv": ["sh"], "tty": {"rows": 24, "cols": 80, "term": "xterm"}, "token": TOKEN, "streams": ["tty"]}
+cat = {"argv": ["cat"], "streams": ["stdin", "stdout", "stderr"]}
+
+
+def piece(kind, stream, rest=b"", transaction=2):
+    return message(kind, struct.pack("<I", stream) + rest, transaction, 0)
+
+
+def grant(stream, n, transaction=2):
+    return piece(GRANT, stream, struct.pack("<I", n), transaction)
+
+
 config = {
     "hostname": "n1", "hosts": [{"address": "10.0.0.2", "names": ["n2", "n2.lan"]}],
     "interfaces": [{"mac": "52:54:00:1a:2b:3c", "name": "eth0", "mtu": 1500, "addresses": ["10.0.0.1/24", "fd00::1/64"]}],
@@ -40,6 +51,20 @@ seeds = {
     "exec": hello + message(EXEC, execute, 2) + message(EXEC, execute, 3),
     "exec_plain": hello + message(EXEC, {"argv": ["true"]}, 2),
     "exec_terminal": hello + message(EXEC, terminal, 2) + message(WINSIZE, {"pid": 5, "rows": 1, "cols": 2}, 3),
+    "streams": hello + message(EXEC, cat, 2) + piece(BYTES, 0, b"hello\n") + piece(BYTES, 0, b"x" * 999) + piece(CLOSE, 0),
+    "streams_window": hello + message(EXEC, cat, 2) + piece(BYTES, 0, b"y" * 65000) * 4 + grant(1, 4096) + piece(CLOSE, 0),
+    "streams_above": hello + message(EXEC, cat, 2) + piece(BYTES, 0, b"y" * 65000) * 9,
+    "streams_refused": hello + message(EXEC, cat, 2) + piece(CLOSE, 1) + piece(CLOSE, 2) + piece(CLOSE, 1) + piece(BYTES, 0, b"z") + grant(1, 1),
+    "streams_after_close": hello + message(EXEC, cat, 2) + piece(CLOSE, 0) + piece(BYTES, 0, b"z"),
+    "streams_wrong_way": hello + message(EXEC, cat, 2) + piece(BYTES, 1, b"z"),
+    "streams_grant_in": hello + message(EXEC, cat, 2) + grant(0, 1),
+    "streams_grant_much": hello + message(EXEC, cat, 2) + grant(1, 0xFFFFFFFF),
+    "streams_none_such": hello + message(EXEC, cat, 2) + piece(CLOSE, 3),
+    "streams_nobody": hello + piece(BYTES, 0, b"z") + message(EXEC, {"argv": ["x"], "streams": ["stdout"]}, 2) + piece(CLOSE, 0) + grant(1, 7, 9),
+    "streams_empty": hello + message(EXEC, cat, 2) + piece(BYTES, 0),
+    "streams_short": hello + message(EXEC, cat, 2) + message(CLOSE, b"abc", 2, 0),
+    "streams_early": piece(BYTES, 0, b"before hello"),
+    "streams_two": hello + message(EXEC, cat, 2) + message(EXEC, cat, 3) + piece(BYTES, 0, b"a", 3) + piece(BYTES, 0, b"b", 2) + message(SIGNAL, {"pid": 1 << 30, "signal": 9}, 4),
     "exec_wrong": hello + b"".join(message(EXEC, body, n) for n, body in enumerate((
         {}, {"argv": []}, {"argv": [1]}, {"argv": ["a"], "env": ["A"]}, {"argv": ["a"], "streams": ["tty"], "token": TOKEN},
         {"argv": ["a"], "streams": ["stdin", "stdio"], "token": TOKEN}, {"argv": ["a"], "streams": ["stdin"], "token": "0"},

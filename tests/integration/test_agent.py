@@ -112,6 +112,15 @@ def exec_streams(place):
         process = spawn(place, "exec", "-l", lab, "n1", "--", "sha256sum", stdin=file)
         assert process.stdout.read().split()[0].decode() == expected
         assert process.wait(20) == 0
+    # Standard streams have names, also for who is not root; who writes to nobody hears of it.
+    assert guest(place, lab, "echo out >/dev/stdout; echo err >/dev/stderr") == "out\n"
+    guest(place, lab, "echo kim:x:1000:1000::/:/bin/sh >>/etc/passwd")
+    named = place.run("exec", "-l", lab, "-u", "kim", "n1", "--", "sh", "-c", "echo in; cat /dev/stdin >/dev/stderr", stdin="typed\n")
+    assert (named.out, named.err) == ("in\n", "typed\n"), (named.out, named.err)
+    piped = subprocess.run(["sh", "-c", '"$@" | head -1', "sh", place.orchestrator, "exec", "-l", lab, "n1", "--",
+                            "sh", "-c", "yes; echo $? >/tmp/yes"], env=place.env, capture_output=True, timeout=20)
+    assert piped.stdout == b"y\n", piped
+    wait_for("yes to be told", 20, lambda: guest(place, lab, "cat /tmp/yes 2>/dev/null || :") == f"{128 + signal.SIGPIPE}\n")
     # Nobody reads for a while: the guest's program waits, nothing is lost, and the other stream goes on.
     process = spawn(place, "exec", "-l", lab, "n1", "--", "sh", "-c", "dd if=/dev/zero bs=64k count=64 2>/dev/null & sleep 1; echo alive >&2; wait")
     assert process.stderr.readline() == b"alive\n"

@@ -219,7 +219,9 @@ struct json_object *peer_answer(int control, uint32_t transaction, uint32_t type
 	uint32_t got_type, got_transaction;
 	struct json_object *body = peer_read(control, &got_type, &got_transaction);
 
-	assert_int_equal(got_transaction, transaction);
+	if (got_transaction != transaction)
+		fail_msg("%s of %u instead of an answer to %u: %s", agent_type_name(got_type),
+			 got_transaction, transaction, json_object_to_json_string(body));
 	if (got_type != (code ? AGENT_ERROR : type))
 		fail_msg("%s instead of %s: %s", agent_type_name(got_type),
 			 agent_type_name(code ? AGENT_ERROR : type),

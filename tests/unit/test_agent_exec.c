@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <glib.h>
@@ -18,6 +19,7 @@
 #include "agent/client/exec.h"
 #include "agent/client/outlet.h"
 #include "agent/client/terminal.h"
+#include "agent/protocol.h"
 #include "tmp.h"
 
 static struct tmp_dir tmp;
@@ -419,6 +421,188 @@ static void test_many(void **state)
 	}
 }
 
+/* --- other agents ----------------------------------------------------------------------------------------- */
+
+/* One that knows no pieces, or breaks their rules, as a script in a process of its own. */
+struct other {
+	struct tmp_dir tmp;
+	char path[128];
+	struct link_address address;
+	int listener;
+	pid_t pid;
+};
+
+static void other_say(int fd, uint32_t type, uint32_t transaction, uint32_t step, const void *body,
+		      size_t len)
+{
+	const struct agent_header h = { type, AGENT_HEADER_SIZE + (uint32_t)len, transaction,
+					step };
+	uint8_t bytes[AGENT_HEADER_SIZE];
+
+	agent_header_put(bytes, &h);
+	if (send(fd, bytes, sizeof(bytes), MSG_NOSIGNAL) < 0 ||
+	    (len && send(fd, body, len, MSG_NOSIGNAL) < 0))
+		_exit(1);
+}
+
+#define OTHER_SAYS(fd, type, transaction, step, text) \
+	other_say(fd, type, transaction, step, text, strlen(text))
+
+/* The next message's type; its transaction, and its body as text. */
+static uint32_t other_hears(int fd, uint32_t *ret_transaction, char body[AGENT_MESSAGE_MAX])
+{
+	uint8_t bytes[AGENT_HEADER_SIZE];
+	struct agent_header h;
+	size_t len;
+
+	if (recv(fd, bytes, sizeof(bytes), MSG_WAITALL) != sizeof(bytes))
+		_exit(2);
+	agent_header_get(bytes, &h);
+	len = h.size - AGENT_HEADER_SIZE;
+	if (len && recv(fd, body, len, MSG_WAITALL) != (ssize_t)len)
+		_exit(3);
+	body[len] = '\0';
+	*ret_transaction = h.transaction;
+	return h.type;
+}
+
+static int accept_hello(const struct other *o, const char *hello)
+{
+	static char body[AGENT_MESSAGE_MAX];
+	int fd = accept4(o->listener, NULL, NULL, SOCK_CLOEXEC);
+	uint32_t transaction;
+
+	if (other_hears(fd, &transaction, body) != AGENT_HELLO)
+		_exit(4);
+	OTHER_SAYS(fd, AGENT_HELLO, transaction, 2, hello);
+	return fd;
+}
+
+/* As the agent was before there were pieces: refuses EXEC without a token, and all BYTES; then it is cat. */
+static void old_agent(const struct other *o)
+{
+	static const char refusal[] = "{\"code\":\"bad-request\",\"text\":\"token\"}";
+	static char body[AGENT_MESSAGE_MAX];
+	int fd = accept_hello(o, "{\"version\":[1,1],\"capabilities\":[\"exec\",\"tty\"]}");
+	int data[3] = { -1, -1, -1 };
+	uint32_t asked = 0;
+	ssize_t n;
+
+	while (!asked) {
+		uint32_t transaction, type = other_hears(fd, &transaction, body);
+
+		if (type == AGENT_EXEC && strstr(body, "\"token\""))
+			asked = transaction;
+		else
+			OTHER_SAYS(fd, AGENT_ERROR, transaction, 2, refusal);
+	}
+	for (unsigned i = 0; i < 3; i++) {
+		uint8_t attach[AGENT_ATTACH_SIZE];
+		int s = accept4(o->listener, NULL, NULL, SOCK_CLOEXEC);
+
+		if (recv(s, attach, sizeof(attach), MSG_WAITALL) != sizeof(attach))
+			_exit(5);
+		data[attach[AGENT_ATTACH_SIZE - 4]] = s; /* stdout, stderr, stdin */
+	}
+	OTHER_SAYS(fd, AGENT_EXEC, asked, 2, "{\"pid\":77}");
+	while ((n = recv(data[2], body, sizeof(body), 0)) > 0)
+		if (send(data[0], body, (size_t)n, MSG_NOSIGNAL) != n)
+			_exit(6);
+	OTHER_SAYS(fd, AGENT_EXIT, asked, 3, "{\"pid\":77,\"code\":5}");
+}
+
+/* It sends more than a window, though nothing was granted. */
+static void flooding_agent(const struct other *o)
+{
+	static char body[AGENT_MESSAGE_MAX];
+	int fd = accept_hello(o, "{\"version\":[1,1],\"capabilities\":[\"streams\"]}");
+	uint32_t asked;
+
+	if (other_hears(fd, &asked, body) != AGENT_EXEC)
+		_exit(7);
+	OTHER_SAYS(fd, AGENT_EXEC, asked, 2, "{\"pid\":77}");
+	memset(body, 0, 4);
+	for (unsigned i = 0; i < 5; i++)
+		other_say(fd, AGENT_BYTES, asked, 0, body, AGENT_BYTES_MAX + 4);
+	(void)recv(fd, body, sizeof(body), 0);
+}
+
+static void other_start(struct other *o, void (*run)(const struct other *o))
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+
+	tmp_dir_init(&o->tmp);
+	tmp_path(&o->tmp, "other", o->path, sizeof(o->path));
+	o->address = (struct link_address){ .path = o->path };
+	g_strlcpy(un.sun_path, o->path, sizeof(un.sun_path));
+	o->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(o->listener, (struct sockaddr *)&un, sizeof(un)), 0);
+	assert_int_equal(listen(o->listener, 8), 0);
+	o->pid = fork();
+	assert_true(o->pid >= 0);
+	if (o->pid == 0) {
+		run(o);
+		_exit(0);
+	}
+	close(o->listener);
+}
+
+static void other_stop(struct other *o)
+{
+	int status;
+
+	assert_int_equal(waitpid(o->pid, &status, 0), o->pid);
+	assert_int_equal(status, 0);
+	tmp_dir_done(&o->tmp);
+}
+
+/* More than a window of input: what was sent in vain is sent again, and the rest follows. */
+static void test_an_older_agent(void **state)
+{
+	static const char *const argv[] = { "cat", NULL };
+	const struct exec_command command = { .argv = argv, .input = true };
+	const size_t size = 3 * AGENT_WINDOW + 17;
+	g_autofree uint8_t *bytes = g_malloc(size);
+	struct run r = { .input = bytes, .n_input = size };
+	struct link_address usual = address;
+	struct other o;
+
+	for (size_t i = 0; i < size; i++)
+		bytes[i] = (uint8_t)(i * 2654435761u >> 13);
+	other_start(&o, old_agent);
+	address = o.address;
+	begin(&r, &command);
+	feed(&r);
+	await_end(&r);
+	assert_null(r.error);
+	assert_int_equal(r.end.code, 5);
+	assert_int_equal(r.output[0]->len, size);
+	assert_memory_equal(r.output[0]->data, bytes, size);
+	done(&r);
+	address = usual;
+	other_stop(&o);
+}
+
+static void test_a_flooding_agent(void **state)
+{
+	static const char *const argv[] = { "yes", NULL };
+	const struct exec_command command = { .argv = argv };
+	struct run r = { .refusals = 1000000 };
+	struct link_address usual = address;
+	struct other o;
+
+	other_start(&o, flooding_agent);
+	address = o.address;
+	begin(&r, &command);
+	await_end(&r);
+	assert_non_null(r.error);
+	assert_non_null(strstr(r.error->message, "BYTES against the rules"));
+	assert_int_equal(r.output[0]->len, 0);
+	done(&r);
+	address = usual;
+	other_stop(&o);
+}
+
 /* --- smaller parts ---------------------------------------------------------------------------------------- */
 
 static void test_outlet_pipe(void **state)
@@ -515,6 +699,8 @@ int main(void)
 		cmocka_unit_test(test_death_of_the_agent),
 		cmocka_unit_test(test_nobody),
 		cmocka_unit_test(test_many),
+		cmocka_unit_test(test_an_older_agent),
+		cmocka_unit_test(test_a_flooding_agent),
 		cmocka_unit_test(test_outlet_pipe),
 		cmocka_unit_test(test_outlet_socket_and_file),
 		cmocka_unit_test(test_escape),

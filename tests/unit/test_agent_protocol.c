@@ -55,6 +55,53 @@ static void types_have_their_place(void **state)
 	assert_int_equal(check(4711, 16, AGENT_DATA), 0);
 }
 
+static int piece_of(enum agent_type type, uint32_t size, uint32_t step, struct agent_piece *ret)
+{
+	static const uint8_t body[] = { 1, 0, 0, 0, 2, 1, 0, 0, 0xff };
+	const struct agent_header header = { .type = type, .size = size, .step = step };
+
+	return agent_piece_get(&header, body, ret);
+}
+
+static void pieces_have_their_sizes(void **state)
+{
+	const struct agent_piece bytes = { .type = AGENT_BYTES, .stream = 1, .len = 7 };
+	const struct agent_piece grant = { .type = AGENT_GRANT, .stream = 2, .granted = 0x010203 };
+	uint8_t out[AGENT_PIECE_HEAD];
+	struct agent_header header;
+	struct agent_piece piece;
+
+	assert_int_equal(agent_piece_put(out, 9, &bytes), 20);
+	agent_header_get(out, &header);
+	assert_int_equal(header.type, AGENT_BYTES);
+	assert_int_equal(header.size, 27);
+	assert_int_equal(header.transaction, 9);
+	assert_int_equal(header.step, 0);
+	assert_int_equal(agent_piece_put(out, 9, &grant), AGENT_PIECE_HEAD);
+	agent_header_get(out, &header);
+	assert_int_equal(agent_piece_get(&header, out + AGENT_HEADER_SIZE, &piece), 0);
+	assert_int_equal(piece.stream, 2);
+	assert_int_equal(piece.granted, 0x010203);
+
+	assert_int_equal(piece_of(AGENT_BYTES, 16 + 9, 0, &piece), 0);
+	assert_int_equal(piece.stream, 1);
+	assert_int_equal(piece.len, 5);
+	assert_int_equal(piece.bytes[4], 0xff);
+	assert_int_equal(piece_of(AGENT_CLOSE, 16 + 4, 0, &piece), 0);
+	assert_int_equal(piece_of(AGENT_GRANT, 16 + 8, 0, &piece), 0);
+	assert_int_equal(piece.granted, 0x102);
+	for (uint32_t n = 0; n < 10; n++) {
+		if (n < 5)
+			assert_int_equal(piece_of(AGENT_BYTES, 16 + n, 0, &piece), -EPROTO);
+		if (n != 8)
+			assert_int_equal(piece_of(AGENT_GRANT, 16 + n, 0, &piece), -EPROTO);
+		if (n != 4)
+			assert_int_equal(piece_of(AGENT_CLOSE, 16 + n, 0, &piece), -EPROTO);
+	}
+	assert_int_equal(piece_of(AGENT_CLOSE, 16 + 4, 1, &piece), -EPROTO);
+	assert_int_equal(piece_of(AGENT_PING, 16 + 4, 0, &piece), -EPROTO);
+}
+
 static void every_type_is_found_once(void **state)
 {
 	unsigned n = 0;
@@ -130,6 +177,7 @@ int main(void)
 		cmocka_unit_test(header_is_little_endian),
 		cmocka_unit_test(sizes_have_limits),
 		cmocka_unit_test(types_have_their_place),
+		cmocka_unit_test(pieces_have_their_sizes),
 		cmocka_unit_test(every_type_is_found_once),
 		cmocka_unit_test(error_words_go_both_ways),
 		cmocka_unit_test(attach_comes_back),

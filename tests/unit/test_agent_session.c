@@ -123,6 +123,16 @@ static void say(struct agent *a, uint32_t type, uint32_t transaction, uint32_t s
 
 #define HELLO "{\"version\":[1,1],\"agent\":\"x\",\"capabilities\":[\"exec\",\"wings\",7]}"
 
+static void say_piece(struct agent *a, struct agent_piece piece)
+{
+	uint8_t message[AGENT_PIECE_HEAD + 64];
+	size_t n = agent_piece_put(message, 2, &piece);
+
+	if (piece.len)
+		memcpy(message + n, piece.bytes, piece.len);
+	say_bytes(a, message, n + piece.len);
+}
+
 /* HELLO is the session's first request. */
 static void greet(struct agent *a)
 {
@@ -395,6 +405,94 @@ static void test_answers_that_are_none(void **state)
 	assert_answer_breaks(AGENT_PING, 2, AGENT_ERROR, 2, "no JSON");
 }
 
+struct pieces {
+	unsigned n;
+	enum agent_type last;
+	char text[64];
+	size_t len;
+	bool refuse;
+	struct agent_session *free_this;
+};
+
+static bool on_piece(uint32_t transaction, const struct agent_piece *piece, void *data)
+{
+	struct pieces *p = data;
+
+	assert_int_equal(transaction, 2);
+	p->n++;
+	p->last = piece->type;
+	if (piece->len)
+		memcpy(p->text + p->len, piece->bytes, piece->len);
+	p->len += piece->len;
+	if (p->free_this)
+		agent_session_free(g_steal_pointer(&p->free_this));
+	return !p->refuse;
+}
+
+static const struct agent_piece some_bytes = {
+	.type = AGENT_BYTES, .stream = 1, .bytes = (const uint8_t *)"abc", .len = 3
+};
+
+/* Also after the last answer of their request; and those that nobody wants are passed over. */
+static void test_pieces(void **state)
+{
+	struct agent a;
+	struct fate f;
+	struct pieces p = { 0 };
+
+	meet(&a);
+	greet(&a);
+	ask(&a, AGENT_EXEC, 3, &f);
+	say_piece(&a, some_bytes);
+	agent_session_pieces(a.session, on_piece, &p);
+	say_piece(&a, some_bytes);
+	say(&a, AGENT_EXEC, 2, 2, "{}");
+	say(&a, AGENT_EXIT, 2, 3, "{}");
+	say_piece(&a, some_bytes);
+	say_piece(&a, (struct agent_piece){ .type = AGENT_GRANT, .stream = 1, .granted = 5 });
+	say_piece(&a, (struct agent_piece){ .type = AGENT_CLOSE, .stream = 1 });
+	assert_int_equal(p.n, 4);
+	assert_int_equal(p.last, AGENT_CLOSE);
+	assert_string_equal(p.text, "abcabc");
+	assert_int_equal(f.n_answers, 2);
+	part(&a);
+
+	/* The callback frees the session. */
+	meet(&a);
+	greet(&a);
+	p = (struct pieces){ .free_this = a.session };
+	agent_session_pieces(a.session, on_piece, &p);
+	a.session = NULL;
+	say_piece(&a, some_bytes);
+	assert_int_equal(p.n, 1);
+	part(&a);
+}
+
+static void test_pieces_against_the_rules(void **state)
+{
+	struct agent a;
+	struct fate f;
+	struct pieces p = { .refuse = true };
+
+	meet(&a);
+	ask(&a, AGENT_EXEC, 3, &f);
+	say_piece(&a, some_bytes);
+	assert_broken(&a, &f, "BYTES where none may be");
+
+	meet(&a);
+	greet(&a);
+	ask(&a, AGENT_EXEC, 3, &f);
+	agent_session_pieces(a.session, on_piece, &p);
+	say_piece(&a, some_bytes);
+	assert_broken(&a, &f, "BYTES against the rules");
+
+	meet(&a);
+	greet(&a);
+	ask(&a, AGENT_EXEC, 3, &f);
+	say(&a, AGENT_GRANT, 2, 0, "abcde");
+	assert_broken(&a, &f, "GRANT where none may be");
+}
+
 static void test_answer_before_hello(void **state)
 {
 	struct fate f;
@@ -549,6 +647,8 @@ int main(void)
 		cmocka_unit_test(test_forget),
 		cmocka_unit_test(test_frames),
 		cmocka_unit_test(test_answers_that_are_none),
+		cmocka_unit_test(test_pieces),
+		cmocka_unit_test(test_pieces_against_the_rules),
 		cmocka_unit_test(test_answer_before_hello),
 		cmocka_unit_test(test_hello_refused),
 		cmocka_unit_test(test_notices_without_end),

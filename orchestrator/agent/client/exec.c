@@ -11,10 +11,24 @@
 #define CODE_NOT_FOUND      127
 #define CODE_SIGNAL         128
 
+/* What it takes to ask again an agent that takes no streams in pieces. */
+struct fallback {
+	char *path;
+	struct link_address address;
+	struct json_object *request;
+	GByteArray *input; /* what was sent, and is to be sent again */
+	bool input_ended;
+	bool begun;
+};
+
 struct exec {
 	struct agent_session *session;
 	struct stream *streams[EXEC_STREAMS]; /* a terminal is EXEC_STDOUT */
+	enum exec_stream order[EXEC_STREAMS]; /* by their index in the request */
+	unsigned n_order;
 	bool tty;
+	uint32_t transaction;      /* of EXEC, for pieces */
+	struct fallback *fallback; /* until it is known that none is needed, or it is done */
 	bool runs;
 	int64_t pid;
 	int early_signal;
@@ -31,14 +45,30 @@ struct exec {
 
 /* --- the end ---------------------------------------------------------------------------------------------- */
 
+static void fallback_free(struct fallback *f)
+{
+	if (!f)
+		return;
+	json_object_put(f->request);
+	g_byte_array_unref(f->input);
+	g_free(f->path);
+	g_free(f);
+}
+
+static void free_streams(struct exec *x)
+{
+	for (unsigned i = 0; i < EXEC_STREAMS; i++)
+		g_clear_pointer(&x->streams[i], stream_free);
+}
+
 void exec_free(struct exec *x)
 {
 	if (!x)
 		return;
 	g_clear_handle_id(&x->linger, g_source_remove);
+	free_streams(x);
 	agent_session_free(x->session);
-	for (unsigned i = 0; i < EXEC_STREAMS; i++)
-		stream_free(x->streams[i]);
+	fallback_free(x->fallback);
 	g_clear_error(&x->error);
 	g_free(x);
 }
@@ -132,11 +162,34 @@ static void on_input_end(struct stream *s, const GError *error, void *data)
 {
 }
 
+static struct stream *input_of(const struct exec *x)
+{
+	return x->tty ? x->streams[EXEC_STDOUT] : x->streams[EXEC_STDIN];
+}
+
+/* Once more what was sent in vain; false: not all of it yet. */
+static bool send_again(struct exec *x)
+{
+	struct fallback *f = x->fallback;
+	size_t n;
+
+	if (!f || !f->begun)
+		return true;
+	n = f->input->len > 0 ? stream_send(input_of(x), f->input->data, f->input->len) : 0;
+	g_byte_array_remove_range(f->input, 0, (guint)n);
+	if (f->input->len > 0)
+		return false;
+	if (f->input_ended && input_of(x))
+		stream_finish(input_of(x));
+	g_clear_pointer(&x->fallback, fallback_free);
+	return true;
+}
+
 static void on_room(struct stream *s, void *data)
 {
 	struct exec *x = data;
 
-	if (x->ops->room)
+	if (send_again(x) && x->ops->room)
 		x->ops->room(x, x->data);
 }
 
@@ -151,19 +204,25 @@ static const struct stream_ops input_ops = {
 	.room = on_room,
 };
 
-static struct stream *input_of(const struct exec *x)
-{
-	return x->tty ? x->streams[EXEC_STDOUT] : x->streams[EXEC_STDIN];
-}
-
 size_t exec_input(struct exec *x, const void *bytes, size_t len)
 {
-	return input_of(x) ? stream_send(input_of(x), bytes, len) : len;
+	size_t n;
+
+	if (!input_of(x))
+		return len;
+	if (!send_again(x))
+		return 0;
+	n = stream_send(input_of(x), bytes, len);
+	if (x->fallback)
+		g_byte_array_append(x->fallback->input, bytes, (guint)n);
+	return n;
 }
 
 void exec_input_end(struct exec *x)
 {
-	if (input_of(x))
+	if (x->fallback)
+		x->fallback->input_ended = true;
+	if (input_of(x) && send_again(x))
 		stream_finish(input_of(x));
 }
 
@@ -226,6 +285,8 @@ void exec_window(struct exec *x, unsigned rows, unsigned cols)
 
 static void started(struct exec *x, struct json_object *body)
 {
+	if (x->fallback && !x->fallback->begun)
+		g_clear_pointer(&x->fallback, fallback_free);
 	x->runs = true;
 	x->pid = json_int(body, "pid", 0);
 	if (x->early_signal)
@@ -247,18 +308,6 @@ static void exited(struct exec *x, struct json_object *body)
 	tell_when_all_is_there(x);
 }
 
-static void on_answer(uint32_t type, struct json_object *body, const GError *error, void *data)
-{
-	struct exec *x = data;
-
-	if (error)
-		fail(x, error);
-	else if (type == AGENT_EXEC)
-		started(x, body);
-	else
-		exited(x, body);
-}
-
 static void add_words(struct json_object *body, const char *key, const char *const *words)
 {
 	struct json_object *list = words ? json_object_new_array() : NULL;
@@ -269,22 +318,31 @@ static void add_words(struct json_object *body, const char *key, const char *con
 		json_object_object_add(body, key, list);
 }
 
-/* In the order of attach_all(). */
-static struct json_object *streams_of(const struct exec_command *c)
+static void set_order(struct exec *x, const struct exec_command *c)
 {
+	x->order[x->n_order++] = EXEC_STDOUT;
+	if (!c->tty && !c->merge)
+		x->order[x->n_order++] = EXEC_STDERR;
+	if (!c->tty && c->input)
+		x->order[x->n_order++] = EXEC_STDIN;
+}
+
+static struct json_object *streams_of(const struct exec *x, const struct exec_command *c)
+{
+	static const char *const names[] = { "stdin", "stdout", "stderr" };
 	struct json_object *list = json_object_new_array();
 
-	json_object_array_add(list, json_object_new_string(c->tty   ? "tty" :
-							   c->merge ? "output" :
-								      "stdout"));
-	if (!c->tty && !c->merge)
-		json_object_array_add(list, json_object_new_string("stderr"));
-	if (!c->tty && c->input)
-		json_object_array_add(list, json_object_new_string("stdin"));
+	for (unsigned i = 0; i < x->n_order; i++) {
+		const char *name = names[x->order[i]];
+
+		if (i == 0 && (c->tty || c->merge))
+			name = c->tty ? "tty" : "output";
+		json_object_array_add(list, json_object_new_string(name));
+	}
 	return list;
 }
 
-static struct json_object *request(const struct exec_command *c, const char *token)
+static struct json_object *request(const struct exec *x, const struct exec_command *c)
 {
 	struct json_object *body = json_object_new_object(), *size;
 
@@ -293,8 +351,7 @@ static struct json_object *request(const struct exec_command *c, const char *tok
 	json_put_str(body, "cwd", c->cwd);
 	json_put_str(body, "user", c->user);
 	json_put_str(body, "distro", c->distro);
-	json_put_str(body, "token", token);
-	json_object_object_add(body, "streams", streams_of(c));
+	json_object_object_add(body, "streams", streams_of(x, c));
 	if (!c->tty)
 		return body;
 	size = json_object_new_object();
@@ -305,52 +362,112 @@ static struct json_object *request(const struct exec_command *c, const char *tok
 	return body;
 }
 
-static bool attach(struct exec *x, const struct link_address *address,
-		   const struct agent_attach *token, enum exec_stream stream, uint32_t index,
-		   GError **error)
-{
-	const struct stream_ops *ops = stream == EXEC_STDIN ? &input_ops : &output_ops;
-	struct agent_attach a = *token;
+/* --- asking ----------------------------------------------------------------------------------------------- */
 
-	a.stream = index;
-	x->streams[stream] = stream_new(address, &a, ops, x, error);
-	return x->streams[stream];
+static void on_answer(uint32_t type, struct json_object *body, const GError *error, void *data);
+
+static const struct stream_ops *ops_of(enum exec_stream stream)
+{
+	return stream == EXEC_STDIN ? &input_ops : &output_ops;
 }
 
-/* In the order of streams_of(). */
-static bool attach_all(struct exec *x, const struct link_address *address,
-		       const struct exec_command *c, const struct agent_attach *token,
-		       GError **error)
+/* With a data connection for each stream.  Takes the body. */
+static bool ask_with_connections(struct exec *x, const struct link_address *address,
+				 struct json_object *body, GError **error)
 {
-	uint32_t index = 0;
+	struct agent_attach token;
+	char hex[AGENT_TOKEN_HEX];
 
-	if (!attach(x, address, token, EXEC_STDOUT, index++, error))
-		return false;
-	if (c->tty)
-		return true;
-	if (!c->merge && !attach(x, address, token, EXEC_STDERR, index++, error))
-		return false;
-	return !c->input || attach(x, address, token, EXEC_STDIN, index, error);
+	token_new(&token, hex);
+	json_put_str(body, "token", hex);
+	agent_session_request(x->session, AGENT_EXEC, body, 3, on_answer, x);
+	for (token.stream = 0; token.stream < x->n_order; token.stream++) {
+		enum exec_stream stream = x->order[token.stream];
+
+		x->streams[stream] = stream_new(address, &token, ops_of(stream), x, error);
+		if (!x->streams[stream])
+			return false;
+	}
+	return true;
+}
+
+static bool on_piece(uint32_t transaction, const struct agent_piece *piece, void *data)
+{
+	struct exec *x = data;
+	struct stream *s = piece->stream < x->n_order ? x->streams[x->order[piece->stream]] : NULL;
+
+	return s && transaction == x->transaction && stream_take(s, piece);
+}
+
+/* With all of them on the one connection. */
+static void ask(struct exec *x, const struct link_address *address, struct json_object *body)
+{
+	struct fallback *f = g_new0(struct fallback, 1);
+
+	f->path = g_strdup(address->path);
+	f->address = (struct link_address){ .path = f->path, .port = address->port };
+	f->request = json_object_get(body);
+	f->input = g_byte_array_new();
+	x->fallback = f;
+	agent_session_pieces(x->session, on_piece, x);
+	x->transaction = agent_session_request(x->session, AGENT_EXEC, body, 3, on_answer, x);
+	for (uint32_t i = 0; i < x->n_order; i++)
+		x->streams[x->order[i]] =
+			stream_in_pieces(x->session, x->transaction, i, ops_of(x->order[i]), x);
+}
+
+static void fall_back(struct exec *x)
+{
+	struct fallback *f = x->fallback;
+	g_autoptr(GError) error = NULL;
+
+	f->begun = true;
+	agent_session_pieces(x->session, NULL, NULL);
+	free_streams(x);
+	if (!ask_with_connections(x, &f->address, json_object_get(f->request), &error))
+		fail(x, error);
+	else
+		on_room(NULL, x);
+}
+
+/* It did not even read "streams" without a "token". */
+static bool is_old(const struct exec *x, const GError *error)
+{
+	return x->fallback && !x->fallback->begun &&
+	       g_error_matches(error, AGENT_REFUSAL, AGENT_ERROR_BAD_REQUEST) &&
+	       !agent_session_can(x->session, AGENT_CAPABILITY_STREAMS);
+}
+
+static void on_answer(uint32_t type, struct json_object *body, const GError *error, void *data)
+{
+	struct exec *x = data;
+
+	if (error && is_old(x, error))
+		fall_back(x);
+	else if (error)
+		fail(x, error);
+	else if (type == AGENT_EXEC)
+		started(x, body);
+	else
+		exited(x, body);
 }
 
 struct exec *exec_new(const struct link_address *address, const struct exec_command *command,
 		      const struct exec_ops *ops, void *data, GError **error)
 {
 	struct exec *x = g_new0(struct exec, 1);
-	struct agent_attach token;
-	char hex[AGENT_TOKEN_HEX];
 
-	token_new(&token, hex);
 	x->ops = ops;
 	x->data = data;
 	x->tty = command->tty;
+	set_order(x, command);
 	x->session = agent_session_new(address, NULL, NULL, error);
-	if (x->session) {
-		agent_session_request(x->session, AGENT_EXEC, request(command, hex), 3, on_answer,
-				      x);
-		if (attach_all(x, address, command, &token, error))
-			return x;
+	if (x->session && !x->tty && !command->bulk) {
+		ask(x, address, request(x, command));
+		return x;
 	}
+	if (x->session && ask_with_connections(x, address, request(x, command), error))
+		return x;
 	exec_free(x);
 	return NULL;
 }

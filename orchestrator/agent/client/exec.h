@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* A program run in a guest: its streams, its signals, its end.
  *
- * One EXEC with a session of its own.  Control connection, data connections and requests go out together, so that the
- * shortest program costs one round trip.  Streams wait for whoever is slow, each on its own; nothing that the program wrote
+ * One EXEC with a session of its own, which carries the program's streams, too: one connection and one round trip are all that the
+ * shortest program costs.  A terminal has a data connection; where there is much to flow, or with an agent that knows no other
+ * way (which its refusal tells), every stream has one.  Streams wait for whoever is slow, each on its own; nothing that the program wrote
  * before its end is lost.
  *
  * A program may leave others behind that hold its streams.  They are not waited for: what came before EXIT is taken, and then,
@@ -32,7 +33,8 @@ struct exec_command {
 	const char *cwd, *user, *distro;
 	bool input; /* there will be exec_input(); false: it reads the end of file */
 	bool merge; /* its error goes where its output goes, in the order in which they are written: both EXEC_STDOUT */
-	bool tty; /* output and input are a terminal's */
+	bool bulk; /* so much is to flow that connections of their own pay for the streams: nothing is copied in the guest then */
+	bool tty;  /* output and input are a terminal's */
 	const char *term;
 	unsigned rows, cols;
 };

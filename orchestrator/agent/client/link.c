@@ -50,19 +50,30 @@ static bool send_first(int fd, const char *request, const void *first, size_t le
 	return n >= 0 && (size_t)n == whole;
 }
 
-int link_open(const struct link_address *address, const void *first, size_t len, GError **error)
+int link_dial(const struct link_address *address, char ret_request[LINK_REQUEST_MAX],
+	      GError **error)
 {
-	char request[32] = "";
-	int fd;
+	int fd = dial(address->path);
 
-	g_assert(len <= LINK_FIRST_MAX);
-	fd = dial(address->path);
 	if (fd < 0) {
 		err_set_errno(error, ORCH_ERROR_FAILED, -fd, "cannot connect to %s", address->path);
 		return -1;
 	}
+	*ret_request = '\0';
 	if (address->port)
-		snprintf(request, sizeof(request), "CONNECT %u\n", address->port);
+		snprintf(ret_request, LINK_REQUEST_MAX, "CONNECT %u\n", address->port);
+	return fd;
+}
+
+int link_open(const struct link_address *address, const void *first, size_t len, GError **error)
+{
+	char request[LINK_REQUEST_MAX];
+	int fd;
+
+	g_assert(len <= LINK_FIRST_MAX);
+	fd = link_dial(address, request, error);
+	if (fd < 0)
+		return -1;
 	if (send_first(fd, request, first, len))
 		return fd;
 	err_set_errno(error, ORCH_ERROR_FAILED, errno, "%s", address->path);

@@ -27,6 +27,10 @@ struct link_address {
 	uint32_t port;    /* of the guest; 0: 'path' is the agent's own socket, as in tests */
 };
 
+/* A non-blocking descriptor on which the caller is to send *ret_request first, which is "" where none is needed; or -1. */
+#define LINK_REQUEST_MAX 32
+int link_dial(const struct link_address *address, char ret_request[LINK_REQUEST_MAX],
+	      GError **error);
 /* A non-blocking descriptor with the request and the 'len' bytes behind it on their way; or -1. */
 int link_open(const struct link_address *address, const void *first, size_t len, GError **error);
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 #include <glib-unix.h>
 
@@ -11,7 +12,8 @@
 #include "run/json.h"
 #include "run/logfile.h"
 
-#define TEXT_MAX 500 /* characters of a guest's words */
+#define TEXT_MAX     500 /* characters of a guest's words */
+#define RECEIVED_MAX (4u * AGENT_MESSAGE_MAX)
 #define QUEUED_MAX \
 	(4u * AGENT_MESSAGE_MAX) /* for an agent that asks and does not read the answers */
 
@@ -26,9 +28,10 @@ struct call {
 
 struct agent_session {
 	int fd;
-	guint in, out, idle, hello_timer;
+	guint in, out, idle, hello_timer,
+		hello; /* hello: what is queued first waits for a request to go with it */
 	struct link_answer answer;
-	uint8_t received[AGENT_MESSAGE_MAX];
+	uint8_t received[RECEIVED_MAX];
 	size_t n_received;
 	GByteArray *queued; /* for the agent, not yet taken by the kernel */
 	GHashTable *calls;  /* transaction → struct call */
@@ -40,6 +43,8 @@ struct agent_session {
 	const struct agent_session_events *events; /* it has dialled us; NULL: we it */
 	agent_closed_fn *closed;
 	void *data;
+	agent_piece_fn *piece;
+	void *piece_data;
 	unsigned busy; /* callbacks under way */
 	bool freed;    /* by one of them */
 };
@@ -53,6 +58,7 @@ static void stop_io(struct agent_session *s)
 	g_clear_handle_id(&s->in, g_source_remove);
 	g_clear_handle_id(&s->out, g_source_remove);
 	g_clear_handle_id(&s->hello_timer, g_source_remove);
+	g_clear_handle_id(&s->hello, g_source_remove);
 	if (s->fd >= 0)
 		close(s->fd);
 	s->fd = -1;
@@ -187,6 +193,7 @@ static gboolean on_room(gint fd, GIOCondition condition, gpointer data)
 
 static void flush(struct agent_session *s)
 {
+	g_clear_handle_id(&s->hello, g_source_remove);
 	while (s->fd >= 0 && s->queued->len > 0) {
 		ssize_t n = send(s->fd, s->queued->data, s->queued->len, MSG_NOSIGNAL);
 
@@ -225,6 +232,62 @@ static bool queue(struct agent_session *s, uint32_t type, uint32_t transaction, 
 	g_byte_array_append(s->queued, bytes, sizeof(bytes));
 	g_byte_array_append(s->queued, (const guint8 *)text, (guint)len);
 	return true;
+}
+
+/* Queued, but not sent. */
+static uint32_t ask(struct agent_session *s, enum agent_type type, struct json_object *body,
+		    uint32_t last_step, agent_answer_fn *fn, void *data)
+{
+	struct call *call = g_new0(struct call, 1);
+	auto_json taken = body;
+
+	g_assert(g_hash_table_size(s->calls) < AGENT_SESSION_CALLS);
+	call->transaction = ++s->last_transaction;
+	call->type = type;
+	call->next_step = 2;
+	call->last_step = last_step;
+	call->fn = fn;
+	call->data = data;
+	g_hash_table_insert(s->calls, GUINT_TO_POINTER(call->transaction), call);
+	call->too_long = !s->error && !queue(s, type, call->transaction, 1, taken);
+	if ((s->error || call->too_long) && !s->idle)
+		s->idle = g_idle_add(tell, s);
+	return call->transaction;
+}
+
+/* Past the queue if there is none: bytes are many, and better not copied. */
+static size_t send_now(struct agent_session *s, const uint8_t *head, size_t n_head,
+		       const struct agent_piece *piece)
+{
+	union {
+		const void *from;
+		void *to; /* struct iovec serves readv(), too */
+	} first = { .from = head }, bytes = { .from = piece->bytes };
+	struct iovec iov[] = { { first.to, n_head }, { bytes.to, piece->len } };
+	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
+	ssize_t n = s->queued->len > 0 || s->fd < 0 ? 0 : sendmsg(s->fd, &msg, MSG_NOSIGNAL);
+
+	return n < 0 ? 0 : (size_t)n;
+}
+
+void agent_session_send(struct agent_session *s, uint32_t transaction,
+			const struct agent_piece *piece)
+{
+	uint8_t head[AGENT_PIECE_HEAD];
+	size_t n_head = agent_piece_put(head, transaction, piece);
+	size_t sent = send_now(s, head, n_head, piece);
+	size_t skip = MIN(sent, n_head);
+
+	if (s->error || sent == n_head + piece->len)
+		return;
+	g_byte_array_append(s->queued, head + skip, (guint)(n_head - skip));
+	if (piece->len > sent - skip)
+		g_byte_array_append(s->queued, piece->bytes + (sent - skip),
+				    (guint)(piece->len - (sent - skip)));
+	if (s->queued->len > QUEUED_MAX + AGENT_WINDOW)
+		broken(s, "it does not read what it grants");
+	else
+		flush(s);
 }
 
 /* --- from the agent --------------------------------------------------------------------------------------- */
@@ -377,11 +440,30 @@ static void take_own(struct agent_session *s, const struct agent_header *h,
 		s->events->notice(s, h->type, body, s->data);
 }
 
+static bool is_piece(const struct agent_header *h)
+{
+	return h->type == AGENT_BYTES || h->type == AGENT_GRANT || h->type == AGENT_CLOSE;
+}
+
+static void take_piece(struct agent_session *s, const struct agent_header *h, const uint8_t *body)
+{
+	struct agent_piece piece;
+
+	if (agent_piece_get(h, body, &piece) < 0 || !s->greeted)
+		broken(s, "%s where none may be", agent_type_name(h->type));
+	else if (s->piece && !s->piece(h->transaction, &piece, s->piece_data) && !s->freed)
+		broken(s, "%s against the rules", agent_type_name(h->type));
+}
+
 static void take_message(struct agent_session *s, const struct agent_header *h, const uint8_t *body)
 {
 	struct call *call;
 	auto_json o = NULL;
 
+	if (is_piece(h)) {
+		take_piece(s, h, body);
+		return;
+	}
 	if (h->step <= 1 && s->events) {
 		o = parse(body, h->size - AGENT_HEADER_SIZE);
 		if (o)
@@ -501,10 +583,21 @@ static gboolean on_silence(gpointer p)
 	return G_SOURCE_REMOVE;
 }
 
+static gboolean on_nothing_else(gpointer p)
+{
+	struct agent_session *s = p;
+
+	s->hello = 0;
+	flush(s);
+	return G_SOURCE_REMOVE;
+}
+
+/* The request that is mostly made right after it takes it along, and whoever reads it wakes up but once. */
 static void say_hello(struct agent_session *s)
 {
-	agent_session_request(s, AGENT_HELLO, our_hello(), 2, on_hello, s);
+	(void)ask(s, AGENT_HELLO, our_hello(), 2, on_hello, s);
 	s->hello_timer = g_timeout_add(AGENT_SESSION_HELLO_MS, on_silence, s);
+	s->hello = g_idle_add_full(G_PRIORITY_DEFAULT, on_nothing_else, s, NULL);
 }
 
 /* --- the session ------------------------------------------------------------------------------------------ */
@@ -530,6 +623,7 @@ struct agent_session *agent_session_adopt(int fd, const struct link_address *add
 	struct agent_session *s = session_new(fd, address, closed, data);
 
 	say_hello(s);
+	flush(s);
 	return s;
 }
 
@@ -547,30 +641,33 @@ struct agent_session *agent_session_accept(int fd, const struct agent_session_ev
 struct agent_session *agent_session_new(const struct link_address *address, agent_closed_fn *closed,
 					void *data, GError **error)
 {
-	int fd = link_open(address, NULL, 0, error);
+	char request[LINK_REQUEST_MAX];
+	int fd = link_dial(address, request, error);
+	struct agent_session *s;
 
-	return fd < 0 ? NULL : agent_session_adopt(fd, address, closed, data);
+	if (fd < 0)
+		return NULL;
+	s = session_new(fd, address, closed, data);
+	g_byte_array_append(s->queued, (const guint8 *)request, (guint)strlen(request));
+	say_hello(s);
+	return s;
 }
 
-void agent_session_request(struct agent_session *s, enum agent_type type, struct json_object *body,
-			   uint32_t last_step, agent_answer_fn *fn, void *data)
+uint32_t agent_session_request(struct agent_session *s, enum agent_type type,
+			       struct json_object *body, uint32_t last_step, agent_answer_fn *fn,
+			       void *data)
 {
-	struct call *call = g_new0(struct call, 1);
-	auto_json taken = body;
+	uint32_t transaction = ask(s, type, body, last_step, fn, data);
 
-	g_assert(g_hash_table_size(s->calls) < AGENT_SESSION_CALLS);
-	call->transaction = ++s->last_transaction;
-	call->type = type;
-	call->next_step = 2;
-	call->last_step = last_step;
-	call->fn = fn;
-	call->data = data;
-	g_hash_table_insert(s->calls, GUINT_TO_POINTER(call->transaction), call);
-	call->too_long = !s->error && !queue(s, type, call->transaction, 1, taken);
-	if (!s->error && !call->too_long)
+	if (!s->error)
 		flush(s);
-	else if (!s->idle)
-		s->idle = g_idle_add(tell, s);
+	return transaction;
+}
+
+void agent_session_pieces(struct agent_session *s, agent_piece_fn *fn, void *data)
+{
+	s->piece = fn;
+	s->piece_data = data;
 }
 
 void agent_session_forget(struct agent_session *s, const void *data)

@@ -7,8 +7,8 @@
  * Trust:     the agent is a guest's and may be anything.  What it sends is held to the limits of protocol.h before a byte of it
  *            is looked at; a frame that breaks them, an answer before HELLO's or one that is no answer to what was asked end
  *            the session, notices and unknown types are passed over (of an agent that dialled, unknown requests are
- *            refused).  Words of a guest in a GError are freed of control
- *            characters.  Never is more than one message of AGENT_MESSAGE_MAX held.
+ *            refused).  Words of a guest in a GError are freed of control characters.  Never is more held than one message of
+ *            AGENT_MESSAGE_MAX and what one read brought behind it.
  * Ownership: a session owns its connection.  Every callback may free the session.
  * Threads:   the thread of the default main context, whose loop all callbacks come from: none comes out of a call to this
  *            module.
@@ -64,11 +64,22 @@ struct agent_session *agent_session_adopt(int fd, const struct link_address *add
 void agent_session_free(struct agent_session *s);
 
 /* Ask.  body: an object whose reference is taken, NULL for {}.  last_step: of the last answer, 2 for most.  The answers are
- * fn's; it may be NULL, and then they are dropped.  A body that is too long for a message is answered with an error. */
-void agent_session_request(struct agent_session *s, enum agent_type type, struct json_object *body,
-			   uint32_t last_step, agent_answer_fn *fn, void *data);
+ * fn's; it may be NULL, and then they are dropped.  A body that is too long for a message is answered with an error.
+ * Returns the transaction, which pieces of its streams name. */
+uint32_t agent_session_request(struct agent_session *s, enum agent_type type,
+			       struct json_object *body, uint32_t last_step, agent_answer_fn *fn,
+			       void *data);
 /* Drop what is still to come for the requests with that 'data'. */
 void agent_session_forget(struct agent_session *s, const void *data);
+
+/* Pieces of programs' streams (BYTES, GRANT, CLOSE) are fn's, in the order in which the agent sent them and its answers, the last
+ * answer of their request being no end to them; without one they are dropped.  The piece is borrowed.  False: it is against the
+ * rules, and the session ends. */
+typedef bool agent_piece_fn(uint32_t transaction, const struct agent_piece *piece, void *data);
+void agent_session_pieces(struct agent_session *s, agent_piece_fn *fn, void *data);
+/* Send one.  It is queued as far as the connection does not take it: the windows of its streams bound that. */
+void agent_session_send(struct agent_session *s, uint32_t transaction,
+			const struct agent_piece *piece);
 
 /* Whether the agent has said HELLO: before that, nobody is known to be there. */
 bool agent_session_greeted(const struct agent_session *s);

@@ -10,11 +10,23 @@
 #include "err.h"
 
 struct stream {
-	int fd;
-	guint in, out, again;
+	/* A connection, */
+	int fd; /* -1: in pieces */
+	guint in, out;
 	struct link_answer answer;
+
+	/* or pieces. */
+	struct agent_session *session;
+	uint32_t transaction, index;
+	uint32_t window; /* so many bytes may be sent */
+	uint32_t open;   /* so many may come */
+	bool wanting;    /* the window was too small: the owner waits for room */
+
+	guint again;
 	uint8_t *buffer;
 	size_t from, n; /* n bytes from there on have not been taken */
+	bool closing;   /* and after them, it ends */
+	bool refused;   /* nobody wants them, or what else comes */
 	bool ended, deaf;
 	const struct stream_ops *ops;
 	void *data;
@@ -22,7 +34,7 @@ struct stream {
 	bool freed;    /* by one of them */
 };
 
-static void listen_to(struct stream *s);
+static void go_on(struct stream *s);
 
 static void destroy(struct stream *s)
 {
@@ -37,7 +49,8 @@ void stream_free(struct stream *s)
 	g_clear_handle_id(&s->in, g_source_remove);
 	g_clear_handle_id(&s->out, g_source_remove);
 	g_clear_handle_id(&s->again, g_source_remove);
-	close(s->fd);
+	if (s->fd >= 0)
+		close(s->fd);
 	s->freed = true;
 	if (s->busy == 0)
 		destroy(s);
@@ -71,13 +84,15 @@ static void broken(struct stream *s, int err)
 	end(s, error);
 }
 
+/* --- from the guest ---------------------------------------------------------------------------------------- */
+
 /* Hand out what is there; false: the stream is gone, or nobody takes it now. */
 static bool offer(struct stream *s)
 {
 	size_t taken = s->n;
 
 	s->busy++;
-	if (s->n > 0 && s->ops->bytes)
+	if (s->n > 0 && s->ops->bytes && !s->refused)
 		taken = s->ops->bytes(s, s->buffer + s->from, s->n, s->data);
 	if (!leave(s))
 		return false;
@@ -128,15 +143,153 @@ static gboolean on_again(gpointer p)
 
 	s->again = 0;
 	if (offer(s))
-		listen_to(s);
+		go_on(s);
 	return G_SOURCE_REMOVE;
 }
 
-void stream_resume(struct stream *s)
+static void again(struct stream *s)
 {
 	if (!s->again && !s->in && !s->ended)
 		s->again = g_idle_add_full(G_PRIORITY_DEFAULT, on_again, s, NULL);
 }
+
+void stream_resume(struct stream *s)
+{
+	if (s->fd >= 0 || s->n > 0)
+		again(s);
+}
+
+/* --- pieces ------------------------------------------------------------------------------------------------ */
+
+static void send_piece(struct stream *s, struct agent_piece piece)
+{
+	piece.stream = s->index;
+	agent_session_send(s->session, s->transaction, &piece);
+}
+
+/* Room that was freed is granted when it is worth a message. */
+static void grant(struct stream *s)
+{
+	uint32_t freed = AGENT_WINDOW - s->open - (uint32_t)s->n;
+
+	if (freed < AGENT_WINDOW / 4 || s->closing)
+		return;
+	s->open += freed;
+	send_piece(s, (struct agent_piece){ .type = AGENT_GRANT, .granted = freed });
+}
+
+/* All that came has been taken. */
+static void go_on(struct stream *s)
+{
+	if (s->fd >= 0)
+		listen_to(s);
+	else if (s->closing)
+		end(s, NULL);
+	else
+		grant(s);
+}
+
+/* Behind what waits already.  Mostly nothing does, and the bytes need not be kept. */
+static void take_bytes(struct stream *s, const uint8_t *bytes, size_t len)
+{
+	size_t taken = 0;
+
+	if (s->n == 0 && s->ops->bytes) {
+		s->busy++;
+		taken = s->ops->bytes(s, bytes, len, s->data);
+		if (!leave(s))
+			return;
+	} else if (!s->ops->bytes) {
+		taken = len;
+	}
+	if (taken < len) {
+		if (!s->buffer)
+			s->buffer = g_malloc(STREAM_BUFFER);
+		if (s->from + s->n + len - taken > STREAM_BUFFER) {
+			memmove(s->buffer, s->buffer + s->from, s->n);
+			s->from = 0;
+		}
+		memcpy(s->buffer + s->from + s->n, bytes + taken, len - taken);
+		s->n += len - taken;
+	}
+	grant(s);
+}
+
+static void tell_room(struct stream *s)
+{
+	if (!s->wanting)
+		return;
+	s->wanting = false;
+	s->busy++;
+	if (s->ops->room)
+		s->ops->room(s, s->data);
+	(void)leave(s);
+}
+
+static bool take_grant(struct stream *s, uint32_t granted)
+{
+	if (granted > AGENT_WINDOW - s->window)
+		return false;
+	s->window += granted;
+	tell_room(s);
+	return true;
+}
+
+/* CLOSE of an input says that nobody reads it; of an output, that it has ended. */
+bool stream_take(struct stream *s, const struct agent_piece *piece)
+{
+	if (piece->type == AGENT_GRANT)
+		return take_grant(s, piece->granted);
+	if (piece->type == AGENT_CLOSE) {
+		s->deaf = true;
+		s->closing = true;
+		if (s->wanting)
+			tell_room(s);
+		else if (s->n == 0)
+			end(s, NULL);
+		return true;
+	}
+	if (s->refused)
+		return true; /* it was on its way */
+	if (piece->len > s->open || s->closing)
+		return false;
+	s->open -= (uint32_t)piece->len;
+	take_bytes(s, piece->bytes, piece->len);
+	return true;
+}
+
+struct stream *stream_in_pieces(struct agent_session *session, uint32_t transaction, uint32_t index,
+				const struct stream_ops *ops, void *data)
+{
+	struct stream *s = g_new0(struct stream, 1);
+
+	s->fd = -1;
+	s->session = session;
+	s->transaction = transaction;
+	s->index = index;
+	s->window = s->open = AGENT_WINDOW;
+	s->ops = ops;
+	s->data = data;
+	return s;
+}
+
+static size_t send_bytes(struct stream *s, const uint8_t *bytes, size_t len)
+{
+	size_t sent = 0;
+
+	while (sent < len && s->window > 0) {
+		size_t n = MIN(MIN(len - sent, AGENT_BYTES_MAX), s->window);
+
+		s->window -= (uint32_t)n;
+		send_piece(s, (struct agent_piece){
+				      .type = AGENT_BYTES, .bytes = bytes + sent, .len = n });
+		sent += n;
+	}
+	s->wanting = sent < len;
+	return sent;
+}
+
+/* --- to the guest ------------------------------------------------------------------------------------------ */
 
 static gboolean on_room(gint fd, GIOCondition condition, gpointer data)
 {
@@ -156,6 +309,8 @@ size_t stream_send(struct stream *s, const void *bytes, size_t len)
 
 	if (s->deaf)
 		return len;
+	if (s->fd < 0)
+		return send_bytes(s, bytes, len);
 	n = send(s->fd, bytes, len, MSG_NOSIGNAL);
 	if (n >= 0 && (size_t)n == len)
 		return len;
@@ -175,13 +330,25 @@ bool stream_deaf(const struct stream *s)
 
 void stream_finish(struct stream *s)
 {
-	(void)shutdown(s->fd, SHUT_WR);
+	if (s->fd >= 0)
+		(void)shutdown(s->fd, SHUT_WR);
+	else if (!s->deaf)
+		send_piece(s, (struct agent_piece){ .type = AGENT_CLOSE });
 	s->deaf = true;
 }
 
 void stream_refuse(struct stream *s)
 {
-	(void)shutdown(s->fd, SHUT_RD);
+	if (s->fd >= 0) {
+		(void)shutdown(s->fd, SHUT_RD);
+		return;
+	}
+	if (s->closing || s->ended)
+		return;
+	send_piece(s, (struct agent_piece){ .type = AGENT_CLOSE });
+	s->closing = true;
+	s->refused = true;
+	again(s);
 }
 
 bool stream_ended(const struct stream *s)

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* One data connection of an EXEC or RELAY: ATTACH, then raw bytes both ways.
+/* One stream of a program: over a data connection (ATTACH, then raw bytes both ways), or in pieces over the session of its EXEC.
  *
- * A stream never waits and holds no more than STREAM_BUFFER bytes: what is not taken from it is left in the socket, so that the guest's
- * program waits for whoever reads slowly here, and what the guest does not take is left with the caller.
+ * A stream never waits and holds no more than STREAM_BUFFER bytes, so that the guest's program waits for whoever reads slowly here:
+ * what is not taken from a connection is left in its socket, and for what is not taken of pieces no more is granted.  What the guest
+ * does not take is left with the caller.
  *
- * Ownership: it owns its connection.  Every callback may free the stream.
+ * Ownership: it owns its connection; a session is borrowed, and outlives it.  Every callback may free the stream.
  * Threads:   the thread of the default main context, whose loop all callbacks come from.
  */
 #ifndef AGENT_CLIENT_STREAM_H
 #define AGENT_CLIENT_STREAM_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -17,9 +19,12 @@
 #include <glib.h>
 
 #include "agent/client/link.h"
+#include "agent/client/session.h"
 #include "agent/protocol.h"
 
 #define STREAM_BUFFER (256u << 10)
+
+static_assert(STREAM_BUFFER >= AGENT_WINDOW, "a window of pieces has to fit");
 
 struct stream;
 
@@ -35,6 +40,11 @@ struct stream_ops {
 
 struct stream *stream_new(const struct link_address *address, const struct agent_attach *attach,
 			  const struct stream_ops *ops, void *data, GError **error);
+/* Stream number 'index' of the EXEC that is 'transaction' of the session. */
+struct stream *stream_in_pieces(struct agent_session *session, uint32_t transaction, uint32_t index,
+				const struct stream_ops *ops, void *data);
+/* A piece of it came.  False: it is against the rules. */
+bool stream_take(struct stream *s, const struct agent_piece *piece);
 void stream_free(struct stream *s);
 
 /* To the guest: returns how many were taken, all of them once it reads no more (they are lost then, as in a pipe without a

@@ -39,9 +39,10 @@ int agent_init(struct agent *agent)
 	list_init(&agent->listeners);
 	list_init(&agent->distros);
 	agent->capabilities = 1U << AGENT_CAPABILITY_EXEC | 1U << AGENT_CAPABILITY_TTY |
-			      1U << AGENT_CAPABILITY_COPY | 1U << AGENT_CAPABILITY_WAIT |
-			      1U << AGENT_CAPABILITY_RELAY | 1U << AGENT_CAPABILITY_MOUNT |
-			      1U << AGENT_CAPABILITY_DISTRO | 1U << AGENT_CAPABILITY_SHUTDOWN;
+			      1U << AGENT_CAPABILITY_STREAMS | 1U << AGENT_CAPABILITY_COPY |
+			      1U << AGENT_CAPABILITY_WAIT | 1U << AGENT_CAPABILITY_RELAY |
+			      1U << AGENT_CAPABILITY_MOUNT | 1U << AGENT_CAPABILITY_DISTRO |
+			      1U << AGENT_CAPABILITY_SHUTDOWN;
 	read_boot_id(agent->boot_id);
 	agent->doc = json_doc_new();
 	if (!agent->doc)

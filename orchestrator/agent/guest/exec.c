@@ -16,6 +16,7 @@
 #include "agent/guest/child.h"
 #include "agent/guest/distro.h"
 #include "agent/guest/environ.h"
+#include "agent/guest/pump.h"
 #include "agent/guest/relay.h"
 #include "agent/guest/signals.h"
 #include "agent/guest/spawn.h"
@@ -32,7 +33,8 @@ static const struct {
 	{ "output", 6 }, { "stdio", 7 },  { "tty", 7 },
 };
 
-/* From the request to EXIT: waits for its streams, runs, and with a terminal waits until that is read empty. */
+/* From the request to EXIT: waits for its data connections, runs, and with a terminal waits until that is read empty.  Pipes that are
+ * not at their end yet go on after EXIT. */
 struct exec {
 	struct list link;
 	struct agent *agent;
@@ -46,9 +48,11 @@ struct exec {
 	char distro[DISTRO_NAME_MAX]; /* "": in the guest itself */
 	struct user user;
 
-	uint8_t token[AGENT_TOKEN_SIZE];
 	unsigned n_streams;
 	unsigned fds[STREAM_MAX]; /* of each stream */
+	bool piped;               /* over the control connection: */
+	struct pump pumps[STREAM_MAX];
+	uint8_t token[AGENT_TOKEN_SIZE]; /* else of its data connections */
 
 	bool tty;
 	struct tty_size size;
@@ -58,6 +62,7 @@ struct exec {
 	bool ended; /* with this: */
 	int status;
 	bool killed; /* and all that was left of its group */
+	bool reported;
 };
 
 static struct exec *exec_new(struct agent *agent)
@@ -81,8 +86,15 @@ static void close_relay(struct exec *e)
 	e->relay = NULL;
 }
 
+static void close_pumps(struct exec *e)
+{
+	for (unsigned i = 0; i < e->n_streams; i++)
+		pump_close(&e->pumps[i]);
+}
+
 static void exec_free(struct exec *e)
 {
+	close_pumps(e);
 	operation_stop(&e->operation);
 	stream_wait_stop(&e->wait);
 	child_forget(&e->child);
@@ -131,8 +143,12 @@ static const char *read_streams(struct exec *e, struct json body)
 	}
 	if (e->tty && !e->n_streams)
 		return "streams";
-	if (e->n_streams && (json_string(json_get(body, "token"), hex, sizeof(hex)) < 0 ||
-			     !agent_token_from_hex(hex, e->token)))
+	e->piped = !e->tty && !json_present(json_get(body, "token"));
+	if (e->piped)
+		return taken == 7 && e->n_streams == 1 ? "token" :
+							 NULL; /* no pipe goes both ways */
+	if (json_string(json_get(body, "token"), hex, sizeof(hex)) < 0 ||
+	    !agent_token_from_hex(hex, e->token))
 		return "token";
 	return NULL;
 }
@@ -247,6 +263,35 @@ static void report(struct exec *e)
 	operation_end(&e->operation);
 }
 
+static bool output_open(const struct exec *e)
+{
+	for (unsigned i = 0; i < e->n_streams; i++) {
+		if (!e->pumps[i].in && pump_is_open(&e->pumps[i]))
+			return true;
+	}
+	return false;
+}
+
+static void end_unless_output(struct exec *e)
+{
+	if (e->reported && !output_open(e))
+		exec_free(e);
+}
+
+/* All that it wrote goes before EXIT as far as the host takes it; the rest, and what others write who were left behind, follows. */
+static void say_last(struct exec *e)
+{
+	for (unsigned i = 0; i < e->n_streams; i++) {
+		if (!e->pumps[i].in && pump_is_open(&e->pumps[i])) {
+			pump_drain(&e->pumps[i]);
+			pump_watch(&e->pumps[i]);
+		}
+	}
+	report(e);
+	e->reported = true;
+	end_unless_output(e);
+}
+
 /* The program has ended; its group may live on, and if the host is gone it has until the killer comes. */
 static void child_ended(struct child *child, int status)
 {
@@ -259,10 +304,8 @@ static void child_ended(struct child *child, int status)
 			exec_free(e);
 		return;
 	}
-	if (e->relay)
-		return;
-	report(e);
-	exec_free(e);
+	if (!e->relay)
+		say_last(e);
 }
 
 static void relay_ended(struct relay *relay, int err)
@@ -270,10 +313,8 @@ static void relay_ended(struct relay *relay, int err)
 	struct exec *e = relay->owner;
 
 	close_relay(e);
-	if (!e->ended)
-		return;
-	report(e);
-	exec_free(e);
+	if (e->ended)
+		say_last(e);
 }
 
 static void kill_group(struct loop_timer *timer)
@@ -290,11 +331,12 @@ static void orphaned(struct operation *op)
 {
 	struct exec *e = container_of(op, struct exec, operation);
 
-	if (!e->child.pid || (e->ended && signal_group(e, 0))) {
+	if (!e->child.pid || e->reported || (e->ended && signal_group(e, 0))) {
 		exec_free(e);
 		return;
 	}
 	close_relay(e);
+	close_pumps(e);
 	(void)signal_group(e, SIGHUP);
 	(void)signal_group(e, SIGCONT);
 	loop_timer_start(&e->agent->loop, &e->killer, EXEC_KILL_MS, kill_group);
@@ -350,16 +392,22 @@ static pid_t start(struct exec *e, const int fds[3], enum spawn_step *step)
 	return spawn(&s, step);
 }
 
+/* Most programs have something to say soon, if only that they have ended.  On connections of their own that is no news of the start. */
 static void started(struct exec *e, pid_t pid)
 {
 	struct json_writer *w = operation_begin(&e->operation, AGENT_EXEC, 2);
 
 	json_put_int(w, "pid", pid);
 	operation_end(&e->operation);
+	if (e->piped && e->n_streams)
+		operation_dally(&e->operation);
 	child_watch(e->agent, &e->child, pid, child_ended);
+	for (unsigned i = 0; e->piped && i < e->n_streams; i++)
+		pump_watch(&e->pumps[i]);
 }
 
-static void start_plain(struct exec *e)
+/* The program's descriptors from its streams' ENDS.  Closes those; the program has its own copies. */
+static void start_with(struct exec *e, const int ends[STREAM_MAX])
 {
 	enum spawn_step step = SPAWN_FORK;
 	int fds[3] = { -1, -1, -1 };
@@ -368,15 +416,75 @@ static void start_plain(struct exec *e)
 	for (unsigned i = 0; i < e->n_streams; i++) {
 		for (unsigned fd = 0; fd < 3; fd++) {
 			if (e->fds[i] >> fd & 1)
-				fds[fd] = e->wait.fds[i];
+				fds[fd] = ends[i];
 		}
 	}
 	pid = start(e, fds, &step);
-	close_streams(e);
+	for (unsigned i = 0; i < e->n_streams; i++)
+		close(ends[i]);
 	if (pid < 0)
 		refuse(e, step, -pid);
 	else
 		started(e, pid);
+}
+
+static int take_piece(struct operation *op, const struct agent_piece *piece)
+{
+	struct exec *e = container_of(op, struct exec, operation);
+
+	if (piece->stream >= e->n_streams || !e->piped)
+		return -EPROTO;
+	return pump_take(&e->pumps[piece->stream], piece);
+}
+
+/* Who closes its output mostly ends. */
+static void pump_closed(struct pump *p)
+{
+	struct exec *e = container_of(p->operation, struct exec, operation);
+
+	if (!e->ended)
+		operation_dally(&e->operation);
+	end_unless_output(e);
+}
+
+static void on_room(struct operation *op)
+{
+	struct exec *e = container_of(op, struct exec, operation);
+
+	for (unsigned i = 0; i < e->n_streams; i++)
+		pump_watch(&e->pumps[i]);
+	end_unless_output(e);
+}
+
+/* One that its user may open again by name. */
+static int open_pump(struct exec *e, unsigned i)
+{
+	int end = pump_open(&e->pumps[i], &e->agent->loop, &e->operation, i, e->fds[i] & 1,
+			    pump_closed);
+
+	if (end >= 0 && e->user.uid != geteuid())
+		(void)fchown(end, e->user.uid, e->user.gid);
+	return end;
+}
+
+static void start_piped(struct exec *e)
+{
+	int ends[STREAM_MAX];
+
+	for (unsigned i = 0; i < e->n_streams; i++) {
+		ends[i] = open_pump(e, i);
+		if (ends[i] >= 0)
+			continue;
+		e->n_streams = i;
+		operation_errno(&e->operation, -ends[i], "pipe");
+		while (i-- > 0)
+			close(ends[i]);
+		exec_free(e);
+		return;
+	}
+	e->operation.piece = take_piece;
+	e->operation.room = on_room;
+	start_with(e, ends);
 }
 
 static void start_with_tty(struct exec *e)
@@ -423,7 +531,7 @@ static void streams_came(struct stream_wait *wait, int err)
 	} else if (e->tty) {
 		start_with_tty(e);
 	} else {
-		start_plain(e);
+		start_with(e, e->wait.fds);
 	}
 }
 
@@ -450,8 +558,8 @@ void exec_request(struct session *s, const struct request *request)
 		return;
 	}
 	operation_start(&e->operation, s, request, orphaned);
-	if (!e->n_streams)
-		start_plain(e);
+	if (e->piped)
+		start_piped(e);
 	else if (stream_wait_start(e->agent, &e->wait, e->token, e->n_streams, streams_came)) {
 		operation_error(&e->operation, AGENT_ERROR_EXISTS, "the token is in use");
 		exec_free(e);

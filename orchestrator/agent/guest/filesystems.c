@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "agent/guest/agent.h"
 
@@ -26,6 +27,24 @@ static const struct {
 	{ "tmpfs", "/run", "mode=755", MS_NOSUID | MS_NODEV, false },
 };
 
+/* Names that the kernel leaves to user space: a program's streams, by name. */
+static const struct {
+	const char *path, *to;
+} links[] = {
+	{ "/dev/fd", "/proc/self/fd" },
+	{ "/dev/stdin", "/proc/self/fd/0" },
+	{ "/dev/stdout", "/proc/self/fd/1" },
+	{ "/dev/stderr", "/proc/self/fd/2" },
+};
+
+static void make_links(struct agent *agent)
+{
+	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++) {
+		if (symlink(links[i].to, links[i].path) && errno != EEXIST)
+			agent_trouble(agent, "cannot make %s: %s", links[i].path, strerror(errno));
+	}
+}
+
 /* A kernel that mounts devtmpfs by itself has done so: EBUSY. */
 void filesystems_mount(struct agent *agent)
 {
@@ -36,6 +55,7 @@ void filesystems_mount(struct agent *agent)
 		    errno != EBUSY)
 			agent_trouble(agent, "cannot mount %s: %s", own[i].target, strerror(errno));
 	}
+	make_links(agent);
 }
 
 void filesystems_detach(void)

@@ -52,6 +52,11 @@ void loop_timer_start(struct loop *loop, struct loop_timer *timer, uint64_t ms,
 		      void (*due)(struct loop_timer *timer));
 void loop_timer_stop(struct loop_timer *timer);
 
+static inline bool loop_timer_runs(const struct loop_timer *timer)
+{
+	return timer->link.next && !list_empty(&timer->link);
+}
+
 uint64_t loop_now_ms(void);
 
 /* Until quit is set. */

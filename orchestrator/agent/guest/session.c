@@ -8,14 +8,21 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "agent/guest/agent.h"
 #include "agent/guest/stream.h"
 
-#define HELLO_MS  10000 /* time for a connection's first message */
-#define IN_SIZE   2048  /* to begin with: most requests are small */
-#define BODY_MAX  (AGENT_MESSAGE_MAX - AGENT_HEADER_SIZE)
+#define HELLO_MS 10000 /* time for a connection's first message */
+#define IN_SIZE  2048  /* to begin with: most requests are small */
+#define IN_LARGE \
+	(4ul * AGENT_MESSAGE_MAX) /* where they are not, little is to be moved to the front */
+#define BODY_MAX (AGENT_MESSAGE_MAX - AGENT_HEADER_SIZE)
+#define HOLD_AT  (2ul * AGENT_MESSAGE_MAX) /* so much unsent, and no more requests are taken */
+#define CROWD_AT 4096                      /* so much unsent, and pieces wait for it */
+#define DIRECT_MIN \
+	4096 /* bytes of a piece that are worth a system call of their own, instead of a copy */
 #define TEXT_SIZE 512 /* of an error's text */
 
 enum state {
@@ -30,7 +37,7 @@ struct session {
 	struct agent *agent;
 	enum state state;
 	struct loop_source source;
-	struct loop_timer timer; /* first message, then burial */
+	struct loop_timer timer; /* first message, dallying, then burial */
 	struct list operations;
 	void (*ended)(struct agent *agent); /* of the dialled one */
 
@@ -38,8 +45,13 @@ struct session {
 	size_t in_len, in_size;
 	uint8_t *out; /* [out_sent, out_len) is to be sent */
 	size_t out_sent, out_len, out_size;
-	bool unsent; /* something was queued since the last attempt to send */
-	bool held;   /* whole messages lie in IN until answers are fetched */
+	bool unsent;   /* something was queued since the last attempt to send */
+	bool hurry;    /* and not all of it can wait */
+	bool hurried;  /* nor could it before the last message */
+	bool greeting; /* HELLO is among it, which can wait with the answer to the EXEC behind it */
+	bool overflowed; /* who does not read his answers is cut off */
+	bool crowded;    /* an operation waits for room */
+	bool held;       /* whole messages lie in IN until answers are fetched */
 };
 
 /* The one message that is being written. */
@@ -113,14 +125,30 @@ static void watch(struct session *s)
 	size_t unsent = s->out_len - s->out_sent;
 	uint32_t events = unsent ? EPOLLOUT : 0;
 
-	if (unsent < AGENT_MESSAGE_MAX)
+	if (unsent < HOLD_AT)
 		events |= EPOLLIN;
 	loop_change(&s->agent->loop, &s->source, events);
 }
 
+/* Those who waited go on; each may be gone after that. */
+static void tell_room(struct session *s)
+{
+	s->crowded = false;
+	list_each(&s->operations, it) {
+		struct operation *op = container_of(it, struct operation, link);
+
+		if (op->room)
+			op->room(op);
+	}
+}
+
 static void flush(struct session *s)
 {
-	s->unsent = false;
+	s->unsent = s->hurry = s->greeting = false;
+	if (s->state == STATE_OPEN)
+		loop_timer_stop(&s->timer);
+	if (s->overflowed)
+		doom(s);
 	while (s->state != STATE_DEAD && s->out_sent < s->out_len) {
 		ssize_t n = send(s->source.fd, s->out + s->out_sent, s->out_len - s->out_sent,
 				 MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -137,8 +165,11 @@ static void flush(struct session *s)
 	}
 	if (s->out_sent == s->out_len)
 		s->out_sent = s->out_len = 0;
-	if (s->state != STATE_DEAD)
-		watch(s);
+	if (s->state == STATE_DEAD)
+		return;
+	if (s->crowded && !s->out_len)
+		tell_room(s);
+	watch(s);
 }
 
 static int make_room(uint8_t **buf, size_t *size, size_t needed)
@@ -158,12 +189,17 @@ static int make_room(uint8_t **buf, size_t *size, size_t needed)
 	return 0;
 }
 
-static void queue(struct session *s, const struct agent_header *header, const char *body)
+/* What does not fit ends the connection, though not under the feet of who writes: flush() does it. */
+static void queue(struct session *s, const void *head, size_t n_head, const void *body,
+		  size_t n_body)
 {
-	size_t len = header->size;
+	size_t len = n_head + n_body;
 
-	if (s->state == STATE_DEAD)
+	if (s->state == STATE_DEAD || s->overflowed)
 		return;
+	s->unsent = true;
+	s->hurried = s->hurry;
+	s->hurry = true;
 	if (s->out_sent) {
 		s->out_len -= s->out_sent;
 		memmove(s->out, s->out + s->out_sent, s->out_len);
@@ -171,13 +207,27 @@ static void queue(struct session *s, const struct agent_header *header, const ch
 	}
 	if (s->out_len + len > SESSION_OUT_MAX ||
 	    make_room(&s->out, &s->out_size, s->out_len + len)) {
-		doom(s);
+		s->overflowed = true;
 		return;
 	}
-	agent_header_put(s->out + s->out_len, header);
-	memcpy(s->out + s->out_len + AGENT_HEADER_SIZE, body, len - AGENT_HEADER_SIZE);
+	memcpy(s->out + s->out_len, head, n_head);
+	memcpy(s->out + s->out_len + n_head, body, n_body);
 	s->out_len += len;
-	s->unsent = true;
+}
+
+static void dallied(struct loop_timer *timer)
+{
+	flush(container_of(timer, struct session, timer));
+}
+
+/* What was queued last can wait a while. */
+static void dally(struct session *s)
+{
+	if (s->state != STATE_OPEN || !s->unsent)
+		return;
+	s->hurry = s->hurried && !s->greeting;
+	if (!s->hurry)
+		loop_timer_start(&s->agent->loop, &s->timer, SESSION_DALLY_MS, dallied);
 }
 
 static struct json_writer *begin(struct session *s, uint32_t type, uint32_t transaction,
@@ -203,6 +253,7 @@ static void put_error(struct json_writer *w, enum agent_error code, const char *
 static void end(void)
 {
 	struct json_writer *w = &pen.writer;
+	uint8_t head[AGENT_HEADER_SIZE];
 
 	json_close(w, '}');
 	if (w->overflow) {
@@ -214,8 +265,9 @@ static void end(void)
 	}
 	pen.busy = false;
 	pen.header.size = (uint32_t)(AGENT_HEADER_SIZE + w->len);
+	agent_header_put(head, &pen.header);
 	if (pen.session)
-		queue(pen.session, &pen.header, pen.body);
+		queue(pen.session, head, sizeof(head), pen.body, w->len);
 }
 
 static void __attribute__((format(printf, 5, 0)))
@@ -290,6 +342,8 @@ void operation_start(struct operation *op, struct session *s, const struct reque
 	op->request = *request;
 	op->request.body = (struct json){ NULL, -1 };
 	op->orphaned = orphaned;
+	op->piece = NULL;
+	op->room = NULL;
 	list_append(&s->operations, &op->link);
 }
 
@@ -336,6 +390,57 @@ void operation_errno(struct operation *op, int err, const char *format, ...)
 	va_start(ap, format);
 	send_error(listener(op), &op->request, agent_error_from_errno(err), err, format, ap);
 	va_end(ap);
+}
+
+/* --- streams ----------------------------------------------------------------------------------------------- */
+
+void operation_dally(struct operation *op)
+{
+	if (op->session)
+		dally(op->session);
+}
+
+/* How much of a large piece went out past the queue.  What is broken here is found to be so when the rest is sent. */
+static size_t send_direct(struct session *s, struct iovec iov[2])
+{
+	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
+	ssize_t n;
+
+	if (s->out_len || s->state != STATE_OPEN || iov[1].iov_len < DIRECT_MIN)
+		return 0;
+	n = sendmsg(s->source.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+	return n < 0 ? 0 : (size_t)n;
+}
+
+void operation_piece(struct operation *op, const struct agent_piece *piece)
+{
+	struct session *s = op->session;
+	uint8_t head[AGENT_PIECE_HEAD];
+	size_t n_head = agent_piece_put(head, op->request.transaction, piece), sent, skip;
+	union {
+		const void *from;
+		void *to; /* struct iovec serves readv(), too */
+	} bytes = { .from = piece->bytes };
+	struct iovec iov[2] = { { head, n_head }, { bytes.to, piece->len } };
+
+	if (!s)
+		return;
+	sent = send_direct(s, iov);
+	if (sent == n_head + piece->len)
+		return;
+	skip = sent < n_head ? sent : n_head;
+	queue(s, head + skip, n_head - skip, piece->bytes ? piece->bytes + (sent - skip) : head,
+	      piece->len - (sent - skip));
+}
+
+bool operation_crowded(struct operation *op)
+{
+	struct session *s = op->session;
+
+	if (!s || s->out_len - s->out_sent < CROWD_AT)
+		return false;
+	s->crowded = true;
+	return true;
 }
 
 /* --- HELLO ------------------------------------------------------------------------------------------------- */
@@ -395,6 +500,7 @@ static void first_message(struct session *s, const struct request *request)
 	if (s->state == STATE_FIRST) {
 		put_hello(s->agent, session_begin(s, request));
 		session_end(s);
+		s->greeting = true;
 	} else {
 		s->agent->dialled = s;
 	}
@@ -425,13 +531,44 @@ static void handle(struct session *s, const struct request *request)
 		handler(s, request);
 }
 
+/* Pieces may outlive their operation: nobody is to blame for those of one that has ended. */
+static void take_piece(struct session *s, const struct agent_header *header, const uint8_t *body)
+{
+	struct agent_piece piece;
+	int err = agent_piece_get(header, body, &piece);
+
+	if (s->state != STATE_OPEN)
+		err = -EPROTO;
+	list_each(&s->operations, it) {
+		struct operation *op = container_of(it, struct operation, link);
+
+		if (err || !op->piece || op->request.transaction != header->transaction)
+			continue;
+		err = op->piece(op, &piece);
+		break;
+	}
+	if (err)
+		doom(s);
+}
+
+static bool is_piece(uint32_t type)
+{
+	return type == AGENT_BYTES || type == AGENT_GRANT || type == AGENT_CLOSE;
+}
+
 static void take_message(struct session *s, const struct agent_header *header, const uint8_t *body)
 {
 	struct request request = { .type = header->type,
 				   .transaction = header->transaction,
 				   .step = header->step };
-	int err = json_parse(s->agent->doc, (const char *)body, header->size - AGENT_HEADER_SIZE,
-			     &request.body);
+	int err;
+
+	if (is_piece(header->type)) {
+		take_piece(s, header, body);
+		return;
+	}
+	err = json_parse(s->agent->doc, (const char *)body, header->size - AGENT_HEADER_SIZE,
+			 &request.body);
 
 	if (s->state != STATE_OPEN) {
 		if (err)
@@ -478,13 +615,13 @@ static void take_messages(struct session *s)
 		if (s->state == STATE_DEAD)
 			return;
 		at += (size_t)size;
-		s->held = s->out_len - s->out_sent >= AGENT_MESSAGE_MAX;
+		s->held = s->out_len - s->out_sent >= HOLD_AT;
 		if (s->held)
 			break;
 	}
 	s->in_len -= at;
 	memmove(s->in, s->in + at, s->in_len);
-	if (size < 0 || make_room(&s->in, &s->in_size, needed))
+	if (size < 0 || make_room(&s->in, &s->in_size, needed > IN_SIZE ? IN_LARGE : needed))
 		doom(s);
 }
 
@@ -532,7 +669,7 @@ static void on_ready(struct loop_source *source, uint32_t events)
 	struct session *s = container_of(source, struct session, source);
 
 	if (events & EPOLLOUT)
-		s->unsent = true;
+		s->unsent = s->hurry = true;
 	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR) && !s->held && take_bytes(s))
 		take_bytes(s);
 }
@@ -542,9 +679,9 @@ void sessions_flush(struct agent *agent)
 	list_each(&agent->sessions, it) {
 		struct session *s = container_of(it, struct session, link);
 
-		while (s->unsent) {
+		while (s->unsent && s->hurry) {
 			flush(s);
-			if (s->held && s->out_len < AGENT_MESSAGE_MAX)
+			if (s->held && s->out_len < HOLD_AT)
 				take_messages(s);
 		}
 	}

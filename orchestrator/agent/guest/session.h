@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A control connection: HELLO, requests in, answers out; and what goes on in the name of one.
+/* A control connection: HELLO, requests in, answers out; and what goes on in the name of one, streams of programs included.
  *
  * A request is handed to its handler (handlers.c) from the loop.  What cannot be answered at once becomes an operation: it
  * is linked to its session, and told when that ends.  Output is queued; who does not read his answers is not read
@@ -14,7 +14,8 @@
 struct agent;
 struct session;
 
-#define SESSION_OUT_MAX (4ul * AGENT_MESSAGE_MAX)
+#define SESSION_OUT_MAX  (4ul * AGENT_MESSAGE_MAX)
+#define SESSION_DALLY_MS 20
 
 struct request {
 	uint32_t type;
@@ -53,6 +54,13 @@ struct operation {
 	struct request request;  /* its body is gone */
 	/* The session has ended; operation.session is NULL already.  May end and free the operation. */
 	void (*orphaned)(struct operation *operation);
+
+	/* Of an operation with streams; to be set after operation_start(), else NULL. */
+
+	/* A piece of a stream came.  Returns 0; or -EPROTO: it is against the rules, and the connection ends. */
+	int (*piece)(struct operation *operation, const struct agent_piece *piece);
+	/* There is room for pieces again, after operation_crowded().  May end and free the operation. */
+	void (*room)(struct operation *operation);
 };
 
 void operation_start(struct operation *operation, struct session *session,
@@ -67,6 +75,15 @@ void operation_error(struct operation *operation, enum agent_error code, const c
 	__attribute__((format(printf, 3, 4)));
 void operation_errno(struct operation *operation, int err, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* What was just written is of no hurry: it waits SESSION_DALLY_MS for what the host is rather waiting for, so that one packet carries
+ * both. */
+void operation_dally(struct operation *operation);
+
+/* A piece of one of its streams.  Dropped if the session has ended. */
+void operation_piece(struct operation *operation, const struct agent_piece *piece);
+/* Pieces of BYTES wait while those before them have not been sent: true, and room() will be called. */
+bool operation_crowded(struct operation *operation);
 
 /* --- connections ------------------------------------------------------------------------------------------- */
 

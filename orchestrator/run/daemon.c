@@ -310,6 +310,9 @@ static void on_notify(const char *method, struct json_object *params, void *data
 
 	if (strcmp(method, d->kind->notification) != 0 || !item || !state)
 		return;
+	/* Of the link, not of who is behind it. */
+	if (g_str_has_prefix(state, "link-"))
+		return;
 	if (strcmp(state, "removed") == 0)
 		set_item_state(d, item, NULL);
 	else if (strcmp(state, "added") != 0) /* the answer to our own call says so, too */

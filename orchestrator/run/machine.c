@@ -537,6 +537,9 @@ void machine_port_changed(struct machine *m, const char *port, bool negotiated)
 			continue;
 		*up = negotiated;
 		m->ladder.n_negotiated += negotiated ? 1u : -1u;
+		/* QEMU lets the link up when it has connected again. */
+		if (negotiated && i < 32)
+			m->links_down &= ~(UINT32_C(1) << i);
 		climb(m);
 	}
 }

@@ -2,7 +2,10 @@
 """TCP between guests: large frames pass whole where both sides take them, are cut where one does not, and no byte is
 changed on either way."""
 import json
+import os
+import signal
 import socket
+import time
 
 from harness import case, main, wait_for
 
@@ -25,6 +28,14 @@ def ask(place, method, params=None):
     answer = json.loads(line)
     assert "result" in answer, answer
     return answer["result"]
+
+
+def state(place, port):
+    """What the switch says of a port; None while there is no switch."""
+    try:
+        return next(p["state"] for p in ask(place, "port.list")["ports"] if p["name"] == port)
+    except (OSError, ValueError, StopIteration):
+        return None
 
 
 def counters(place):
@@ -87,6 +98,26 @@ def cut(place):
     errors = place.run("exec", "-l", lab, "two", "--", "sh", "-c",
                        "awk '/^Tcp: [0-9]/ {print $NF}' /proc/net/snmp").out.strip()  # InCsumErrors
     assert errors == "0", f"TCP found {errors} bad checksums"
+
+
+@case("a link that is taken down loses its carrier in the guest, also past a switch that was killed, and gets it back")
+def carrier(place):
+    lab = place.lab(LAB)
+    place.run("up", lab)
+
+    def seen():
+        return place.run("exec", "-l", lab, "one", "--", "cat", "/sys/class/net/eth0/carrier").out.strip()
+
+    assert seen() == "1"
+    place.run("link", "down", "-l", lab, "one")
+    wait_for("the guest to see no carrier", 5, lambda: seen() == "0")
+    os.kill(place.pid_of("vhost-user-net"), signal.SIGKILL)
+    wait_for("the switch to be back", 20, lambda: state(place, "two.0") == "running")
+    time.sleep(1.5)  # QEMU has connected again by now
+    assert seen() == "0"
+    place.run("link", "up", "-l", lab, "one")
+    wait_for("the guest to see the carrier", 5, lambda: seen() == "1")
+    place.run("exec", "-l", lab, "one", "--", "ping", "-c", "1", "-W", "5", "10.9.0.2")
 
 
 if __name__ == "__main__":

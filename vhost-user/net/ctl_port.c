@@ -98,16 +98,11 @@ int ctl_port_list(struct control_call *call, struct json_object *params, struct 
 static int set_link(struct control_call *call, struct json_object *params, bool up)
 {
 	struct sw_port *p = NULL;
-	bool was_up;
 	int r = ctl_port(call, params, "name", &p);
 
 	if (r < 0)
 		return r;
-	was_up = !(p->down & SW_DOWN_ADMIN);
 	sw_set_link(p, SW_DOWN_ADMIN, up);
-	if (was_up != up)
-		ctl_port_changed(ctl_net(call)->backend->control, p->name,
-				 up ? "link-up" : "link-down");
 	return 0;
 }
 

@@ -50,6 +50,13 @@ static void on_state_changed(struct port_vu *p)
 	ctl_port_changed(net->backend->control, p->port.name, port_vu_state(p));
 }
 
+static void on_link_changed(struct sw *sw, struct sw_port *p)
+{
+	const struct net *net = container_of(sw, struct net, sw);
+
+	ctl_port_changed(net->backend->control, p->name, p->down ? "link-down" : "link-up");
+}
+
 static void on_tick(struct loop_timer *timer)
 {
 	struct net *net = container_of(timer, struct net, tick);
@@ -65,6 +72,7 @@ int net_init(struct net *net, const struct config *config, uint64_t seed)
 
 	if (r < 0)
 		return r;
+	net->sw.link_changed = on_link_changed;
 	net->group = (struct port_vu_group){ .loop = &net->backend->loop,
 					     .sw = &net->sw,
 					     .mtu = config->mtu,

@@ -173,6 +173,7 @@ void sw_set_up(struct sw_port *p, bool up)
 
 void sw_set_link(struct sw_port *p, enum sw_down who, bool up)
 {
+	struct sw *sw = p->sw;
 	bool was_up = !p->down;
 
 	p->down = (uint8_t)(up ? p->down & ~who : p->down | who);
@@ -181,6 +182,8 @@ void sw_set_link(struct sw_port *p, enum sw_down who, bool up)
 	set_forwarding(p, p->ready && !p->down);
 	if (p->ops->carrier)
 		p->ops->carrier(p, !p->down);
+	if (sw->link_changed)
+		sw->link_changed(sw, p);
 }
 
 void sw_set_vlan(struct sw_port *p, struct vlan_port *vlan)

@@ -71,6 +71,8 @@ struct sw {
 	uint32_t now_s;
 	uint64_t (*clock_ns)(void); /* loop_now_ns(), or a test's */
 	struct sw_bufs bufs;        /* for all who keep frames */
+	/* The link of a port went up or down, whoever wanted it; may be NULL. */
+	void (*link_changed)(struct sw *sw, struct sw_port *p);
 	struct sw_between *between; /* NULL: no rules; set by who makes them */
 	struct sw_mirror *mirrors;
 	uint32_t n_vlan;       /* ports that are not plain */

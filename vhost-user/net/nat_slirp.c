@@ -3,7 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <slirp/libslirp.h>
+#include <libslirp.h>
 #include <stdlib.h>
 
 #include "base.h"
@@ -34,7 +34,7 @@ struct watch {
 	struct loop_source source;
 	struct nat_slirp *slirp;
 	int fd;
-	bool known;      /* libslirp told us of it: it is no listening one */
+	bool known;      /* of a connection: the owner was told */
 	bool listed;     /* stands in nat_slirp.active */
 	unsigned asked;  /* turn in which libslirp asked for it last */
 	uint32_t events; /* what we wait for */
@@ -57,6 +57,7 @@ struct nat_slirp {
 	struct watch **watch; /* by descriptor */
 	struct watch **active;
 	unsigned n_watch, n_active, turn;
+	bool forwarding; /* what is opened now is a forward's own socket; 4.9 tells of those, too */
 	struct log_limit guest_errors, failures;
 };
 
@@ -203,8 +204,9 @@ static void on_opened(int fd, void *opaque)
 	set_nonblocking(fd);
 	w = watch_of(s, fd);
 	if (w)
-		w->known = true;
-	s->ops->opened(s->owner, fd);
+		w->known = !s->forwarding;
+	if (!s->forwarding)
+		s->ops->opened(s->owner, fd);
 }
 
 static void on_closed(int fd, void *opaque)
@@ -346,11 +348,15 @@ int nat_slirp_forward(struct nat_slirp *s, bool udp, const struct sockaddr *host
 	int flags = (udp ? SLIRP_HOSTFWD_UDP : 0) |
 		    (host->sa_family == AF_INET6 ? SLIRP_HOSTFWD_V6ONLY : 0);
 
+	int r;
+
 	errno = EIO;
-	if (slirp_add_hostxfwd(s->slirp, host, len, guest, len, flags) < 0)
-		return -errno;
-	s->ops->wake(s->owner);
-	return 0;
+	s->forwarding = true;
+	r = slirp_add_hostxfwd(s->slirp, host, len, guest, len, flags) < 0 ? -errno : 0;
+	s->forwarding = false;
+	if (r == 0)
+		s->ops->wake(s->owner);
+	return r;
 }
 
 int nat_slirp_unforward(struct nat_slirp *s, bool udp, const struct sockaddr *host, socklen_t len)

@@ -6,6 +6,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -175,6 +177,40 @@ static void test_data_valid(void **state)
 	}
 }
 
+/* A frontend that asks us for the link's state is told when it changes. */
+static void test_carrier(void **state)
+{
+	static struct station one;
+	struct fixture *fx = *state;
+	struct sw_port *p = &fx->port[0]->port;
+	struct virtio_net_config c;
+	struct proto_header hdr;
+	int pair[2];
+
+	bring_up(&one, fx, 0, MRG | BIT_ULL(VIRTIO_NET_F_STATUS), 1);
+	assert_int_equal(frontend_ask_u64(&one.fe, VHOST_USER_SET_PROTOCOL_FEATURES,
+					  BIT_ULL(VHOST_USER_PROTOCOL_F_REPLY_ACK) |
+						  BIT_ULL(VHOST_USER_PROTOCOL_F_MQ) |
+						  BIT_ULL(VHOST_USER_PROTOCOL_F_CONFIG) |
+						  BIT_ULL(VHOST_USER_PROTOCOL_F_BACKEND_REQ)),
+			 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair),
+			 0);
+	assert_int_equal(frontend_ask(&one.fe, VHOST_USER_SET_BACKEND_REQ_FD, NULL, 0, &pair[1], 1),
+			 0);
+	close(pair[1]);
+	for (unsigned up = 0; up < 2; up++) {
+		sw_set_link(p, SW_DOWN_ADMIN, up);
+		assert_int_equal(read(pair[0], &hdr, sizeof(hdr)), sizeof(hdr));
+		assert_int_equal(hdr.request, VU_BACKEND_CONFIG_CHANGE_MSG);
+		assert_int_equal(
+			port_vu_ops.get_config(fx->port[0]->seat.session, &c, 0, sizeof(c)), 0);
+		assert_int_equal(c.status, up ? VIRTIO_NET_S_LINK_UP : 0);
+	}
+	close(pair[0]);
+	go_away(&one);
+}
+
 #define PORT_TEST(name)                                                  \
 	{ #name, name, setup, teardown, NULL },                          \
 		{ #name "_packed", name, setup_packed, teardown, NULL }, \
@@ -189,6 +225,7 @@ int main(void)
 		PORT_TEST(test_lowered),
 		PORT_TEST(test_refused),
 		PORT_TEST(test_data_valid),
+		cmocka_unit_test_setup_teardown(test_carrier, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -62,9 +62,19 @@ void port_vu_look_into(struct port_vu *p)
 		vu_session_check(p->seat.session);
 }
 
-static const struct sw_port_ops port_ops = { .type = "vhost-user",
-					     .threads = true,
-					     .egress = on_egress };
+/* A frontend that gave us a channel for it reads the configuration space again.  QEMU gives none for network
+ * cards; who holds its monitor hears of it from the control socket. */
+static void on_carrier(struct sw_port *sp, bool up)
+{
+	const struct port_vu *p = container_of(sp, struct port_vu, port);
+
+	if (p->seat.session)
+		(void)vu_session_config_changed(p->seat.session);
+}
+
+static const struct sw_port_ops port_ops = {
+	.type = "vhost-user", .threads = true, .egress = on_egress, .carrier = on_carrier
+};
 
 /* ---- the device --------------------------------------------------------------------------------- */
 

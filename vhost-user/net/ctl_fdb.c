@@ -28,7 +28,7 @@ static int key_argument(struct control_call *call, struct json_object *params, u
 int ctl_fdb_add(struct control_call *call, struct json_object *params, struct json_object **ret)
 {
 	struct sw_port *p = NULL;
-	uint64_t key;
+	uint64_t key = 0;
 	int r = ctl_port(call, params, "port", &p);
 
 	if (r == 0)
@@ -51,7 +51,7 @@ int ctl_fdb_add(struct control_call *call, struct json_object *params, struct js
 
 int ctl_fdb_remove(struct control_call *call, struct json_object *params, struct json_object **ret)
 {
-	uint64_t key;
+	uint64_t key = 0;
 	int r = key_argument(call, params, 0, &key);
 
 	if (r < 0)

@@ -53,7 +53,7 @@ static int source_argument(struct control_call *call, struct json_object *from, 
 static int add(struct control_call *call, struct json_object *params, struct sw_port *to,
 	       struct sw_port *const *from, unsigned n)
 {
-	unsigned direction;
+	unsigned direction = 0;
 	const char *name = NULL;
 	int r = control_string(call, params, "name", &name);
 

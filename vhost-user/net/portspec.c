@@ -185,7 +185,7 @@ static int read_trunk(struct json_object *value, struct vlan_set *set, char **wh
 		return spec_wrong(why, "vlan/trunk: neither an array of VLANs nor \"all\"");
 	for (size_t i = 0; i < json_object_array_length(value); i++) {
 		char where[40];
-		uint64_t vid;
+		uint64_t vid = 0;
 		int r;
 
 		(void)snprintf(where, sizeof(where), "vlan/trunk/%zu", i);
@@ -269,7 +269,7 @@ static int read_storm(struct json_object *o, struct port_spec *spec, char **why)
 	{
 		unsigned kind = 0;
 		char where[32];
-		uint64_t pps;
+		uint64_t pps = 0;
 		int r;
 
 		while (kind < STORM_N_KINDS && strcmp(key, storm_names[kind]) != 0)
@@ -312,7 +312,7 @@ static int read_stations(struct json_object *value, struct port_spec *spec, char
 
 static int read_fdb_max(struct json_object *value, struct port_spec *spec, char **why)
 {
-	uint64_t n;
+	uint64_t n = 0;
 	int r = read_number(value, "fdb-max", 0, FDB_SIZE_MAX, &n, why);
 
 	if (r == 0)

@@ -343,6 +343,8 @@ static int look(struct loop *loop, uint64_t until_ns)
 	if (loop->waiting)
 		loop->waiting(loop, false);
 	loop->passes_unpeeked = 0;
+	if (until_ns != 0)
+		loop->woke_ns = loop_now_ns();
 	if (n < 0 && error != EINTR)
 		return -error;
 	/* Its own tick in a sleep: a whole period without work, the guard can rest too. */

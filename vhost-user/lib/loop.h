@@ -96,6 +96,7 @@ struct loop {
 	timer_t guard;
 	bool no_pwait2; /* kernel before 5.11: sleep in whole milliseconds */
 	unsigned passes_unpeeked;
+	uint64_t woke_ns;          /* when the last sleep ended */
 	struct loop_timer *timers; /* root of the heap: the first that is due */
 	uint64_t due_ns;           /* while timers are run: those up to here; else 0 */
 	struct loop_work *work, **work_tail;

@@ -228,6 +228,7 @@ static void settle(struct link_way *way, uint64_t now_ns)
 {
 	struct link_clock *clock = &way->link->links->clock;
 
+	way->last_ns = now_ns;
 	if (way->qos)
 		from_qos(way, now_ns);
 	for (unsigned i = 0; i < GIVE_BACK_BURSTS && next(way) <= now_ns; i++)
@@ -252,14 +253,16 @@ static void on_burst(struct sw_stage *s, struct sw_port *p, struct sw_frame *con
 		     unsigned n)
 {
 	struct link_way *way = container_of(s, struct link_way, stage);
-	struct cutting c = { way, now(way->link->links) };
+	struct link_clock *clock = &way->link->links->clock;
+	uint64_t now_ns = now(way->link->links);
+	struct cutting c = { way, max(link_clock_arrival(clock, now_ns), way->last_ns) };
 
 	if (way->cuts)
 		count_uncut(way, offload_lower(&way->link->links->work[way->direction], frame, n,
 					       way->cut_to, on_cut, &c));
 	else
 		burst(way, c.now_ns, frame, n);
-	settle(way, c.now_ns);
+	settle(way, now_ns);
 }
 
 /* ---- in and out of the port ---- */
@@ -361,6 +364,7 @@ void link_way_set(struct link_way *way, const struct impair_config *config, bool
 	struct links *links = way->link->links;
 	uint64_t now_ns = now(links);
 
+	way->last_ns = now_ns;
 	impair_set(&way->im, config, now_ns, reseed);
 	look_at_settings(way);
 	look_at_flap(way->link);

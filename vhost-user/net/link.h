@@ -42,8 +42,9 @@ struct link_way {
 	struct impair im;
 	struct qos *qos; /* NULL: none */
 	struct link_event event;
-	uint64_t lost; /* what the port's counters have been told of */
-	bool cuts;     /* large packets */
+	uint64_t last_ns; /* until when the engine has gone */
+	uint64_t lost;    /* what the port's counters have been told of */
+	bool cuts;        /* large packets */
 	uint32_t cut_to;
 	bool ecn; /* frames are asked whether they may be marked */
 

@@ -16,6 +16,9 @@
 /* The kernel takes a thousandth of a sleep as leave to be late (select_estimate_accuracy()); twice that is safe. */
 #define SLEEP_SLACK 512
 
+/* What is looked at so soon after a sleep is what has ended it. */
+#define WOKEN_NS 20000
+
 /* Events in one pass, between which others get their turn. */
 #define RUN_BUDGET 64
 
@@ -143,7 +146,7 @@ static void on_timer(struct loop_timer *timer)
 
 void link_clock_init(struct link_clock *c, struct loop *loop, uint64_t (*now_ns)(void))
 {
-	*c = (struct link_clock){ .loop = loop, .now_ns = now_ns, .late_ns = SPIN_MAX_NS / 2 };
+	*c = (struct link_clock){ .loop = loop, .now_ns = now_ns, .dev_ns = SPIN_MAX_NS / 8 };
 	loop_timer_init(&c->timer, on_timer);
 	if (loop)
 		(void)prctl(PR_SET_TIMERSLACK, 1ul); /* if not, we spin longer */
@@ -191,12 +194,23 @@ void link_clock_set(struct link_clock *c, struct link_event *e, uint64_t at_ns, 
 	arm(c, now_ns);
 }
 
+uint64_t link_clock_arrival(const struct link_clock *c, uint64_t now_ns)
+{
+	uint64_t woke_ns = c->loop ? c->loop->woke_ns : 0;
+
+	if (c->running || woke_ns == 0 || woke_ns > now_ns || now_ns - woke_ns > WOKEN_NS)
+		return now_ns;
+	return woke_ns - min(c->late_ns, woke_ns);
+}
+
 void link_clock_run(struct link_clock *c, uint64_t now_ns)
 {
+	c->running = true;
 	for (unsigned i = 0; i < RUN_BUDGET && c->n > 0 && c->heap[0]->at_ns <= now_ns; i++) {
 		struct link_event *e = c->heap[0];
 
 		take_out(c, e);
 		e->fn(e, now_ns);
 	}
+	c->running = false;
 }

@@ -6,6 +6,9 @@
  * long as its last sleeps were late, which it measures.  While frames are due all the time it spins all the time, like
  * any other port that is busy; with none held it costs nothing.
  *
+ * A frame that wakes us has come before we know of it.  When it came is told by link_clock_arrival(): as long before the
+ * end of our sleep as sleeps have been late to end.  So a delay counts from when a guest sent, not from when we woke.
+ *
  * Events lie in a heap of their own.  One timer of the loop stands for all of them, and is touched when the first of
  * them changes, not for each frame.
  *
@@ -14,6 +17,7 @@
 #ifndef NET_LINK_CLOCK_H
 #define NET_LINK_CLOCK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "loop.h"
@@ -39,6 +43,7 @@ struct link_clock {
 	uint64_t armed_ns, timer_ns; /* for which event it was set, and to when */
 	uint64_t late_ns, dev_ns;    /* of the last sleeps: mean, and mean deviation */
 	struct loop_poller poller;
+	bool running; /* events: what they let go has not just come */
 };
 
 /* loop may be NULL.  Asks the kernel for timers without slack, for the calling thread, whose loop this is. */
@@ -51,6 +56,9 @@ void link_clock_leave(struct link_clock *c, uint32_t fewer);
 
 /* Call `e` at at_ns; IMPAIR_NEVER: not at all.  Replaces what was set. */
 void link_clock_set(struct link_clock *c, struct link_event *e, uint64_t at_ns, uint64_t now_ns);
+
+/* When a burst came that is looked at now. */
+uint64_t link_clock_arrival(const struct link_clock *c, uint64_t now_ns);
 
 /* Call all that are due. */
 void link_clock_run(struct link_clock *c, uint64_t now_ns);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* capture.start, capture.stop, capture.list. */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -70,6 +71,7 @@ static int name_interfaces(struct capture *c, struct sw_port *const *port)
 	for (unsigned i = 0; i < c->n_ports; i++) {
 		struct capture_interface *itf = &c->interface[i];
 
+		assert(port[i]); /* find_ports() found them all */
 		itf->name = strdup(port[i]->name);
 		if (!itf->name || asprintf(&itf->description, "%s port %s", port[i]->ops->type,
 					   port[i]->name) < 0)
@@ -300,7 +302,7 @@ static int start_on(struct control_call *call, struct json_object *params,
 int capture_start_method(struct control_call *call, struct json_object *params,
 			 struct json_object **ret_result)
 {
-	struct json_object *names;
+	struct json_object *names = NULL;
 	int r;
 
 	if (n_running(ctl_net(call)) >= CAPTURES_MAX)
@@ -312,24 +314,6 @@ int capture_start_method(struct control_call *call, struct json_object *params,
 	r = start_on(call, params, names, ret_result);
 	json_object_put(names);
 	return r;
-}
-
-int capture_stop_method(struct control_call *call, struct json_object *params,
-			struct json_object **ret_result)
-{
-	const char *id = NULL;
-	struct capture *c;
-	int r = control_string(call, params, "id", &id);
-
-	if (r < 0)
-		return r;
-	c = capture_find(ctl_net(call), id);
-	if (!c)
-		return control_error(call, CONTROL_ERROR_NOT_FOUND, "no capture \"%.64s\"", id);
-	c->asked = true;
-	capture_stop(c);
-	*ret_result = capture_json(c);
-	return 0;
 }
 
 static struct json_object *to_json(const struct capture *c)
@@ -360,7 +344,7 @@ static void add_counts(struct json_object *o, const struct capture *c)
 	ctl_add_number(o, "dropped", dropped);
 }
 
-struct json_object *capture_json(const struct capture *c)
+static struct json_object *capture_json(const struct capture *c)
 {
 	struct json_object *o = json_object_new_object(), *ports = json_object_new_array();
 
@@ -377,6 +361,24 @@ struct json_object *capture_json(const struct capture *c)
 	ctl_add_string(o, "state", c->stopping ? "stopping" : "running");
 	add_counts(o, c);
 	return o;
+}
+
+int capture_stop_method(struct control_call *call, struct json_object *params,
+			struct json_object **ret_result)
+{
+	const char *id = NULL;
+	struct capture *c;
+	int r = control_string(call, params, "id", &id);
+
+	if (r < 0)
+		return r;
+	c = capture_find(ctl_net(call), id);
+	if (!c)
+		return control_error(call, CONTROL_ERROR_NOT_FOUND, "no capture \"%.64s\"", id);
+	c->asked = true;
+	capture_stop(c);
+	*ret_result = capture_json(c);
+	return 0;
 }
 
 int capture_list_method(struct control_call *call, struct json_object *params,

@@ -5,7 +5,6 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <json-c/json.h>
 
 #include "bpf.h"
 #include "capture_ring.h"
@@ -40,31 +39,31 @@ struct capture_port {
 	struct capture_port *next;
 };
 
+/* Members from the most aligned to the least; those marked with (*) are set by who makes it, and its own from then on. */
 struct capture {
-	/* Set by who makes it; owned. */
-	struct net *net;
-	char id[SW_PORT_NAME_MAX];
-	unsigned direction;
-	uint32_t snaplen; /* 0: all */
-	struct bpf *filter;
-	char *filter_text, *comment, *path;
-	bool is_socket;
-	uint64_t rotate_bytes;
-	unsigned files;
-	uint32_t buffer_bytes;
-	unsigned n_ports;
-	struct capture_port *port;
-	struct capture_interface *interface;
-
-	/* Its own. */
-	struct capture *next;
-	unsigned n_watched;   /* ports that are still there */
-	bool stopping, asked; /* asked: by capture.stop */
 	struct capture_ring ring;
-	struct capture_writer writer;
+	struct net *net;                     /* (*) */
+	struct bpf *filter;                  /* (*) NULL: everything */
+	char *filter_text, *comment;         /* (*) may be NULL */
+	char *path;                          /* (*) */
+	uint64_t rotate_bytes;               /* (*) 0: never */
+	struct capture_port *port;           /* of n_ports */
+	struct capture_interface *interface; /* (*) the same */
+	struct capture *next;
 	struct loop_source done;
 	struct loop_work freeing;
+	struct capture_writer writer;
+	unsigned direction;    /* (*) */
+	uint32_t snaplen;      /* (*) 0: all */
+	unsigned files;        /* (*) */
+	uint32_t buffer_bytes; /* (*) */
+	unsigned n_ports;
+	unsigned n_watched; /* ports that are still there */
 	int done_fd;
+	bool is_socket; /* (*) */
+	bool stopping;
+	bool asked;                /* by capture.stop */
+	char id[SW_PORT_NAME_MAX]; /* (*) */
 };
 
 /* Zero-filled but for room for n_ports. */
@@ -77,8 +76,7 @@ int capture_begin(struct capture *c, struct sw_port *const *port, int fd);
 /* See no more frames; the writer writes what it has, and the event tells when it is done. */
 void capture_stop(struct capture *c);
 
+/* NULL: there is none of that name. */
 struct capture *capture_find(const struct net *net, const char *id);
-
-struct json_object *capture_json(const struct capture *c);
 
 #endif

@@ -351,12 +351,16 @@ void capture_writer_join(struct capture_writer *w)
 
 bool capture_writer_join_until(struct capture_writer *w, uint64_t until_ns)
 {
-	const struct timespec ts = { .tv_sec = (time_t)(until_ns / 1000000000u),
-				     .tv_nsec = (long)(until_ns % 1000000000u) };
+	struct pollfd p = { .fd = w->done_fd, .events = POLLIN };
 
-	if (pthread_clockjoin_np(w->thread, NULL, CLOCK_MONOTONIC, &ts) != 0)
-		return false;
-	free(w->out.bytes);
-	w->out.bytes = NULL;
-	return true;
+	do {
+		uint64_t now_ns = loop_now_ns();
+		uint64_t left_ms = now_ns < until_ns ? (until_ns - now_ns) / 1000000 + 1 : 0;
+
+		if (poll(&p, 1, (int)left_ms) > 0) {
+			capture_writer_join(w);
+			return true;
+		}
+	} while (loop_now_ns() < until_ns); /* a signal came */
+	return false;
 }

@@ -16,7 +16,6 @@
 #define NET_UPLINK_H
 
 #include <stddef.h>
-#include <json-c/json.h>
 
 #include "log.h"
 #include "loop.h"
@@ -27,6 +26,7 @@
 
 #define UPLINK_WHY_MAX 256
 
+struct json_object;
 struct net;
 struct uplink;
 

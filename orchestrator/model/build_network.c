@@ -351,6 +351,19 @@ static void add_mirror(struct builder *b, struct network *n, struct jt_node *nod
 	keep(b, n->mirrors, node, "mirror", params);
 }
 
+/* The switch knows types of Ethernet by their numbers. */
+static struct json_object *match_of(const struct jt_node *node)
+{
+	static const unsigned ethertypes[] = { 0x0800, 0x0806, 0x86dd }; /* as the table's words */
+	struct json_object *match = numbers_of(&field_match, node);
+	struct jt_node *type = build_good(node, "ethertype");
+
+	if (type && type->type == JT_STRING)
+		json_object_object_add(match, "ethertype",
+				       json_object_new_int64(ethertypes[type->decoded]));
+	return match;
+}
+
 /* Whether any key of an impairment is there, right or wrong. */
 static bool says_what(const struct jt_node *rule)
 {
@@ -375,7 +388,7 @@ static void add_rule(struct builder *b, struct network *n, struct jt_node *node)
 	put_port(b, n, params, node, "in");
 	put_port(b, n, params, node, "out");
 	if (match)
-		json_object_object_add(params, "match", numbers_of(&field_match, match));
+		json_object_object_add(params, "match", match_of(match));
 	keep(b, n->rules, node, "rule", params);
 }
 

@@ -9,7 +9,7 @@
 #include "model/units.h"
 
 #define TIME_MAX_NS    (3600ull * 1000000000)
-#define BYTES_MAX      (1ull << 32)
+#define BYTES_MAX      (1ull << 31)
 #define RATE_MIN       8
 #define RATE_MAX       (1000ull * 1000000000)
 #define CORRELATED_MAX (UNIT_CERTAIN / 10000 * 9999)

@@ -336,6 +336,8 @@ static const struct field match_fields[] = {
 	{ .key = "src", .kind = FIELD_MAC, .brief = "Ethernet address of the sender." },
 	{ .key = "dst", .kind = FIELD_MAC, .brief = "Ethernet address of the receiver." },
 	{ .key = "vlan", .kind = FIELD_COUNT, .min = 1, .max = LAB_VLAN_MAX, .brief = "VLAN." },
+	{ .key = "pcp", .kind = FIELD_COUNT, .max = 7, .brief = "Priority in the VLAN tag." },
+	{ .key = "dscp", .kind = FIELD_COUNT, .max = 63, .brief = "Class in the IP header." },
 	{ .key = "ethertype",
 	  .kind = FIELD_EITHER,
 	  .choices = ethertype_choices,

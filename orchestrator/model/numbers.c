@@ -20,6 +20,19 @@ static const char *member_of(const struct field *f)
 
 static struct json_object *number_of(const struct field *f, const struct jt_node *node);
 
+/* As written: 2% is 0.02, not what a binary fraction makes of it. */
+static struct json_object *fraction(uint64_t billionths)
+{
+	g_autofree char *text = g_strdup_printf("%" G_GUINT64_FORMAT ".%09u",
+						billionths / UNIT_CERTAIN,
+						(unsigned)(billionths % UNIT_CERTAIN));
+	size_t len = strlen(text);
+
+	while (text[len - 1] == '0' && text[len - 2] != '.')
+		text[--len] = '\0';
+	return json_object_new_double_s((double)billionths / UNIT_CERTAIN, text);
+}
+
 static struct json_object *array_of(const struct field *f, const struct jt_node *node)
 {
 	struct json_object *list = json_object_new_array();
@@ -48,7 +61,7 @@ static struct json_object *number_of(const struct field *f, const struct jt_node
 	case FIELD_RATE:
 		return json_object_new_int64((int64_t)node->decoded);
 	case FIELD_CHANCE:
-		return json_object_new_double((double)node->decoded / UNIT_CERTAIN);
+		return fraction(node->decoded);
 	case FIELD_FLAG:
 		return json_object_new_boolean(node->decoded != 0);
 	case FIELD_TEXT:

@@ -427,5 +427,7 @@ struct json_object *render_switch_config(const struct network *network)
 	struct json_object *o = json_object_new_object();
 
 	put_int(o, "mtu", network->mtu);
+	if (network->threads > 1)
+		put_int(o, "threads", network->threads);
 	return o;
 }

@@ -307,7 +307,7 @@ def nat(place):
     assert "default via 10.9.0.1 dev eth0" in route, route
     assert "nameserver 10.9.0.254" in place.run("exec", "-l", lab, "n1", "--", "cat", "/etc/resolv.conf").out
     assert ping(place, lab, "n1", "10.9.0.1")[0] == 1
-    place.run("exec", "-l", lab, "n1", "--", "sh", "-c", "(while nc -l -p 7 -e cat; do :; done) >/dev/null 2>&1 &")
+    place.run("exec", "-l", lab, "n1", "--", "sh", "-c", "nc -ll -p 7 -e cat >/dev/null 2>&1 &")
 
     def echoes(number):
         try:
@@ -329,7 +329,8 @@ def nat(place):
     assert listed == {f"tcp:127.0.0.1:{port}:n1:7": "file", f"tcp:127.0.0.1:{other}:n1:7": "added"}, listed
     old = switch(place)
     os.kill(old, signal.SIGKILL)
-    harness.wait_for("both after a restart", 30, lambda: echoes(port) and echoes(other))
+    harness.wait_for("the guest on the new switch", 30, lambda: ping(place, lab, "n1", "10.9.0.1")[0] == 1)
+    harness.wait_for("both after a restart", 60, lambda: echoes(port) and echoes(other))
     place.run("forward", "-l", lab, "remove", "lan", f"tcp:127.0.0.1:{port}:n1:7")
     place.run("forward", "-l", lab, "remove", "lan", f"tcp:127.0.0.1:{other}:n1:7")
     assert not echoes(port) and not echoes(other)

@@ -24,6 +24,39 @@ static inline void random_machine(GRand *r, GString *out)
 				       g_rand_boolean(r) ? "aarch64" : "x86_64");
 }
 
+/* What a link does, or nothing. */
+static inline void random_link(GRand *fate, GString *out)
+{
+	static const char *const settings[] = {
+		", \"vlan\": 10",
+		", \"vlan\": { \"trunk\": [10, 20], \"native\": 1 }",
+		", \"profile\": \"wan\"",
+		", \"impair\": { \"loss\": \"2%\", \"to-guest\": { \"delay\": \"5ms\" } }",
+		", \"isolated\": true, \"offloads\": false",
+		", \"timeline\": [{ \"at\": \"1s\", \"set\": { \"rate\": \"1mbit\" } }]",
+	};
+	int i = g_rand_int_range(fate, 0, 3 * (int)G_N_ELEMENTS(settings));
+
+	if (i < (int)G_N_ELEMENTS(settings))
+		g_string_append(out, settings[i]);
+}
+
+/* What a network does beside joining its NICs, or nothing. */
+static inline void random_duties(GRand *fate, GString *out, unsigned network)
+{
+	if (g_rand_int_range(fate, 0, 3) == 0)
+		g_string_append_printf(
+			out, ", \"uplink\": { \"type\": \"nat\", \"gateway\": \"10.%u.255.%d\" }",
+			network, g_rand_int_range(fate, 1, 3));
+	if (g_rand_int_range(fate, 0, 3) == 0)
+		g_string_append_printf(
+			out, ", \"rules\": [{ \"name\": \"r\", \"duplicate\": \"%d%%\" }]",
+			g_rand_int_range(fate, 1, 4));
+	if (g_rand_int_range(fate, 0, 4) == 0)
+		g_string_append(out,
+				", \"captures\": [{ \"name\": \"c\", \"file\": \"c.pcapng\" }]");
+}
+
 /* The NICs of a VM: addresses are given to some, so that given and dealt ones meet; now and then `fate` moves one.
  *  given_ip counts per network. */
 static inline void random_nics(GRand *r, GRand *fate, GString *out, unsigned n_networks,
@@ -47,6 +80,7 @@ static inline void random_nics(GRand *r, GRand *fate, GString *out, unsigned n_n
 		}
 		if (g_rand_int_range(r, 0, 4) == 0)
 			g_string_append_printf(out, ", \"queues\": %d", g_rand_int_range(r, 1, 5));
+		random_link(fate, out);
 		g_string_append(out, " }");
 	}
 	g_string_append(out, "], ");
@@ -82,11 +116,14 @@ static inline char *random_lab_text(guint32 seed, unsigned max_vms, unsigned kee
 	unsigned n_networks = (unsigned)g_rand_int_range(r, 1, 5), given_ip[4] = { 0 };
 	GString *out = g_string_new("{ \"version\": 1, \"name\": \"random\", \"networks\": { ");
 
-	for (unsigned i = 0; i < n_networks; i++)
+	for (unsigned i = 0; i < n_networks; i++) {
 		g_string_append_printf(out,
-				       "%s\"net%u\": { \"subnet\": \"10.%u.0.0/16\", \"mtu\": %d }",
+				       "%s\"net%u\": { \"subnet\": \"10.%u.0.0/16\", \"mtu\": %d",
 				       i > 0 ? ", " : "", i, i,
 				       g_rand_int_range(fate, 0, 4) ? 1500 : 9000);
+		random_duties(fate, out, i);
+		g_string_append(out, " }");
+	}
 	g_string_append(
 		out,
 		" }, \"images\": { \"own\": { \"kernel\": \"/k,ernel\", \"initrd\": \"i'nitrd\" } }, \"vms\": "

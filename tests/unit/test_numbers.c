@@ -116,13 +116,13 @@ static void test_words(void **state)
 	assert_words(
 		"delay=-1ms los=1%",
 		"delay: \"-1ms\" is negative\nlos: unknown key \"los\" (did you mean \"loss\"?)");
-	assert_words("gemodel.q=1%",
-		     "gemodel: the key \"p\" is missing\ngemodel: the key \"r\" is missing\n"
-		     "gemodel.q: unknown key \"q\"");
+	assert_words("gemodel.q=1%", "gemodel.q: unknown key \"q\"\n"
+				     "gemodel: the key \"p\" is missing\n"
+				     "gemodel: the key \"r\" is missing");
 	assert_words("limit-packets=many", "limit-packets: expected an integer, got a string");
 	assert_words("loss", "\"loss\" is not KEY=VALUE, as in loss=2%");
 	assert_words("loss=\"1%", "loss: \"\"1%\" is not a percentage: write it like \"2%\"");
-	assert_words("delay.x=1", "delay.x: unknown key \"delay.x\"");
+	assert_words("delay.x=1", "delay.x: unknown key \"delay.x\" (did you mean \"delay\"?)");
 }
 
 static void test_back_to_words(void **state)

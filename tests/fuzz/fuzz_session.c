@@ -12,7 +12,10 @@
  *   67 L      send L bytes, which follow, as they are
  *   68        let time pass: turns of the loop
  *   69        listen: receive all replies (otherwise the frontend is deaf)
- *   other     taken modulo 70
+ *   70 L      write L bytes, which follow, into the pipe
+ *   71        close the pipe: who reads it sees its end
+ *   72 K O L  write L bytes, which follow, at O (times 8) of inflight region K
+ *   other     taken modulo 73
  *
  * Checked: no crash, no hang, no leak of memory or descriptors, a device that is
  * called only as device.h says, and a session that ends when its frontend does.
@@ -21,6 +24,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +35,7 @@
 
 #include "base.h"
 #include "frontend.h"
+#include "inflight.h"
 #include "log.h"
 #include "loop.h"
 #include "mem.h"
@@ -45,7 +50,22 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define CONFIG_SIZE 12
 
 /* Kinds of descriptor a script can send. */
-enum { FD_MEMORY, FD_KICK, FD_CALL, FD_BLOCKING, FD_PIPE, FD_DEAD_PIPE, FD_NULL, FD_COUNT };
+enum {
+	FD_MEMORY,
+	FD_KICK,
+	FD_CALL,
+	FD_BLOCKING,
+	FD_PIPE,
+	FD_DEAD_PIPE,
+	FD_NULL,
+	FD_PIPE_END, /* to write into FD_PIPE */
+	FD_SOCKET,
+	FD_INFLIGHT,        /* a region of ours: QUEUES rings of INFLIGHT_NUM entries */
+	FD_INFLIGHT_PACKED, /* the same for packed rings */
+	FD_COUNT
+};
+
+#define INFLIGHT_NUM 16
 
 struct script {
 	const uint8_t *data;
@@ -58,7 +78,7 @@ struct scene {
 	struct log_limit log;
 	struct frontend fe;
 	int fds[FD_COUNT];
-	int pipe_writer;
+	int socket_peer;
 	uint8_t *mem;
 	bool up[QUEUES];
 	bool closed;
@@ -115,6 +135,8 @@ static void queue_kick(struct vu_session *s, struct vu_queue *q)
 		use(of(s), &q->vq, &burst.chain[i]);
 	vq_publish(&q->vq);
 	(void)vq_call(&q->vq);
+	if (of(s)->sum % 3 == 0)
+		(void)vu_session_config_changed(s);
 }
 
 static int get_config(struct vu_session *s, void *buf, uint32_t off, uint32_t len)
@@ -135,6 +157,38 @@ static int set_config(struct vu_session *s, const void *buf, uint32_t off, uint3
 	return 0;
 }
 
+static int rarp(struct vu_session *s, const uint8_t mac[6])
+{
+	of(s)->sum += mac[5];
+	return mac[0] & 1 ? -EINVAL : 0;
+}
+
+static int set_mtu(struct vu_session *s, uint16_t mtu)
+{
+	return mtu < 68 ? -EINVAL : 0;
+}
+
+static void reset(struct vu_session *s)
+{
+	for (unsigned i = 0; i < QUEUES; i++)
+		assert(!of(s)->up[i]);
+}
+
+static int save_state(struct vu_session *s, void *buf, size_t max)
+{
+	memset(buf, 0x5a, max);
+	return (int)max;
+}
+
+static int load_state(struct vu_session *s, const void *buf, size_t size)
+{
+	for (unsigned i = 0; i < QUEUES; i++)
+		assert(!of(s)->up[i]);
+	for (size_t i = 0; i < size; i++)
+		of(s)->sum += ((const uint8_t *)buf)[i];
+	return 0;
+}
+
 static void closed(struct vu_session *s, int reason)
 {
 	for (unsigned i = 0; i < QUEUES; i++)
@@ -145,6 +199,18 @@ static void closed(struct vu_session *s, int reason)
 
 static const struct vu_device_ops ops = {
 	.name = "fuzz",
+	.features = BIT_ULL(VIRTIO_F_RING_PACKED) | BIT_ULL(VIRTIO_F_IN_ORDER) |
+		    BIT_ULL(VHOST_USER_F_LOG_ALL),
+	.protocol_features = BIT_ULL(VHOST_USER_PROTOCOL_F_LOG_SHMFD) |
+			     BIT_ULL(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD) |
+			     BIT_ULL(VHOST_USER_PROTOCOL_F_STATUS) |
+			     BIT_ULL(VHOST_USER_PROTOCOL_F_RESET_DEVICE) |
+			     BIT_ULL(VHOST_USER_PROTOCOL_F_BACKEND_REQ),
+	.rarp = rarp,
+	.set_mtu = set_mtu,
+	.reset = reset,
+	.save_state = save_state,
+	.load_state = load_state,
 	.max_queues = QUEUES,
 	.rings_per_queue = 2,
 	.get_config = get_config,
@@ -211,6 +277,17 @@ static void step_write(struct scene *sc, struct script *script)
 	(void)!pwrite(sc->fds[FD_MEMORY], bytes, min(len, MEMORY - off), (off_t)off);
 }
 
+static void step_inflight(struct scene *sc, struct script *script)
+{
+	int fd = sc->fds[take_u8(script) % 2 ? FD_INFLIGHT_PACKED : FD_INFLIGHT];
+	off_t off = 8 * (off_t)take_u16(script);
+	size_t len = take_u8(script);
+	uint8_t bytes[256];
+
+	take(script, bytes, len);
+	(void)!pwrite(fd, bytes, len, off);
+}
+
 static void listen_to(struct scene *sc)
 {
 	uint8_t bytes[4096];
@@ -228,7 +305,7 @@ static void turn(struct scene *sc)
 static void step(struct scene *sc, struct script *script)
 {
 	uint8_t bytes[256];
-	uint8_t op = take_u8(script) % 70;
+	uint8_t op = take_u8(script) % 73;
 	size_t len;
 
 	switch (op) {
@@ -254,6 +331,17 @@ static void step(struct scene *sc, struct script *script)
 	case 69:
 		listen_to(sc);
 		break;
+	case 70:
+		len = take_u8(script);
+		take(script, bytes, len);
+		(void)!write(sc->fds[FD_PIPE_END], bytes, len);
+		break;
+	case 71:
+		(void)dup2(sc->fds[FD_NULL], sc->fds[FD_PIPE_END]);
+		break;
+	case 72:
+		step_inflight(sc, script);
+		break;
 	default:
 		step_request(sc, script, op);
 		break;
@@ -263,11 +351,19 @@ static void step(struct scene *sc, struct script *script)
 
 static void open_fds(struct scene *sc)
 {
-	int live[2], dead[2];
+	struct inflight_shape shape = { QUEUES, INFLIGHT_NUM, false };
+	int live[2], dead[2], pair[2];
 
 	assert(pipe2(live, O_CLOEXEC | O_NONBLOCK) == 0 && pipe2(dead, O_CLOEXEC) == 0);
 	close(dead[1]);
-	sc->pipe_writer = live[1];
+	sc->fds[FD_PIPE_END] = live[1];
+	assert(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
+	sc->fds[FD_SOCKET] = pair[0];
+	sc->socket_peer = pair[1];
+	shape.packed = false;
+	assert(inflight_make(&shape, QUEUES, &sc->fds[FD_INFLIGHT]) == 0);
+	shape.packed = true;
+	assert(inflight_make(&shape, QUEUES, &sc->fds[FD_INFLIGHT_PACKED]) == 0);
 	sc->fds[FD_MEMORY] = memfd_create("fuzz", MFD_CLOEXEC);
 	sc->fds[FD_KICK] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	sc->fds[FD_CALL] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -282,7 +378,7 @@ static void close_fds(struct scene *sc)
 {
 	for (unsigned i = 0; i < FD_COUNT; i++)
 		close(sc->fds[i]);
-	close(sc->pipe_writer);
+	close(sc->socket_peer);
 }
 
 static unsigned count_fds(void)
@@ -304,6 +400,7 @@ static void once(void)
 	if (done)
 		return;
 	done = true;
+	signal(SIGPIPE, SIG_IGN);       /* as in backend_main() */
 	log_set_level(LOG_LEVEL_ERROR); /* warnings are what this is all about */
 	assert(mem_guard_install() == 0);
 }

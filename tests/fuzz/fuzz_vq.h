@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "checked.h"
+#include "inflight.h"
 #include "mem.h"
 #include "vq.h"
 
@@ -50,10 +51,19 @@ struct state {
 	struct vq vq;
 	struct vq_burst burst;
 	unsigned n_held; /* chains of the burst not pushed yet */
+	unsigned extra;  /* EXTRA_*: what the next start has besides */
+	struct dirtylog log;
+	struct vq_place *place; /* of the largest ring */
+	struct inflight_packed *inflight;
 	uint8_t *va[3];
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define EXTRA_IN_ORDER 1u
+#define EXTRA_LOG      2u
+#define EXTRA_PLACE    4u
+#define EXTRA_SPOIL    8u /* write into the place's record now */
 
 /* ---- the format's ---------------------------------------------------------- */
 
@@ -105,6 +115,13 @@ static struct state *state_get(void)
 		assert(fds[i] >= 0 && ftruncate(fds[i], REGION) == 0);
 	}
 	assert(mem_set_table(&s->mem, r, 3, fds) == 0);
+	dirtylog_init(&s->log);
+	fds[0] = memfd_create("log", MFD_CLOEXEC);
+	assert(fds[0] >= 0 && ftruncate(fds[0], REGION) == 0);
+	assert(dirtylog_set(&s->log, fds[0], 100, 24) == 0);
+	s->place = calloc(1, place_size(VQ_MAX_NUM));
+	s->inflight = calloc(1, sizeof(*s->inflight));
+	assert(s->place && s->inflight);
 	for (unsigned i = 0; i < 3; i++)
 		s->va[i] = s->mem.region[i].va;
 	return s;
@@ -201,8 +218,26 @@ static void step_pop(struct state *s, struct input *in)
 	s->n_held = s->burst.n;
 }
 
-static void step_notify(struct state *s, uint8_t which)
+/* Numbers near the ones that would be right, and others. */
+static void spoil(struct state *s, struct input *in)
 {
+	struct vq_place *p = s->place;
+
+	p->ring = UVA_BASE + DESC_OFF;
+	p->num = 1u << (take8(in) & 7);
+	p->word = PLACE_WORD(take16(in), take16(in), take8(in), PLACE_VALID | take8(in));
+	for (unsigned i = 0; i < 8; i++)
+		p->batch[i] =
+			(struct place_used){ (uint32_t)take8(in) << 16 | take8(in), take16(in) };
+}
+
+static void step_notify(struct state *s, uint8_t which, struct input *in)
+{
+	if (which & 0x80) {
+		s->extra = which & 0x7f;
+		if (s->extra & EXTRA_SPOIL)
+			spoil(s, in);
+	}
 	switch (which % 4) {
 	case 0:
 		vq_publish(&s->vq);
@@ -240,6 +275,18 @@ static void step_start(struct state *s, struct input *in)
 			    (bits & 16 ? BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC) : 0),
 		.call_fd = -1,
 	};
+
+	if (s->extra & EXTRA_IN_ORDER)
+		p.features |= BIT_ULL(VIRTIO_F_IN_ORDER);
+	if (s->extra & EXTRA_LOG) {
+		p.log = &s->log;
+		p.log_used = bits & 2;
+		p.used_gpa = GPA(GPA_BASE + USED_OFF);
+	}
+	if (s->extra & EXTRA_PLACE) {
+		p.place = s->place;
+		p.inflight = s->inflight;
+	}
 
 	if (bits & 32)
 		p.base = take16(in);
@@ -283,7 +330,7 @@ static void step_run(struct state *s, enum step step, struct input *in)
 		vq_unpop(&s->vq, s->n_held);
 		s->n_held = 0;
 	} else {
-		step_notify(s, take8(in));
+		step_notify(s, take8(in), in);
 	}
 }
 
@@ -294,6 +341,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	for (unsigned i = 0; i < 3; i++)
 		memset(s->va[i], 0, REGION);
+	memset(s->place, 0, sizeof(*s->place));
+	s->extra = 0;
 	while (in.size > 0)
 		step_run(s, take8(&in) % STEP_COUNT, &in);
 	stop(s);

@@ -46,6 +46,6 @@ static void step_avail(struct state *s, struct input *in)
 
 static void check_head(const struct state *s, uint32_t head)
 {
-	assert((head & UINT16_MAX) < s->vq.num);
+	assert(VQ_HEAD_ID(head) < s->vq.num && !(head & VQ_HEAD_WRITABLE && !s->vq.in_order));
 	assert(head >> 16 > 0 && head >> 16 <= s->vq.num);
 }

@@ -32,5 +32,5 @@ static void step_avail(struct state *s, struct input *in)
 
 static void check_head(const struct state *s, uint32_t head)
 {
-	assert(head < s->vq.num);
+	assert(VQ_HEAD_ID(head) < s->vq.num && (head < s->vq.num || s->vq.in_order));
 }

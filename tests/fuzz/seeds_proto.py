@@ -16,7 +16,7 @@ GPA = 0x40000000
 UVA = 0x7F1200000000
 NEED_REPLY = 8
 NOFD = 0x100
-MEM, KICK, CALL, BLOCKING, PIPE, DEAD_PIPE, NULL = range(7)
+MEM, KICK, CALL, BLOCKING, PIPE, DEAD_PIPE, NULL, PIPE_END, SOCKET, INFLIGHT, INFLIGHT_PACKED = range(11)
 
 FEATURES = 1 << 32 | 1 << 30 | 1 << 29 | 1 << 28
 PROTOCOL = 1 << 0 | 1 << 3 | 1 << 9 | 1 << 15
@@ -68,6 +68,34 @@ def raw(data):
 
 
 TURN, LISTEN = bytes([68]), bytes([69])
+
+PACKED, IN_ORDER, LOG_ALL = 1 << 34, 1 << 35, 1 << 26
+SPECIAL = PROTOCOL | 1 << 1 | 1 << 2 | 1 << 4 | 1 << 5 | 1 << 12 | 1 << 13 | 1 << 16 | 1 << 19
+
+
+def log(size, offset=0):
+    return struct.pack("<QQ", size, offset)
+
+
+def aligned(size):
+    return (size + 63) & ~63
+
+
+# See inflight.h: four rings of 16 entries.
+INFLIGHT_SIZE = 4 * aligned(16 + 16 * 16) + 64 + 4 * aligned(56 + 16 * 8)
+INFLIGHT_PACKED_SIZE = 4 * aligned(32 + 16 * 32) + 64 + 4 * aligned(56 + 16 * 8)
+
+
+def inflight(size, n, queue_size, offset=0):
+    return struct.pack("<QQHHI", size, offset, n, queue_size, 0)
+
+
+def pipe(data):
+    return bytes([70, len(data)]) + data
+
+
+def scribble(which, at, data):
+    return struct.pack("<BBHB", 72, which, at // 8, len(data)) + data
 
 
 def desc(address, length, flags=0, following=0):
@@ -154,6 +182,36 @@ SESSION = {
     "kick-ends": negotiate() + memory() + ring(0, 0, kick_kind=DEAD_PIPE) + TURN,
     "kick-blocks": negotiate() + memory() + ring(0, 0, kick_kind=BLOCKING) + TURN,
     "call-is-null": negotiate() + memory() + ring(0, 0, call=NULL) + chain(0, OUT),
+    # Logging, inflight, state and what else a device may offer.
+    "log": negotiate(protocol=SPECIAL) + memory() + req(6, log(4096), 1, MEM) + ring(0, 0) +
+    req(2, u64(FEATURES | LOG_ALL), flags=NEED_REPLY) + req(9, addr(0, 0, 1)) + chain(0, IN) + req(7, b"", 1, CALL) + kick() +
+    req(2, u64(FEATURES), flags=NEED_REPLY) + LISTEN,
+    "log-truncated": negotiate(FEATURES | LOG_ALL, SPECIAL) + memory() + req(6, log(8192, 4096), 1, INFLIGHT) + ring(0, 0) +
+    truncate(4) + chain(0, IN) + truncate(0) + kick(),
+    "cve-2020-10722-log": negotiate(FEATURES | LOG_ALL, SPECIAL) + memory() + req(6, log(2**64 - 1), 1, MEM) +
+    req(6, log(4096, 2**64 - 4096), 1, MEM) + req(6, log(1), 1, MEM) + ring(0, 0) + chain(0, IN) + LISTEN,
+    "inflight": negotiate(protocol=SPECIAL) + req(31, inflight(0, 4, 16)) + LISTEN + req(32, inflight(INFLIGHT_SIZE, 4, 16), 1, INFLIGHT,
+                                                                                          NEED_REPLY) +
+    memory() + ring(0, 0) + chain(0, OUT) + stop(0) + ring(0, 0),
+    "inflight-packed": negotiate(FEATURES | PACKED | IN_ORDER, SPECIAL) + req(31, inflight(0, 4, 16)) + LISTEN +
+    req(32, inflight(INFLIGHT_PACKED_SIZE, 4, 16), 1, INFLIGHT_PACKED, NEED_REPLY) + memory() + ring(0, 0, base=0x80008000) +
+    write(0, struct.pack("<QIHH", GPA + 0x8000, 64, 0, 0x80) * 4) + kick() + scribble(1, 0, bytes(range(240))) + kick() + stop(0) +
+    ring(0, 0, base=0x80028002) + kick(),
+    "cve-2021-3839-inflight-counts": negotiate(protocol=SPECIAL) + b"".join(
+        req(31, inflight(0, n, size)) + req(32, inflight(2**64 - 1, n, size), 1, INFLIGHT, NEED_REPLY)
+        for n, size in ((0, 0), (65535, 65535), (5, 16), (4, 32768), (4, 0))) + LISTEN,
+    "cve-2026-86565-inflight-too-small": negotiate(protocol=SPECIAL) + req(32, inflight(INFLIGHT_SIZE, 4, 16), 1, INFLIGHT, NEED_REPLY) +
+    memory() + ring(0, 0, num=64),
+    "cve-2022-0669-inflight-again": negotiate(protocol=SPECIAL) + (req(31, inflight(0, 4, 16)) + LISTEN) * 20 +
+    req(32, inflight(INFLIGHT_SIZE, 4, 16), 1, INFLIGHT) * 20,
+    "state-save": negotiate(protocol=SPECIAL) + req(42, struct.pack("<II", 0, 0), 1, PIPE_END) + TURN + req(43) + LISTEN,
+    "state-load": negotiate(protocol=SPECIAL) + req(42, struct.pack("<II", 1, 0), 1, PIPE) +
+    pipe(b"u-st" + struct.pack("<I8sI", 1, b"fuzz", 4) + b"abcd") + bytes([71]) + TURN + req(43) + LISTEN,
+    "state-never-ends": negotiate(protocol=SPECIAL) + req(42, struct.pack("<II", 1, 0), 1, PIPE) + pipe(bytes(255)) * 80 + req(43) + LISTEN,
+    "status-and-reset": negotiate(protocol=SPECIAL) + req(39, u64(15)) + memory() + ring(0, 0) + req(40) + req(39, u64(0)) + kick() +
+    ring(0, 0) + req(34) + kick() + negotiate(protocol=SPECIAL) + ring(0, 0) + chain(0, OUT) + LISTEN,
+    "net": negotiate(protocol=SPECIAL) + req(19, u64(0x563412005452)) + req(20, u64(1500)) + req(20, u64(2**64 - 1)) +
+    req(21, b"", 1, SOCKET) + memory() + ring(0, 0) + chain(0, OUT) + req(21, b"", 1, NULL) + kick(),
     "regions-of-no-file": negotiate() + req(5, table(region()), 1, KICK, NEED_REPLY) + req(5, table(region()), 1, NULL, NEED_REPLY),
     "regions-32": negotiate() + req(5, table(*(region(GPA + i * MEMORY, PAGE, UVA + i * MEMORY, i % 16 * PAGE) for i in range(32))), 32,
                                     MEM, NEED_REPLY),

@@ -132,11 +132,16 @@ static inline void nethdr_shift(struct nethdr *h, int by)
  * has negotiated to see. */
 static inline void nethdr_write(void *to, const struct nethdr *h, uint16_t n, uint8_t flags)
 {
-	struct nethdr out = *h;
+	/* By words: a header that is put together from bytes in memory has to wait for them to get there. */
+	uint64_t first;
+	uint32_t last;
 
-	out.flags &= flags;
-	out.num_buffers = le16_of(n);
-	memcpy(to, &out, sizeof(out));
+	memcpy(&first, h, sizeof(first));
+	memcpy(&last, (const char *)h + sizeof(first), sizeof(last));
+	first &= htole64(~UINT64_C(0xff) | flags);
+	last = (last & htole32(UINT16_MAX)) | htole32((uint32_t)n << 16);
+	memcpy(to, &first, sizeof(first));
+	memcpy((char *)to + sizeof(first), &last, sizeof(last));
 }
 
 #endif

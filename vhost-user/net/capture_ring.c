@@ -4,8 +4,8 @@
 #include <assert.h>
 #include <errno.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 static_assert(sizeof(struct capture_record) % CAPTURE_RING_ALIGN == 0, "records stay aligned");
@@ -14,15 +14,17 @@ int capture_ring_init(struct capture_ring *r, uint32_t size)
 {
 	assert(size % CAPTURE_RING_ALIGN == 0);
 	*r = (struct capture_ring){ .wake_fd = -1, .size = size };
-	r->bytes = aligned_alloc(CAPTURE_RING_ALIGN, size); /* touched as it is used */
-	if (!r->bytes)
+	r->bytes = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (r->bytes == MAP_FAILED) {
+		r->bytes = NULL;
 		return -ENOMEM;
+	}
 	r->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (r->wake_fd < 0) {
 		int e = errno;
 
-		free(r->bytes);
-		r->bytes = NULL;
+		capture_ring_done(r);
 		return -e;
 	}
 	return 0;
@@ -30,10 +32,16 @@ int capture_ring_init(struct capture_ring *r, uint32_t size)
 
 void capture_ring_done(struct capture_ring *r)
 {
-	free(r->bytes);
+	if (r->bytes)
+		munmap(r->bytes, r->size);
 	if (r->wake_fd >= 0)
 		close(r->wake_fd);
 	*r = (struct capture_ring){ .wake_fd = -1 };
+}
+
+void capture_ring_populate(struct capture_ring *r)
+{
+	(void)madvise(r->bytes, r->size, MADV_POPULATE_WRITE); /* since Linux 5.14 */
 }
 
 static uint32_t size_of(uint32_t cap_len)

@@ -51,9 +51,12 @@ struct capture_ring {
 	uint8_t *bytes;
 };
 
-/* size: a multiple of CAPTURE_RING_ALIGN.  0, -ENOMEM, -EMFILE. */
+/* size: a multiple of CAPTURE_RING_ALIGN, of memory that is not there yet.  0, -ENOMEM, -EMFILE. */
 int capture_ring_init(struct capture_ring *r, uint32_t size);
 void capture_ring_done(struct capture_ring *r);
+
+/* Consumer, at first: have the kernel bring in all memory now, or the producer pays for each page when it comes to it. */
+void capture_ring_populate(struct capture_ring *r);
 
 /* Producer.  Room for a record of up to cap_len bytes, or NULL.  One at a time. */
 struct capture_record *capture_ring_reserve(struct capture_ring *r, uint32_t cap_len);

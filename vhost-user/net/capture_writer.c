@@ -287,6 +287,7 @@ static void work(struct capture_writer *w)
 {
 	bool any = false, stopping;
 
+	capture_ring_populate(w->ring);
 	if (!put_head(w) || !flush(w))
 		return;
 	do {

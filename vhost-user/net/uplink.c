@@ -41,6 +41,8 @@ void uplink_why(struct uplink *u, const char *fmt, ...)
 
 void uplink_up(struct uplink *u)
 {
+	if (u->logged[0] != '\0') /* who was told that it is down is told that it is not */
+		log_limited(&u->limit, LOG_LEVEL_INFO, u->port.name, "running");
 	u->why[0] = '\0';
 	u->logged[0] = '\0';
 	u->retry_ns = UPLINK_RETRY_MIN_NS;

@@ -165,6 +165,31 @@ static int listen_on_loopback(uint16_t *ret_port)
 	return fd;
 }
 
+/* The first datagram after a long silence opens a flow that lives until the answer comes. */
+static void test_udp_out(void **state)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(a);
+	auto_fd int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	char buf[64];
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+	nat_bench_up(&b, "\"host-loopback\":true");
+	nat_bench_send(&b, frame,
+		       make_udp(frame, N1_MAC, N1_IP, 4000, GW_IP, ntohs(a.sin_port), "ask", 3));
+	nat_bench_run(&b, 1, 20);
+	assert_int_equal(b.nat->flows.n_udp, 1);
+	assert_int_equal(recvfrom(fd, buf, sizeof(buf), MSG_DONTWAIT, (struct sockaddr *)&a, &len),
+			 3);
+	assert_int_equal(sendto(fd, "answer", 6, 0, (struct sockaddr *)&a, len), 6);
+	assert_true(nat_bench_run(&b, 1, 500));
+	assert_int_equal(inet_be32(b.got[0] + 26), GW_IP);
+	assert_int_equal(inet_be16(b.got[0] + 36), 4000);
+	assert_memory_equal(b.got[0] + NAT_UDP4_LEN, "answer", 6);
+	nat_bench_down(&b);
+}
+
 static bool was_connected(int listener)
 {
 	return poll(&(struct pollfd){ listener, POLLIN, 0 }, 1, 100) == 1;
@@ -483,6 +508,7 @@ static void test_idle(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_udp_out), /* first: libslirp's clock has not run yet */
 		cmocka_unit_test(test_arp),
 		cmocka_unit_test(test_ping_gateway),
 		cmocka_unit_test(test_many_neighbours),

@@ -47,7 +47,9 @@ void nat_slirp_free(struct nat_slirp *s);
 /* Take a frame of a guest.  Not from send(). */
 void nat_slirp_input(struct nat_slirp *s, const uint8_t *frame, size_t len);
 
-/* See to the sockets that have something, and send what waits for a neighbour that is known by now. */
+/* See to the sockets that have something, and send what waits for a neighbour that is known by now.  To be called
+ * before nat_slirp_input() after a pause, too: libslirp reads its clock here, and a flow that begins by an old clock
+ * has ended before its first answer. */
 void nat_slirp_run(struct nat_slirp *s);
 /* Only the latter. */
 void nat_slirp_flush(struct nat_slirp *s);

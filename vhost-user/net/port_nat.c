@@ -336,8 +336,8 @@ static void on_pump(struct loop_work *work)
 {
 	struct port_nat *pn = container_of(work, struct port_nat, pump);
 
+	nat_slirp_run(pn->slirp); /* first: its clock stands while nothing happens */
 	take_in(pn);
-	nat_slirp_run(pn->slirp);
 	tell_neighbours(pn);
 	send_out(pn);
 	nat_slirp_wait(pn->slirp);

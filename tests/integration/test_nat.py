@@ -105,6 +105,22 @@ def way_out(place):
         assert console.sh("(nc -l -p 7000 -e cat >/dev/null 2>&1 &)")[0] == 0
         harness.wait_for("the forward to reach the guest that was started anew", 30,
                          lambda: ask_again(port) == b"hello\n")
+        # A megabyte there and back: the guest sends large segments, cut before they leave the lab.
+        assert console.sh("(nc -l -p 7000 -e cat >/dev/null 2>&1 &)")[0] == 0
+        harness.wait_for("a listener", 10, lambda: console.sh("netstat -ltn | grep -q :7000")[0] == 0)
+        assert echo(port, Page.body) == Page.body
+
+
+def echo(port, data):
+    """Sends and receives at once, as an echo of more than both ends' buffers needs."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as s:
+        sender = threading.Thread(target=lambda: (s.sendall(data), s.shutdown(socket.SHUT_WR)))
+        sender.start()
+        answer = b""
+        while chunk := s.recv(65536):
+            answer += chunk
+        sender.join()
+        return answer
 
 
 def ask_again(port):

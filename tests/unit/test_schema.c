@@ -40,6 +40,7 @@ static bool valid_type(const char *type, struct json_object *value)
 		enum json_type type;
 	} types[] = { { "object", json_type_object },
 		      { "array", json_type_array },
+		      { "boolean", json_type_boolean },
 		      { "string", json_type_string } };
 
 	if (strcmp(type, "integer") == 0)
@@ -109,6 +110,9 @@ static bool valid_array(struct json_object *schema, struct json_object *value)
 	size_t n = json_object_array_length(value);
 	struct json_object *o;
 
+	if (json_object_object_get_ex(schema, "minItems", &o) &&
+	    n < (size_t)json_object_get_int64(o))
+		return false;
 	if (json_object_object_get_ex(schema, "maxItems", &o) &&
 	    n > (size_t)json_object_get_int64(o))
 		return false;
@@ -145,6 +149,12 @@ static bool valid_keyword(const char *key, struct json_object *wanted, struct js
 		return json_object_get_double(value) >= json_object_get_double(wanted);
 	if (strcmp(key, "maximum") == 0)
 		return json_object_get_double(value) <= json_object_get_double(wanted);
+	if (strcmp(key, "anyOf") == 0) {
+		for (size_t i = 0; i < json_object_array_length(wanted); i++)
+			if (valid(json_object_array_get_idx(wanted, i), value))
+				return true;
+		return false;
+	}
 	if (strcmp(key, "enum") == 0 || strcmp(key, "allOf") == 0) {
 		bool all = strcmp(key, "allOf") == 0, ok = all;
 
@@ -256,6 +266,11 @@ static void test_both_refuse(void **state)
 		"{\"vms\": {\"a\": {\"nics\": [{\"mac\": \"52-54-00-00-00-01\"}]}}}",
 		"{\"vms\": {\"a\": {\"nics\": [{\"queues\": 9}]}}}",
 		"{\"vms\": {\"a\": {\"nics\": [{\"profil\": \"x\"}]}}}",
+		"{\"vms\": {\"a\": {\"nics\": [{\"vlan\": \"10\"}]}}}",
+		"{\"vms\": {\"a\": {\"nics\": [{\"vlan\": {\"trunk\": []}}]}}}",
+		"{\"vms\": {\"a\": {\"nics\": [{\"impair\": {\"loss\": \"2\"}}]}}}",
+		"{\"vms\": {\"a\": {\"nics\": [{\"impair\": {\"delay\": \"-2ms\"}}]}}}",
+		"{\"vms\": {\"a\": {\"nics\": [{\"impair\": {\"packet-overhead\": -1501}}]}}}",
 		"{\"vms\": {\"a\": {\"role\": \"k3s server\"}}}",
 	};
 

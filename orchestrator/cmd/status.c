@@ -157,11 +157,44 @@ static const char *agent(struct json_object *vm)
 	return state && strcmp(state, "unknown") != 0 ? state : "";
 }
 
+/* A table without the column `at`, where no row has anything to say in it. */
+static struct out_table *table_without(const char *const *headings, unsigned n, int at)
+{
+	const char *kept[16];
+	unsigned n_kept = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		if ((int)i != at)
+			kept[n_kept++] = headings[i];
+	return out_table_new(kept, n_kept);
+}
+
+static void row_without(struct out_table *t, const char **cells, unsigned n, int at)
+{
+	for (unsigned i = at < 0 ? n : (unsigned)at; i + 1 < n; i++)
+		cells[i] = cells[i + 1];
+	out_table_row(t, cells);
+}
+
+/* Whether any VM has a link that does something. */
+static bool any_link(struct json_object *vms)
+{
+	for (size_t i = 0; i < json_object_array_length(vms); i++) {
+		struct json_object *vm = json_object_array_get_idx(vms, i);
+		g_autofree char *words = links_words(json_member(vm, "nics", json_type_array));
+
+		if (*words)
+			return true;
+	}
+	return false;
+}
+
 static void print_vms(struct json_object *vms)
 {
 	static const char *const headings[] = { "VM",    "STAGE",   "UPTIME", "BOOTED IN",
 						"AGENT", "ADDRESS", "LINK",   "" };
-	struct out_table *t = out_table_new(headings, G_N_ELEMENTS(headings));
+	int without = any_link(vms) ? -1 : 6;
+	struct out_table *t = table_without(headings, G_N_ELEMENTS(headings), without);
 
 	for (size_t i = 0; i < json_object_array_length(vms); i++) {
 		struct json_object *vm = json_object_array_get_idx(vms, i);
@@ -178,14 +211,14 @@ static void print_vms(struct json_object *vms)
 					links,
 					note(vm) };
 
-		out_table_row(t, cells);
+		row_without(t, cells, G_N_ELEMENTS(cells), without);
 		out_table_style(t, 1, style_of(cells[1]));
 	}
 	out_table_print(t, stdout);
 	out_table_free(t);
 }
 
-/* "nat", "nat, vxlan (loss 5%)"; g_free(). */
+/* "nat", "tap (down), vxlan (loss 5%)"; g_free(). */
 static char *uplink_words(struct json_object *list)
 {
 	GString *s = g_string_new(NULL);
@@ -193,20 +226,35 @@ static char *uplink_words(struct json_object *list)
 	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
 		struct json_object *o = json_object_array_get_idx(list, i);
 		struct json_object *link = json_member(o, "link", json_type_object);
+		bool down = g_strcmp0(json_str(o, "state"), "down") == 0;
 		g_autofree char *words = link ? link_words(link) : g_strdup("");
 
 		g_string_append_printf(s, "%s%s", s->len ? ", " : "", json_str(o, "name"));
-		if (*words)
-			g_string_append_printf(s, " (%s)", words);
+		if (down || *words)
+			g_string_append_printf(s, " (%s)", down ? "down" : words);
 	}
 	return g_string_free(s, FALSE);
+}
+
+static bool any_uplink(struct json_object *nets)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < json_object_array_length(nets); i++) {
+		struct json_object *net = json_object_array_get_idx(nets, i);
+		struct json_object *list = json_member(net, "uplinks", json_type_array);
+
+		any |= list && json_object_array_length(list) > 0;
+	}
+	return any;
 }
 
 static void print_networks(struct json_object *nets)
 {
 	static const char *const headings[] = { "NETWORK", "SWITCH",   "SUBNET", "UPLINKS",
 						"PORTS",   "RESTARTS", "" };
-	struct out_table *t = out_table_new(headings, G_N_ELEMENTS(headings));
+	int without = any_uplink(nets) ? -1 : 3;
+	struct out_table *t = table_without(headings, G_N_ELEMENTS(headings), without);
 
 	for (size_t i = 0; i < json_object_array_length(nets); i++) {
 		struct json_object *net = json_object_array_get_idx(nets, i);
@@ -225,7 +273,7 @@ static void print_networks(struct json_object *nets)
 					restarts,
 					reason ? reason : "" };
 
-		out_table_row(t, cells);
+		row_without(t, cells, G_N_ELEMENTS(cells), without);
 		out_table_style(t, 1, style_of(cells[1]));
 	}
 	out_table_print(t, stdout);

@@ -92,6 +92,19 @@ static void add_links(struct supervisor *sup, struct json_object *list, const ch
 	}
 }
 
+/* As the switch sees them: "running", "down". */
+static void add_states(struct supervisor *sup, struct json_object *list, const char *network)
+{
+	const struct daemon *sw = sup_find_switch(sup, network);
+
+	for (size_t i = 0; sw && list && i < json_object_array_length(list); i++) {
+		struct json_object *o = json_object_array_get_idx(list, i);
+		const struct daemon_item *item = daemon_find_item(sw, json_str(o, "name"));
+
+		json_put_str(o, "state", item ? item->state : NULL);
+	}
+}
+
 static void add_all_links(struct supervisor *sup, struct json_object *report)
 {
 	struct json_object *vms = json_member(report, "vms", json_type_array);
@@ -106,6 +119,8 @@ static void add_all_links(struct supervisor *sup, struct json_object *report)
 
 		add_links(sup, json_member(net, "uplinks", json_type_array), json_str(net, "name"),
 			  "name");
+		add_states(sup, json_member(net, "uplinks", json_type_array),
+			   json_str(net, "name"));
 	}
 }
 

@@ -354,6 +354,9 @@ def in_vain(place):
     assert done.code != 0 and str(busy) in done.err, (done.code, done.err)
     assert all(vm["stage"] == "ready" for vm in place.vms(lab).values())
     assert ping(place, lab, "n1", "n2")[0] == 1
+    (net,) = place.status(lab)["networks"]
+    assert {u["name"]: u["state"] for u in net["uplinks"]}["tap"] == "down", net
+    assert "tap (down)" in place.run("status", lab).out
     taken.close()
 
 

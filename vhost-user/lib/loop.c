@@ -371,7 +371,8 @@ int loop_run(struct loop *loop)
 	while (!loop->stop && r == 0) {
 		bool busy = run_pollers(loop);
 
-		if (!busy || ++loop->passes_unpeeked >= LOOP_PEEK_PASSES)
+		/* Other threads run while this one waits, be it not at all. */
+		if (!busy || loop->waiting || ++loop->passes_unpeeked >= LOOP_PEEK_PASSES)
 			r = look(loop, busy || loop->work || loop->stop ? 0 : LOOP_NEVER);
 		run_work(loop);
 	}

@@ -84,6 +84,33 @@ static void test_loss_is_counted_everywhere(void **state)
 	lab_finish();
 }
 
+/* The switch has no buffer to keep a frame in: it is lost, counted, and the link goes on. */
+static void test_buffers_run_out(void **state)
+{
+	const struct impair_stats *s;
+
+	lab_start(false);
+	net.sw.bufs.max = 4096;
+	lab_do("link.set",
+	       "{\"port\":\"b\",\"direction\":\"to-guest\",\"delay-ns\":1000000,\"duplicate\":0.5}");
+	lab_do("rule.set", "{\"id\":\"r\",\"out\":\"c\",\"delay-ns\":1000000}");
+	for (unsigned i = 0; i < 50; i++) {
+		lab_send(0, 1, 100, 0);
+		lab_send(0, 2, 100, 0);
+	}
+	s = &lab_way(1, SW_EGRESS)->im.stats;
+	assert_true(s->dropped_memory > 50);
+	assert_true(rule_find(&net.rules, "r")->im.stats.dropped_memory > 30);
+	lab_pass(at_ns + 2 * MS);
+	assert_int_equal(port[1].n, 50 + s->duplicated - s->dropped_memory);
+	assert_true(port[1].n > 0);
+	assert_int_equal(net.sw.bufs.used, 0);
+	lab_send(0, 1, 100, 0);
+	lab_pass(at_ns + MS);
+	assert_int_equal(port[1].n, 51 + s->duplicated - s->dropped_memory);
+	lab_finish();
+}
+
 /* A link's two directions have one seed, and not one fate. */
 static void test_directions_differ(void **state)
 {
@@ -478,6 +505,7 @@ int main(void)
 		cmocka_unit_test(test_hooks_come_and_go),
 		cmocka_unit_test(test_port_goes_with_frames_under_way),
 		cmocka_unit_test(test_loss_is_counted_everywhere),
+		cmocka_unit_test(test_buffers_run_out),
 		cmocka_unit_test(test_directions_differ),
 		cmocka_unit_test(test_large_packets_are_cut),
 		cmocka_unit_test(test_corruption_is_noticed),

@@ -279,7 +279,7 @@ static bool has_room(const struct impair *im, uint64_t now_ns, unsigned n, uint3
 	if (c->rate_bps == 0 || im->departed_ns <= now_ns)
 		return true;
 	return (c->limit_packets == 0 || im->waiting.n + n <= c->limit_packets) &&
-	       (c->limit_bytes == 0 || im->waiting_bytes + n * len <= c->limit_bytes) &&
+	       (c->limit_bytes == 0 || im->waiting_bytes + (uint64_t)n * len <= c->limit_bytes) &&
 	       (c->limit_ns == 0 || wait_ns(im, now_ns) <= c->limit_ns);
 }
 

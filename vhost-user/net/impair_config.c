@@ -20,21 +20,17 @@ static void store(struct impair_config *c, const struct impair_field *f, double 
 	void *at = (char *)c + f->offset;
 
 	switch (f->kind) {
-	case IMPAIR_KIND_NUMBER:
-		*(uint64_t *)at = (uint64_t)value;
-		break;
 	case IMPAIR_KIND_INTEGER:
 		*(int64_t *)at = (int64_t)value;
 		break;
 	case IMPAIR_KIND_FRACTION:
 		*(double *)at = value;
 		break;
+	case IMPAIR_KIND_NUMBER:
 	case IMPAIR_KIND_FLAG:
 	case IMPAIR_KIND_OBJECT:
-		*(bool *)at = value != 0;
-		break;
 	case IMPAIR_KIND_WORD:
-		*(enum dist *)at = (enum dist)value;
+		*(uint64_t *)at = (uint64_t)value;
 		break;
 	}
 }
@@ -44,19 +40,17 @@ double impair_field_get(const struct impair_config *c, const struct impair_field
 	const void *at = (const char *)c + f->offset;
 
 	switch (f->kind) {
-	case IMPAIR_KIND_NUMBER:
-		return (double)*(const uint64_t *)at;
 	case IMPAIR_KIND_INTEGER:
 		return (double)*(const int64_t *)at;
 	case IMPAIR_KIND_FRACTION:
 		return *(const double *)at;
+	case IMPAIR_KIND_NUMBER:
 	case IMPAIR_KIND_FLAG:
 	case IMPAIR_KIND_OBJECT:
-		return *(const bool *)at;
 	case IMPAIR_KIND_WORD:
-		return *(const enum dist *)at;
+		break;
 	}
-	return 0;
+	return (double)*(const uint64_t *)at;
 }
 
 /* What stands for "not given": 0 where the default is no value that can be stored. */

@@ -21,7 +21,7 @@
 #define IMPAIR_TIME_MAX  3600000000000 /* an hour: longer is no delay but a mistake */
 #define IMPAIR_RATE_MIN  8             /* a byte a second */
 #define IMPAIR_RATE_MAX  1000000000000
-#define IMPAIR_BYTES_MAX (1ll << 31)
+#define IMPAIR_BYTES_MAX (1LL << 31)
 #define IMPAIR_SEED_MAX  INT64_MAX /* what every JSON reader can say */
 
 /* X(kind, field, name, low, high, default, text).  NUMBER: whole, unsigned; INTEGER: whole; FRACTION: a real number;
@@ -61,7 +61,7 @@
 	  "a frame takes whole cells of so many bytes of the rate; 48 is ATM")                   \
 	X(NUMBER, cell_overhead, "cell-overhead", 0, 65535, 0, "bytes of header of each cell")   \
 	X(OBJECT, slot, "slot", 0, 1, 0, "frames leave together, at intervals")                  \
-	X(NUMBER, limit_packets, "limit-packets", 0, 1ll << 24, 1000,                            \
+	X(NUMBER, limit_packets, "limit-packets", 0, 1LL << 24, 1000,                            \
 	  "frames that may wait for the rate; 0 is no limit")                                    \
 	X(NUMBER, limit_bytes, "limit-bytes", 0, IMPAIR_BYTES_MAX, 0,                            \
 	  "bytes that may wait for the rate; 0 is no limit")                                     \
@@ -94,7 +94,7 @@
 	X(NUMBER, slot_delay_ns, "slot.delay-ns", 0, IMPAIR_TIME_MAX, 0,                    \
 	  "mean interval, in place of shortest and longest")                                \
 	X(NUMBER, slot_jitter_ns, "slot.jitter-ns", 0, IMPAIR_TIME_MAX, 0, "how it varies") \
-	X(NUMBER, slot_packets, "slot.packets", 0, 1ll << 24, 0,                            \
+	X(NUMBER, slot_packets, "slot.packets", 0, 1LL << 24, 0,                            \
 	  "frames in a slot at most; 0 is no limit")                                        \
 	X(NUMBER, slot_bytes, "slot.bytes", 0, IMPAIR_BYTES_MAX, 0,                         \
 	  "bytes in a slot at most, the last frame over it; 0 is no limit")
@@ -125,12 +125,13 @@ enum impair_kind {
 	IMPAIR_KIND_OBJECT,
 };
 
+/* All of one size: there is no order of the list that wastes room. */
 #define IMPAIR_TYPE_NUMBER   uint64_t
 #define IMPAIR_TYPE_INTEGER  int64_t
 #define IMPAIR_TYPE_FRACTION double
-#define IMPAIR_TYPE_FLAG     bool
-#define IMPAIR_TYPE_WORD     enum dist
-#define IMPAIR_TYPE_OBJECT   bool
+#define IMPAIR_TYPE_FLAG     uint64_t
+#define IMPAIR_TYPE_WORD     uint64_t
+#define IMPAIR_TYPE_OBJECT   uint64_t
 
 struct impair_config {
 #define X(kind, field, ...) IMPAIR_TYPE_##kind field;

@@ -38,17 +38,15 @@ static bool listed(const char *list, const char *name)
 	return false;
 }
 
-/* `object` NULL: a member of the top. */
+/* `object`: "" for a member of the top, else the object's name and a dot. */
 static const struct impair_field *find(const char *object, const char *name)
 {
-	size_t len = object ? strlen(object) + 1 : 0;
+	size_t len = strlen(object);
 
-	for (unsigned i = 0; i < IMPAIR_N_FIELDS; i++) {
+	for (unsigned i = 0; i < IMPAIR_N_FIELDS && !strchr(name, '.'); i++) {
 		const struct impair_field *f = &impair_fields[i];
 
-		if (object && (strncmp(f->name, object, len - 1) != 0 || f->name[len - 1] != '.'))
-			continue;
-		if (strcmp(f->name + len, name) == 0 && (object || !strchr(name, '.')))
+		if (strncmp(f->name, object, len) == 0 && strcmp(f->name + len, name) == 0)
 			return f;
 	}
 	return NULL;
@@ -99,12 +97,15 @@ static int read_field(struct reading *r, const struct impair_field *f, struct js
 
 static int read_object(struct reading *r, const struct impair_field *f, struct json_object *value)
 {
+	char prefix[32];
+
 	if (!json_object_is_type(value, json_type_object))
 		return wrong(r, "%s: must be an object, or null for none", f->name);
 	impair_field_unset(&r->c, f, true);
+	(void)snprintf(prefix, sizeof(prefix), "%s.", f->name);
 	json_object_object_foreach(value, key, of_value)
 	{
-		const struct impair_field *of = find(f->name, key);
+		const struct impair_field *of = find(prefix, key);
 		int err = of ? read_field(r, of, of_value) :
 			       wrong(r, "%s: unknown member \"%.32s\"", f->name, key);
 
@@ -175,7 +176,7 @@ int impair_json_read(struct json_object *o, const char *others, struct impair_co
 		return err;
 	json_object_object_foreach(o, key, value)
 	{
-		const struct impair_field *f = find(NULL, key);
+		const struct impair_field *f = find("", key);
 
 		if (!f && listed(others, key))
 			continue;

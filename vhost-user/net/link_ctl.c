@@ -252,7 +252,7 @@ int link_ctl_set(struct control_call *call, struct json_object *params, struct j
 {
 	struct net *net = ctl_net(call);
 	struct sw_port *p = NULL;
-	struct link *link;
+	struct link *link = NULL;
 	struct change change[2];
 	unsigned directions = 0;
 	uint64_t for_ns = 0, until_ns;
@@ -265,7 +265,7 @@ int link_ctl_set(struct control_call *call, struct json_object *params, struct j
 		r = control_uint(call, params, "for-ns", IMPAIR_TIME_MAX, &for_ns);
 	if (r == 0)
 		r = link_make(&net->links, p, &link);
-	if (r < 0)
+	if (r < 0 || !link)
 		return r;
 	for (unsigned d = 0; d < array_size(change); d++)
 		if (directions & BIT_ULL(d) &&

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -66,20 +67,20 @@ static int read_number(const struct reading *r, struct json_object *value, int64
 	return 0;
 }
 
+/* Two hexadecimal digits at each third byte, colons between. */
 static int read_mac(const struct reading *r, struct json_object *value, uint64_t *ret)
 {
 	const char *text = json_object_get_string(value);
-	unsigned b[6];
+	bool good = json_object_is_type(value, json_type_string) && strlen(text) == 17;
 	uint8_t mac[6];
-	int end = 0;
 
-	if (!json_object_is_type(value, json_type_string) ||
-	    sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5],
-		   &end) != 6 ||
-	    end != 17 || text[end] != '\0')
+	for (unsigned i = 0; good && i < array_size(mac); i++, text += 3) {
+		good = isxdigit((unsigned char)text[0]) && isxdigit((unsigned char)text[1]) &&
+		       text[2] == (i + 1 < array_size(mac) ? ':' : '\0');
+		mac[i] = (uint8_t)strtoul(text, NULL, 16);
+	}
+	if (!good)
 		return wrong(r, "must be an address like 52:54:00:12:34:56");
-	for (unsigned i = 0; i < array_size(mac); i++)
-		mac[i] = (uint8_t)b[i];
 	*ret = fdb_key(mac);
 	return 0;
 }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -127,7 +128,7 @@ int profile_set(struct profiles *p, const char *name, const struct impair_config
 		at = calloc(1, sizeof(*at));
 		if (!at)
 			return -ENOMEM;
-		strcpy(at->name, name);
+		(void)snprintf(at->name, sizeof(at->name), "%s", name);
 		at->next = p->first;
 		p->first = at;
 		p->n++;

@@ -59,7 +59,7 @@ static int read_class_name(struct control_call *call, struct json_object *o, con
 	    strlen(text) >= QOS_NAME_MAX)
 		return control_error(call, CONTROL_ERROR_INVALID_PARAMS,
 				     "%sname: must be 1 to %d bytes", where, QOS_NAME_MAX - 1);
-	strcpy(c->name, text);
+	(void)snprintf(c->name, sizeof(c->name), "%s", text);
 	return 0;
 }
 
@@ -210,7 +210,7 @@ int link_ctl_policy_set(struct control_call *call, struct json_object *params,
 	if (!p)
 		return -ENOMEM;
 	p->refs = 1;
-	strcpy(p->name, name);
+	(void)snprintf(p->name, sizeof(p->name), "%s", name);
 	r = read_policy(call, params, p);
 	if (r == 0)
 		r = add(call, p);

@@ -2,6 +2,7 @@
 #include "rule.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -214,7 +215,7 @@ int rule_new(struct rules *rules, const char *id, struct rule **ret)
 		return -ENOMEM;
 	}
 	r->rules = rules;
-	strcpy(r->id, id);
+	(void)snprintf(r->id, sizeof(r->id), "%s", id);
 	r->event.fn = on_due;
 	impair_init(&r->im, drop_held);
 	while (*at)

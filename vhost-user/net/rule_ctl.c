@@ -99,7 +99,7 @@ int link_ctl_rule_set(struct control_call *call, struct json_object *params,
 	r = read_change(call, params, &c);
 	if (r == 0 && !rule)
 		r = make(call, id, &rule);
-	if (r < 0) {
+	if (r < 0 || !rule) {
 		match_done(&c.match);
 		return r;
 	}

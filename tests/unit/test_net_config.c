@@ -28,6 +28,7 @@ static void test_defaults(void **state)
 	assert_int_equal(c.fdb.size, 0); /* fdb_init()'s own */
 	assert_int_equal(c.fdb.ageing_s, FDB_AGEING_S_DEFAULT);
 	assert_int_equal(c.mtu, 0);
+	assert_int_equal(c.spin_ns, 0);
 	assert_int_equal(c.n_ports, 0);
 }
 
@@ -37,10 +38,11 @@ static void test_all(void **state)
 	struct config c;
 
 	assert_int_equal(
-		read_text("{\"ports\":[{\"name\":\"a\",\"socket-path\":\"/x\"},"
-			  "{\"socket-path\":\"/y\",\"name\":\"b\"}],"
-			  "\"fdb\":{\"size\":9,\"per-port\":3,\"ageing-s\":0},\"mtu\":65535}",
-			  &root, &c),
+		read_text(
+			"{\"ports\":[{\"name\":\"a\",\"socket-path\":\"/x\"},"
+			"{\"socket-path\":\"/y\",\"name\":\"b\"}],"
+			"\"fdb\":{\"size\":9,\"per-port\":3,\"ageing-s\":0},\"mtu\":65535,\"poll-us\":70}",
+			&root, &c),
 		0);
 	assert_int_equal(c.n_ports, 2);
 	assert_string_equal(c.port[1].name, "b");
@@ -50,6 +52,7 @@ static void test_all(void **state)
 	assert_int_equal(c.fdb.per_port, 3);
 	assert_int_equal(c.fdb.ageing_s, 0);
 	assert_int_equal(c.mtu, 65535);
+	assert_int_equal(c.spin_ns, 70000);
 	config_done(&c);
 	json_object_put(root);
 }
@@ -73,6 +76,9 @@ static void test_refused(void **state)
 		"{\"fdb\":{\"ageing-s\":-1}}",
 		"{\"fdb\":{\"ageing-s\":2147483648}}",
 		"{\"mtu\":67}",
+		"{\"poll-us\":1000001}",
+		"{\"poll-us\":-1}",
+		"{\"poll-us\":\"always\"}",
 		"{\"mtu\":65536}",
 		"{\"mtu\":1500.5}",
 		"{\"mtu\":null}",

@@ -337,7 +337,7 @@ static void test_wakes(void **state)
 		uint64_t until = loop_now_ns() + PATIENT;
 		int got = -1;
 
-		loop_once(&r->fx.loop, loop_now_ns() + 2 * TRANSMITQ_SPIN_NS + 1000000);
+		loop_once(&r->fx.loop, loop_now_ns() + 2 * SPIN_MAX_NS + 1000000);
 		queue_frame(&a, 60, 0xb, 0xa, 7, 0);
 		driver_kick(&a.tx[0]);
 		while (got < 0 && loop_now_ns() < until) {

@@ -28,7 +28,7 @@ void settle(struct fixture *fx)
 
 void fall_asleep(struct fixture *fx)
 {
-	uint64_t until = loop_now_ns() + 4 * TRANSMITQ_SPIN_NS;
+	uint64_t until = loop_now_ns() + 4 * SPIN_MAX_NS;
 
 	while (loop_now_ns() < until || fx->group.active)
 		loop_once(&fx->loop, 0);

@@ -14,6 +14,9 @@
 /* The smallest that IPv4 allows (RFC 791); the field in virtio_net_config is 16 bits. */
 #define MTU_MIN 68
 
+/* A second: a queue that is silent for that long is not one that anybody measures. */
+#define POLL_US_MAX 1000000
+
 struct reader {
 	const char *path;
 };
@@ -93,6 +96,16 @@ static int read_ports(const struct reader *r, struct json_object *o, struct conf
 	return 0;
 }
 
+static int read_poll(const struct reader *r, struct json_object *value, uint64_t *ret_ns)
+{
+	uint32_t us;
+	int err = read_number(r, "/poll-us", value, 0, POLL_US_MAX, &us);
+
+	if (err == 0)
+		*ret_ns = max((uint64_t)us * 1000, UINT64_C(1)); /* 0 is not said */
+	return err;
+}
+
 static int read_root(const struct reader *r, struct json_object *root, struct config *c)
 {
 	uint32_t mtu = 0, threads = 0;
@@ -108,8 +121,10 @@ static int read_root(const struct reader *r, struct json_object *root, struct co
 			err = read_number(r, "/mtu", value, MTU_MIN, UINT16_MAX, &mtu);
 		else if (strcmp(key, "threads") == 0)
 			err = read_number(r, "/threads", value, 1, WORKERS_MAX, &threads);
+		else if (strcmp(key, "poll-us") == 0)
+			err = read_poll(r, value, &c->spin_ns);
 		else
-			err = wrong(r, key, "not one of ports, fdb, mtu, threads");
+			err = wrong(r, key, "not one of ports, fdb, mtu, threads, poll-us");
 		if (err < 0)
 			return err;
 	}

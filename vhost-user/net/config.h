@@ -16,6 +16,7 @@ struct config {
 	struct fdb_config fdb;
 	uint16_t mtu;     /* 0: not said */
 	uint16_t threads; /* 0: not said */
+	uint64_t spin_ns; /* 0: not said */
 	unsigned n_ports;
 	struct port_spec *port; /* they borrow from the file's object */
 };

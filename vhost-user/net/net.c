@@ -76,6 +76,7 @@ int net_init(struct net *net, const struct config *config, uint64_t seed)
 	net->group = (struct port_vu_group){ .loop = &net->backend->loop,
 					     .sw = &net->sw,
 					     .mtu = config->mtu,
+					     .spin_ns = config->spin_ns,
 					     .context = net,
 					     .state_changed = on_state_changed };
 	port_vu_group_init(&net->group);

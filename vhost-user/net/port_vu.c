@@ -141,6 +141,8 @@ static void on_queue_start(struct vu_session *s, struct vu_queue *q)
 		return;
 	if (is_transmitq(q)) {
 		t->q = q;
+		t->idle_since_ns = 0;
+		t->spin = (struct spin){ 0 };
 		transmitq_activate(t);
 		tell_state(p);
 	} else {

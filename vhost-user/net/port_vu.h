@@ -42,8 +42,9 @@ struct port_vu_group {
 	/* Set by the owner before port_vu_group_init(). */
 	struct loop *loop;
 	struct sw *sw;
-	uint16_t mtu;  /* the advice in the configuration space; frames are not measured by it */
-	void *context; /* the owner's own */
+	uint64_t spin_ns; /* how long a queue is looked at in vain; 0: as spin.h finds out */
+	uint16_t mtu;     /* the advice in the configuration space; frames are not measured by it */
+	void *context;    /* the owner's own */
 	void (*state_changed)(struct port_vu *p); /* may be NULL */
 
 	/* Set by workers.c for a thread of its own; NULL: the loop polls. */
@@ -76,7 +77,7 @@ struct port_vu {
 	struct receiveq receiveq[PORT_VU_MAX_PAIRS]; /* those enabled, too: the n_receiveq in use */
 	unsigned n_receiveq;
 	struct flow_table flows; /* used while n_receiveq > 1 */
-	bool trouble; /* port_vu_look_into() has something to do; set by any thread */
+	bool trouble;            /* port_vu_look_into() has something to do; set by any thread */
 	bool broken[2 * PORT_VU_MAX_PAIRS]; /* queues by index, likewise */
 };
 

@@ -153,7 +153,6 @@ void transmitq_activate(struct transmitq *t)
 	if (t->active)
 		return;
 	vq_kick_off(&t->q->vq);
-	t->idle_since_ns = 0;
 	t->active = true;
 	t->prev = NULL;
 	t->next = g->active;
@@ -163,16 +162,22 @@ void transmitq_activate(struct transmitq *t)
 	group_wake(g);
 }
 
+/* Something came, and the last look was in vain. */
+static void found_again(struct transmitq *t)
+{
+	spin_found(&t->spin, loop_now_ns() - t->idle_since_ns);
+	t->idle_since_ns = 0;
+}
+
 /* Nothing came.  Go on looking for a while, then ask for a kick. */
 static void found_nothing(struct transmitq *t, uint64_t now_ns)
 {
 	if (t->idle_since_ns == 0)
 		t->idle_since_ns = now_ns;
-	if (now_ns - t->idle_since_ns < TRANSMITQ_SPIN_NS)
+	if (now_ns - t->idle_since_ns < spin_ns(&t->spin, t->port->group->spin_ns))
 		return;
 	if (vq_kick_on(&t->q->vq)) {
 		vq_kick_off(&t->q->vq);
-		t->idle_since_ns = 0;
 		return;
 	}
 	transmitq_deactivate(t);
@@ -187,7 +192,8 @@ void transmitq_pass(struct port_vu_group *g)
 	for (struct transmitq *t = g->active, *next; t; t = next) {
 		next = t->next; /* a burst may take t out, and nobody else */
 		if (transmit_burst(t)) {
-			t->idle_since_ns = 0;
+			if (t->idle_since_ns != 0)
+				found_again(t);
 			found = true;
 			continue;
 		}

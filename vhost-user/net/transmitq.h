@@ -3,7 +3,7 @@
  *
  * A transmitq is active or idle.  A kick makes it active: kicks are turned off and it is looked at in
  * every pass of the loop, for a burst at most, so that nobody waits long for another.  When nothing
- * came for TRANSMITQ_SPIN_NS its kick is armed again, and it is looked at a last time: idle, it costs
+ * came for a while (spin.h) its kick is armed again, and it is looked at a last time: idle, it costs
  * nothing, and a switch of 64 ports works as hard as its busy ones ask for. */
 #ifndef NET_TRANSMITQ_H
 #define NET_TRANSMITQ_H
@@ -12,10 +12,7 @@
 #include <stdint.h>
 
 #include "device.h"
-
-/* How long an active transmitq is polled without finding anything: longer than a guest takes to
- * answer a frame (some 10 us), shorter than a sleep is worth. */
-#define TRANSMITQ_SPIN_NS 50000
+#include "spin.h"
 
 struct port_vu;
 struct port_vu_group;
@@ -24,7 +21,8 @@ struct transmitq {
 	struct port_vu *port;
 	struct vu_queue *q; /* NULL: not started */
 	bool active;
-	uint64_t idle_since_ns;        /* 0: the last look found something */
+	uint64_t idle_since_ns; /* 0: the last look found something */
+	struct spin spin;
 	struct transmitq *next, *prev; /* in the group's list of active ones */
 };
 

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "cleanup.h"
@@ -288,6 +289,21 @@ static void test_limits(void **state)
 	nat_bench_down(&b);
 }
 
+/* What guests hold leaves descriptors for the rest of the process. */
+static void test_descriptor_limit(void **state)
+{
+	struct rlimit before, low;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	low = before;
+	low.rlim_cur = 200;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+	nat_bench_up(&b, "");
+	assert_int_equal(b.nat->flows.max, 100);
+	nat_bench_down(&b);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
 /* Fragments that never become a packet: bounded by bytes. */
 static void test_fragments(void **state)
 {
@@ -517,6 +533,7 @@ int main(void)
 		cmocka_unit_test(test_host_loopback),
 		cmocka_unit_test(test_spoofed),
 		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_descriptor_limit),
 		cmocka_unit_test(test_fragments),
 		cmocka_unit_test(test_malformed),
 		cmocka_unit_test(test_forward_errors),

@@ -5,9 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 
 #include "base.h"
 #include "inet.h"
+#include "log.h"
 #include "nat_policy.h"
 #include "nat_spec.h"
 #include "net.h"
@@ -425,6 +427,18 @@ static int add_forwards(struct port_nat *pn, struct nat_spec *s, char **why)
 	return 0;
 }
 
+/* Half of the descriptors that the process may have stay for others: QEMUs, control clients, forwards. */
+static unsigned affordable(const char *name, unsigned sockets)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || sockets <= limit.rlim_cur / 2)
+		return sockets;
+	log_warning(name, "sockets: %u in place of %u, for this process may have %llu descriptors",
+		    (unsigned)limit.rlim_cur / 2, sockets, (unsigned long long)limit.rlim_cur);
+	return (unsigned)limit.rlim_cur / 2;
+}
+
 static int set_up(struct port_nat *pn, struct nat_spec *s, char **why)
 {
 	uint64_t seed;
@@ -436,7 +450,7 @@ static int set_up(struct port_nat *pn, struct nat_spec *s, char **why)
 	pn->dns = (struct nat_dns){ &pn->net, &pn->hosts };
 	r = port_nat_set_hosts(pn, &s->hosts);
 	if (r == 0)
-		r = nat_flows_init(&pn->flows, s->sockets, seed);
+		r = nat_flows_init(&pn->flows, affordable(pn->port.name, s->sockets), seed);
 	if (r == 0)
 		r = nat_dhcp_init(&pn->dhcp, &pn->net, &pn->hosts, s->pool_first, s->pool_last,
 				  s->lease_s);

@@ -37,15 +37,15 @@ def port(place, name):
 
 
 class Guest:
-    """A QEMU that nobody but this test knows: its guest's memory is its own, its card a stream over a Unix socket."""
+    """A QEMU that nobody but this test knows: its guest's memory is its own, its card one of QEMU's socket netdevs."""
 
-    def __init__(self, place, name, stream):
+    def __init__(self, place, name, netdev):
         other = place.root / "other.json"
         other.write_text(json.dumps(lab_of("one", "two")))
         place.run("render", "--out", place.root / "rendered", "qemu", other)
         words = place.run("render", "--json", "qemu", other, name).json()
         self.place, self.console = place, place.root / f"{name}.con"
-        self.argv = self._rewrite(self._words(words, name), place.root / "rendered" / f"{name}.conf", stream)
+        self.argv = self._rewrite(self._words(words, name), place.root / "rendered" / f"{name}.conf", netdev)
         self.start()
 
     @staticmethod
@@ -64,7 +64,7 @@ class Guest:
         assert len(found) == 1, answer
         return found[0]
 
-    def _rewrite(self, words, conf, stream):
+    def _rewrite(self, words, conf, netdev):
         out, i = words[:1], 1
         while i < len(words):
             option, value = words[i], words[i + 1] if i + 1 < len(words) and not words[i + 1].startswith("-") else None
@@ -76,7 +76,7 @@ class Guest:
             elif option == "-fw_cfg":
                 value = re.sub(r"file=.*", f"file={conf}", value)
             elif option == "-netdev":
-                value = f"stream,id=net0,server=off,addr.type=unix,addr.path={stream}"
+                value = netdev
             elif option == "-chardev" and "id=con0" in value:
                 value = f"socket,id=con0,path={self.console},server=on,wait=off"
             elif option == "-chardev" and "id=ready0" in value:
@@ -132,7 +132,7 @@ def stream(place):
     path = place.root / "far.sock"
     ask(place, "port.add", {"name": "far", "type": "stream", "socket-path": str(path)})
     assert port(place, "far")["state"] == "listening"
-    guest = Guest(place, "two", path)
+    guest = Guest(place, "two", f"stream,id=net0,server=off,addr.type=unix,addr.path={path}")
     try:
         wait_for("the guest to answer", 180, lambda: reaches(place, lab, "10.9.0.2"), 1)
         assert port(place, "far")["state"] == "running"
@@ -168,6 +168,27 @@ def stream(place):
         guest.end()
     ask(place, "port.remove", {"name": "far"})
     assert not path.exists()
+
+
+@case("the same by datagrams, and by a stream that the switch connects")
+def dgram_and_client(place):
+    lab = place.lab(lab_of("one"))
+    place.run("up", lab)
+    ours, theirs = place.root / "ours", place.root / "theirs"
+    for spec, netdev in (
+            ({"type": "dgram", "local": str(ours), "remote": str(theirs)},
+             f"dgram,id=net0,local.type=unix,local.path={theirs},remote.type=unix,remote.path={ours}"),
+            ({"type": "stream", "socket-path": str(theirs), "client": True},
+             f"stream,id=net0,server=on,addr.type=unix,addr.path={theirs}")):
+        ask(place, "port.add", {"name": "far", **spec})
+        guest = Guest(place, "two", netdev)
+        try:
+            wait_for(f"the guest to answer by {netdev}", 180, lambda: reaches(place, lab, "10.9.0.2"), 1)
+            assert port(place, "far")["state"] == "running"
+        finally:
+            guest.end()
+        ask(place, "port.remove", {"name": "far"})
+        theirs.unlink(missing_ok=True)
 
 
 @case("two labs are one network through a VXLAN tunnel, with the MTU that it leaves")

@@ -54,6 +54,16 @@ static void test_forwards(void **state)
 	assert_int_equal(fx->port[0]->port.stats.ingress_bytes, 121);
 	assert_int_equal(fx->port[1]->port.stats.egress_frames, 2);
 	assert_int_equal(fx->port[0]->port.stats.ingress_flooded, 1);
+
+	/* By queue, and how many at once; the first burst of a queue is timed. */
+	assert_int_equal(fx->port[0]->queue[1].frames, 2);
+	assert_int_equal(fx->port[0]->queue[1].bytes, 121);
+	assert_int_equal(fx->port[1]->queue[0].frames, 2);
+	assert_int_equal(fx->port[1]->queue[0].dropped, 0);
+	assert_int_equal(fx->port[0]->port.histograms.ingress_burst.bucket[0], 2);
+	assert_int_equal(fx->port[1]->port.histograms.egress_burst.sum, 2);
+	assert_int_equal(histogram_count(&fx->port[0]->port.histograms.latency), 1);
+	assert_true(fx->port[0]->port.histograms.latency.sum > 0);
 	go_away(&a);
 	go_away(&b);
 	go_away(&c);
@@ -194,6 +204,10 @@ static void test_drops(void **state)
 	settle(fx);
 	assert_int_equal(out->egress_frames, RING_NUM);
 	assert_int_equal(out->egress_drop_full, 2 + 2 * (RING_NUM - 4) + 1 - RING_NUM);
+	assert_int_equal(fx->port[0]->queue[1].dropped, in->ingress_drop_header);
+	assert_int_equal(fx->port[1]->queue[0].frames, out->egress_frames);
+	assert_int_equal(fx->port[1]->queue[0].dropped,
+			 out->egress_drop_full + out->egress_drop_size);
 
 	/* A frame sent on a queue that is off is taken and forgotten. */
 	reap_sent(&a);

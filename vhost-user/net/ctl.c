@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "ctl.h"
 
+#include <stdlib.h>
+
 #include "base.h"
 #include "capture.h"
 #include "ctl_impl.h"
 #include "link_ctl.h"
+#include "metrics.h"
 #include "port_nat_ctl.h"
 
 struct net *ctl_net(const struct control_call *call)
@@ -58,6 +61,61 @@ struct json_object *ctl_counters(const struct sw_port *p)
 	return o;
 }
 
+static struct json_object *queues_json(const struct sw_port *p)
+{
+	struct json_object *list = json_object_new_array();
+	const struct queue_stats *q;
+	bool ingress;
+
+	for (unsigned i = 0; p->ops->queue && (q = p->ops->queue(p, i, &ingress)); i++) {
+		struct json_object *o = json_object_new_object();
+
+		ctl_add_number(o, "index", i);
+		ctl_add_string(o, "direction", ingress ? "ingress" : "egress");
+		ctl_add_number(o, "frames", q->frames);
+		ctl_add_number(o, "bytes", q->bytes);
+		ctl_add_number(o, "dropped", q->dropped);
+		json_object_array_add(list, o);
+	}
+	return list;
+}
+
+/* [limit, how many] of each bucket that is not empty; limit null is without one. */
+static struct json_object *buckets_json(const struct histogram *h)
+{
+	struct json_object *list = json_object_new_array();
+
+	for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
+		struct json_object *pair;
+
+		if (h->bucket[i] == 0)
+			continue;
+		pair = json_object_new_array();
+		json_object_array_add(pair, i < HISTOGRAM_BUCKETS - 1 ?
+						    json_object_new_uint64(histogram_limit(i)) :
+						    NULL);
+		json_object_array_add(pair, json_object_new_uint64(h->bucket[i]));
+		json_object_array_add(list, pair);
+	}
+	return list;
+}
+
+static struct json_object *histograms_json(const struct sw_port *p)
+{
+	struct json_object *all = json_object_new_object();
+
+	for (unsigned i = 0; i < PORT_N_HISTOGRAMS; i++) {
+		const struct histogram *h = port_histogram_of(&p->histograms, &port_histograms[i]);
+		struct json_object *o = json_object_new_object();
+
+		ctl_add_number(o, "count", histogram_count(h));
+		ctl_add_number(o, "sum", h->sum);
+		json_object_object_add(o, "buckets", buckets_json(h));
+		json_object_object_add(all, port_histograms[i].name, o);
+	}
+	return all;
+}
+
 static struct json_object *fdb_json(const struct fdb *fdb)
 {
 	struct json_object *o = json_object_new_object();
@@ -88,11 +146,26 @@ static int stats(struct control_call *call, struct json_object *params,
 		o = json_object_new_object();
 		ctl_add_string(o, "name", p->name);
 		json_object_object_add(o, "counters", ctl_counters(p));
+		json_object_object_add(o, "queues", queues_json(p));
+		json_object_object_add(o, "histograms", histograms_json(p));
 		json_object_array_add(ports, o);
 	}
 	*ret_result = json_object_new_object();
 	json_object_object_add(*ret_result, "ports", ports);
 	json_object_object_add(*ret_result, "fdb", fdb_json(&sw->fdb));
+	return 0;
+}
+
+static int stats_metrics(struct control_call *call, struct json_object *params,
+			 struct json_object **ret_result)
+{
+	char *text = metrics_text(&ctl_net(call)->sw);
+
+	if (!text)
+		return control_error(call, CONTROL_ERROR_FAILED, "no memory");
+	*ret_result = json_object_new_object();
+	ctl_add_string(*ret_result, "text", text);
+	free(text);
 	return 0;
 }
 
@@ -104,6 +177,7 @@ const struct control_method ctl_methods[] = {
 	{ "port.up", ctl_port_up, "name" },
 	{ "port.down", ctl_port_down, "name" },
 	{ "stats", stats, "port?" },
+	{ "stats.metrics", stats_metrics, "" },
 	{ "fdb.add", ctl_fdb_add, "mac,port,vlan?" },
 	{ "fdb.remove", ctl_fdb_remove, "mac,vlan?" },
 	{ "fdb.list", ctl_fdb_list, "port?" },

@@ -6,7 +6,8 @@
  *   port.remove {"name"} → {}                      its frontend is disconnected
  *   port.list {} → {"ports":[PORT…]}
  *   port.up, port.down {"name"} → {}               the link, as an operator wants it
- *   stats {"port"?} → {"ports":[{"name","counters"}…],"fdb":{"entries","size","per-port","ageing-s"}}
+ *   stats {"port"?} → {"ports":[{"name","counters","queues":[…],"histograms":{…}}…],"fdb":{"entries","size","per-port","ageing-s"}}
+ *   stats.metrics {} → {"text"}: metrics.h
  *   fdb.add {"mac","port","vlan"?} → {}            a static entry; vlan: that of frames without a tag
  *   fdb.remove {"mac","vlan"?} → {}
  *   fdb.list {"port"?} → {"entries":[{"mac","vlan"?,"port","age-s"|"static"}…],"total"}    longest silent first

@@ -72,6 +72,7 @@ static void leave(struct sw_port *out, struct sw_frame *const *frame, unsigned n
 {
 	if (unlikely(out->tap))
 		out->tap->ops->see(out->tap, out, SW_EGRESS, frame, n);
+	histogram_add(&out->histograms.egress_burst, n);
 	out->ops->egress(out, frame, n);
 }
 
@@ -139,6 +140,7 @@ static inline void leave_at_once(struct sw_port *out, struct sw_frame *const *fr
 {
 	if (unlikely(out->sw->threads))
 		pthread_mutex_lock(&out->lock);
+	histogram_add(&out->histograms.egress_burst, n);
 	out->ops->egress(out, frame, n);
 	if (unlikely(out->sw->threads))
 		pthread_mutex_unlock(&out->lock);
@@ -584,6 +586,8 @@ void sw_input(struct sw_port *in, struct sw_frame *frame, unsigned n)
 {
 	assert(n <= SW_BURST);
 	in->stats.ingress_frames += n;
+	if (likely(n > 0))
+		histogram_add(&in->histograms.ingress_burst, n);
 	if (likely(is_plain(in)))
 		input_plain(in, frame, n);
 	else

@@ -85,6 +85,10 @@ struct sw_port_ops {
 
 	/* The link went up or down (sw_set_link()): tell who is behind it.  NULL: nobody can be told. */
 	void (*carrier)(struct sw_port *p, bool up);
+
+	/* What queue i counted and whether it is ingress; NULL: there is none, nor any after it.  The member itself is
+	 * NULL where a port has no queues. */
+	const struct queue_stats *(*queue)(const struct sw_port *p, unsigned i, bool *ret_ingress);
 };
 
 /* Embedded in what implements the port. */
@@ -128,6 +132,8 @@ struct sw_port {
 		uint64_t generation;
 		uint32_t now_s;
 	} memo;
+
+	struct port_histograms histograms;
 };
 
 /* The general way to copy bytes [skip, skip + len) of a frame, as delivered, to `to`, whatever its

@@ -72,8 +72,35 @@ static void on_carrier(struct sw_port *sp, bool up)
 		(void)vu_session_config_changed(p->seat.session);
 }
 
+/* Queue pairs that are started, or were and have counted. */
+static unsigned n_pairs(const struct port_vu *p)
+{
+	unsigned n = PORT_VU_MAX_PAIRS;
+
+	while (n > 1 && !p->started[n - 1] && !p->transmitq[n - 1].q &&
+	       !p->queue[2 * n - 2].frames && !p->queue[2 * n - 1].frames)
+		n--;
+	return n;
+}
+
+static const struct queue_stats *on_queue(const struct sw_port *port, unsigned i, bool *ret_ingress)
+{
+	const struct port_vu *p = (const struct port_vu *)(const void *)port;
+
+	static_assert(offsetof(struct port_vu, port) == 0, "a port is the beginning of it");
+
+	if (i >= 2 * n_pairs(p))
+		return NULL;
+	*ret_ingress = i % 2; /* virtio 1.3, 5.1.2: receiveq1, transmitq1, receiveq2, ... */
+	return &p->queue[i];
+}
+
 static const struct sw_port_ops port_ops = {
-	.type = "vhost-user", .threads = true, .egress = on_egress, .carrier = on_carrier
+	.type = "vhost-user",
+	.threads = true,
+	.egress = on_egress,
+	.carrier = on_carrier,
+	.queue = on_queue,
 };
 
 /* ---- the device --------------------------------------------------------------------------------- */

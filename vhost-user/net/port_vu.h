@@ -76,8 +76,9 @@ struct port_vu {
 	struct vu_queue *started[PORT_VU_MAX_PAIRS]; /* receiveqs by pair; NULL: not started */
 	struct receiveq receiveq[PORT_VU_MAX_PAIRS]; /* those enabled, too: the n_receiveq in use */
 	unsigned n_receiveq;
-	struct flow_table flows; /* used while n_receiveq > 1 */
-	bool trouble;            /* port_vu_look_into() has something to do; set by any thread */
+	struct flow_table flows;                         /* used while n_receiveq > 1 */
+	struct queue_stats queue[2 * PORT_VU_MAX_PAIRS]; /* by index */
+	bool trouble; /* port_vu_look_into() has something to do; set by any thread */
 	bool broken[2 * PORT_VU_MAX_PAIRS]; /* queues by index, likewise */
 };
 

@@ -224,8 +224,8 @@ static inline unsigned chains_wanted(const struct egress *e)
 	return min(want, (unsigned)VQ_BURST);
 }
 
-static void receive_burst(struct port_vu *p, struct receiveq *rq, struct sw_frame *const *frame,
-			  unsigned n)
+static void put_burst(struct port_vu *p, struct receiveq *rq, struct sw_frame *const *frame,
+		      unsigned n)
 {
 	struct egress e = { .port = p, .rq = rq, .frame = frame, .n = n };
 	struct vu_queue *q = rq->q;
@@ -264,6 +264,20 @@ static void receive_burst(struct port_vu *p, struct receiveq *rq, struct sw_fram
 	vq_publish(vq);
 	port_vu_count_calls(p, vq_call(vq));
 	port_vu_check(p, q->session);
+}
+
+/* A queue that breaks is gone from p->receiveq after that. */
+static void receive_burst(struct port_vu *p, struct receiveq *rq, struct sw_frame *const *frame,
+			  unsigned n)
+{
+	struct queue_stats *counted = &p->queue[rq->q->index];
+	uint64_t frames = p->port.stats.egress_frames, bytes = p->port.stats.egress_bytes;
+
+	put_burst(p, rq, frame, n);
+	frames = p->port.stats.egress_frames - frames;
+	counted->frames += frames;
+	counted->bytes += p->port.stats.egress_bytes - bytes;
+	counted->dropped += n - frames;
 }
 
 /* Where in p->receiveq a frame goes: to the pair that its flow is sent on, if that can receive. */

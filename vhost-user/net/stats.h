@@ -16,6 +16,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "histogram.h"
+
 #define NET_COUNTERS(X)                                                                       \
 	X(ingress_frames, "frames taken from the guest")                                      \
 	X(ingress_bytes, "bytes in them, without virtio header")                              \
@@ -57,6 +59,47 @@ struct port_stats {
 #define X(name, text) uint64_t name;
 	NET_COUNTERS(X)
 #undef X
+};
+
+/* X(name, unit, values to one unit, first and last bucket that metrics.h tells, text): distributions, see histogram.h. */
+#define NET_HISTOGRAMS(X)                                         \
+	X(ingress_burst, frames, 1, 0, 7, "frames taken at once") \
+	X(egress_burst, frames, 1, 0, 7, "frames given at once")  \
+	X(latency, seconds, 1000000000, 7, 27,                    \
+	  "time inside the switch, from taking a burst to giving it, of one burst in 64")
+
+#define LATENCY_SAMPLE 64 /* two looks at the clock cost less than a thousandth of so many bursts */
+
+struct port_histograms {
+#define X(name, unit, scale, first, last, text) struct histogram name;
+	NET_HISTOGRAMS(X)
+#undef X
+};
+
+struct port_histogram {
+	const char *name, *unit, *text;
+	uint64_t scale;
+	unsigned first, last;
+	size_t offset; /* in struct port_histograms */
+};
+
+enum {
+#define X(name, unit, scale, first, last, text) +1
+	PORT_N_HISTOGRAMS = 0 NET_HISTOGRAMS(X)
+#undef X
+};
+
+extern const struct port_histogram port_histograms[PORT_N_HISTOGRAMS];
+
+static inline const struct histogram *port_histogram_of(const struct port_histograms *p,
+							const struct port_histogram *h)
+{
+	return (const struct histogram *)(const void *)((const char *)p + h->offset);
+}
+
+/* What a queue of a port counts: frames that went through it, and those lost at it. */
+struct queue_stats {
+	uint64_t frames, bytes, dropped;
 };
 
 struct port_counter {

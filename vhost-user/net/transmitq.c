@@ -86,6 +86,21 @@ static void note_flows(struct port_vu *p, unsigned pair, unsigned n)
 	}
 }
 
+/* What is done with it before this returns is done: the receivers have it, or a stage that keeps it. */
+static inline void forward(struct transmitq *t, unsigned n)
+{
+	struct port_vu *p = t->port;
+	struct queue_stats *counted = &p->queue[t->q->index];
+	uint64_t bytes = p->port.stats.ingress_bytes;
+	uint64_t taken_ns = unlikely(t->n_bursts++ % LATENCY_SAMPLE == 0) ? loop_now_ns() : 0;
+
+	sw_input(&p->port, p->group->frame, n);
+	if (unlikely(taken_ns))
+		histogram_add(&p->port.histograms.latency, loop_now_ns() - taken_ns);
+	counted->frames += n;
+	counted->bytes += p->port.stats.ingress_bytes - bytes;
+}
+
 /* Forward one burst.  False: there was none. */
 static bool transmit_burst(struct transmitq *t)
 {
@@ -106,8 +121,10 @@ static bool transmit_burst(struct transmitq *t)
 
 		if (unlikely(p->n_receiveq > 1))
 			note_flows(p, q->index / 2, n_frame);
-		sw_input(&p->port, p->group->frame, n_frame);
+		p->queue[q->index].dropped += (unsigned)n - n_frame;
+		forward(t, n_frame);
 	} else {
+		p->queue[q->index].dropped += (unsigned)n;
 		p->port.stats.ingress_drop_disabled += (unsigned)n;
 	}
 	for (int i = 0; i < n; i++)

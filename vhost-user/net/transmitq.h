@@ -21,6 +21,7 @@ struct transmitq {
 	struct port_vu *port;
 	struct vu_queue *q; /* NULL: not started */
 	bool active;
+	unsigned n_bursts;      /* one in LATENCY_SAMPLE is timed */
 	uint64_t idle_since_ns; /* 0: the last look found something */
 	struct spin spin;
 	struct transmitq *next, *prev; /* in the group's list of active ones */

@@ -407,6 +407,7 @@ static inline void burst_begin(struct burst *b, struct sw_port *in)
 	} else {
 		b->src = b->dst = KEY_NONE;
 		b->src_good = false;
+		set_out(b, NULL);
 	}
 }
 

@@ -33,17 +33,21 @@ bool spec_name_is_good(const char *name)
 	return n > 0 && n < SW_PORT_NAME_MAX && name[n] == '\0';
 }
 
+static unsigned hex_digit(char c)
+{
+	if (c <= '9')
+		return (unsigned)(c - '0');
+	return (unsigned)((c | 0x20) - 'a' + 10);
+}
+
 bool spec_mac(const char *text, uint64_t *ret_key)
 {
 	uint64_t key = 0;
 
 	for (unsigned i = 0; i < 6; i++, text += 3) {
-		unsigned byte;
-
 		if (strspn(text, "0123456789abcdefABCDEF") != 2 || text[2] != (i < 5 ? ':' : '\0'))
 			return false;
-		(void)sscanf(text, "%2x", &byte);
-		key = key << 8 | byte;
+		key = key << 8 | hex_digit(text[0]) << 4 | hex_digit(text[1]);
 	}
 	if (key == 0 || key & UINT64_C(1) << 40)
 		return false;

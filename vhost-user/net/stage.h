@@ -40,8 +40,8 @@ struct sw_stage {
 
 /* Go on behind the stage of p with frame[0..n), n at most SW_BURST.  The caller's references stay the
  * caller's: it drops them when this returns.  Not for a port that is not attached. */
-void sw_stage_ingress_done(struct sw_port *p, struct sw_frame *const *frame, unsigned n);
-void sw_stage_egress_done(struct sw_port *p, struct sw_frame *const *frame, unsigned n);
+void sw_stage_ingress_done(struct sw_port *in, struct sw_frame *const *frame, unsigned n);
+void sw_stage_egress_done(struct sw_port *out, struct sw_frame *const *frame, unsigned n);
 
 /* Rules about pairs of ports and about what is in a frame. */
 struct sw_between;

@@ -23,7 +23,7 @@ struct worker {
 	pthread_cond_t awake;
 	timer_t guard;
 	bool guarded;
-	bool running __attribute__((aligned(CACHE_LINE))); /* set under the lock alone */
+	bool running; /* set under the lock alone */
 	struct port_vu_group group;
 };
 
@@ -32,7 +32,7 @@ struct worker {
 /* A frontend may make a call of ours wait: loop_guard() tells why and how it ends. */
 static void guard(struct worker *w, bool on)
 {
-	struct timespec period = { .tv_nsec = on ? LOOP_GUARD_MS * 1000000l : 0 };
+	struct timespec period = { .tv_nsec = on ? LOOP_GUARD_MS * 1000000L : 0 };
 	struct itimerspec its = { .it_interval = period, .it_value = period };
 
 	if (w->guarded)

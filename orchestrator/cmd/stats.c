@@ -184,8 +184,75 @@ static void print_link(const struct subject *s, struct json_object *now)
 	}
 }
 
+/* The metrics of one name, of all networks: OpenMetrics has them together. */
+struct family {
+	char *name;
+	unsigned first; /* the network that described it */
+	GString *head, *samples;
+};
+
+static void family_free(void *p)
+{
+	struct family *f = p;
+
+	g_free(f->name);
+	g_string_free(f->head, TRUE);
+	g_string_free(f->samples, TRUE);
+	g_free(f);
+}
+
+static struct family *find_family(GPtrArray *families, const char *name, unsigned network)
+{
+	struct family *f;
+
+	for (guint i = 0; i < families->len; i++) {
+		f = families->pdata[i];
+		if (strcmp(f->name, name) == 0)
+			return f;
+	}
+	f = g_new0(struct family, 1);
+	f->name = g_strdup(name);
+	f->first = network;
+	f->head = g_string_new(NULL);
+	f->samples = g_string_new(NULL);
+	g_ptr_array_add(families, f);
+	return f;
+}
+
+/* "name{port="n1.0"} 5" with the network's name among its labels. */
+static void add_sample(struct family *f, const char *line, const char *network)
+{
+	size_t name = strcspn(line, "{ ");
+	bool labels = line[name] == '{';
+
+	g_string_append_len(f->samples, line, (gssize)name);
+	g_string_append_printf(f->samples, "{network=\"%s\"%s%s\n", network,
+			       labels ? (line[name + 1] == '}' ? "" : ",") : "}",
+			       line + name + (labels ? 1 : 0));
+}
+
+static void add_metrics(GPtrArray *families, const char *text, const char *network, unsigned index)
+{
+	g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+	struct family *f = NULL;
+
+	for (char **line = lines; *line; line++) {
+		g_auto(GStrv) words = g_strsplit(*line, " ", 4);
+		bool comment = (*line)[0] == '#' && g_strv_length(words) >= 3;
+
+		if (comment)
+			f = find_family(families, words[2], index);
+		if (comment && f->first == index)
+			g_string_append_printf(f->head, "%s\n", *line);
+		else if (!comment && f && **line && **line != '#')
+			add_sample(f, *line, network);
+	}
+}
+
 static int print_metrics(const struct subject *s, GError **error)
 {
+	g_autoptr(GPtrArray) families = g_ptr_array_new_with_free_func(family_free);
+
 	for (guint i = 0; i < s->l->lab->networks->len; i++) {
 		const struct network *n = lab_network(s->l->lab, i);
 		auto_json result = NULL;
@@ -194,8 +261,15 @@ static int print_metrics(const struct subject *s, GError **error)
 			continue;
 		if (!switch_ask(s->l, n->name, "stats.metrics", NULL, &result, error))
 			return -1;
-		fputs(json_str(result, "text") ? json_str(result, "text") : "", stdout);
+		if (json_str(result, "text"))
+			add_metrics(families, json_str(result, "text"), n->name, i);
 	}
+	for (guint i = 0; i < families->len; i++) {
+		const struct family *f = families->pdata[i];
+
+		printf("%s%s", f->head->str, f->samples->str);
+	}
+	puts("# EOF");
 	return 0;
 }
 

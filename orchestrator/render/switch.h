@@ -32,12 +32,12 @@ struct uplink;
 struct setting_kind {
 	const char *word;   /* "link" */
 	const char *method; /* "link.set"; NULL: nothing is told */
-	bool of_port;       /* the word behind the first colon of its keys is a port */
 	const char *undo;   /* the method that takes it back */
 	const char *const
 		*names; /* the members of the first method's params that the other takes, too */
 	const char *
 		nothing; /* members that say "nothing" to undo, as JSON; NULL: its name is enough */
+	bool of_port;    /* the word behind the first colon of its keys is a port */
 	bool anew;       /* a change is to take it back, then make it */
 };
 

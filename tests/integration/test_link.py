@@ -362,7 +362,8 @@ def in_vain(place):
 
 @case("stats: frames are counted, live and as JSON; metrics are text")
 def stats(place):
-    lab = up(place)
+    lab = up(place, {**THREE, "networks": {"lan": {}, "far": {}}, "vms": {
+        "n1": {"nics": [{"network": "lan"}]}, "n2": {"nics": [{"network": "lan"}]}, "n3": {"nics": [{"network": "far"}]}}})
 
     def count(name):
         (net,) = place.run("stats", "-l", lab, "--json", name).json()
@@ -375,12 +376,17 @@ def stats(place):
     assert re.search(r"n1\.0 +lan +\d+", place.run("stats", "-l", lab).out)
     assert "ingress_frames" in place.run("stats", "-l", lab, "n1").out
     live = place.start("stats", "-l", lab, "--watch", "--json")
-    assert json.loads(live.stdout.readline())[0]["network"] == "lan"
+    assert [net["network"] for net in json.loads(live.stdout.readline())] == ["lan", "far"]
     live.send_signal(signal.SIGINT)
     live.communicate(timeout=10)
     assert live.returncode == 0
     metrics = place.run("stats", "-l", lab, "--openmetrics").out
-    assert metrics.rstrip().endswith("# EOF") and 'port="n1.0"' in metrics, metrics[-500:]
+    lines = metrics.splitlines()
+    assert lines[-1] == "# EOF" and lines.count("# EOF") == 1, lines[-3:]
+    assert 'network="lan"' in metrics and 'network="far"' in metrics and 'port="n1.0"' in metrics, metrics[-500:]
+    types = [line.split()[2] for line in lines if line.startswith("# TYPE ")]
+    assert types and len(types) == len(set(types)), "a family comes twice"
+    assert all(re.fullmatch(r"[a-z_]+\{[^{}]*\} \S+", line) for line in lines if not line.startswith("#")), metrics[:500]
     assert place.run("stats", "-l", lab, "--openmetrics", "--watch", code=None).code == 2
     assert place.run("stats", "-l", lab, "nn", code=None).code in (1, 2)
 

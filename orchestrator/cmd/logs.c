@@ -156,7 +156,7 @@ static int show_log(const char *path, GError **error)
 	return good ? 0 : -1;
 }
 
-/* Subjects are VMs before networks; the supervisor is meant when nothing is said. */
+/* Subjects are VMs before networks, and these before the daemon of sockets; the supervisor is meant when nothing is said. */
 static char *path_of(const char *lab_name, const struct lab_paths *paths, const char *subject,
 		     GError **error)
 {
@@ -172,6 +172,8 @@ static char *path_of(const char *lab_name, const struct lab_paths *paths, const 
 		path = g_strdup(opt_qemu ? vm->qemu_log : vm->console_log);
 	else if (access(net->dir, F_OK) == 0)
 		path = g_strdup(net->log);
+	else if (strcmp(subject, "sockets") == 0)
+		path = g_strdup(paths->hvsock->log);
 	else
 		path = cmd_check_vm(lab_name, subject, error) ? g_strdup(vm->console_log) : NULL;
 	daemon_paths_free(net);
@@ -202,8 +204,9 @@ static int run_logs(char **args, GError **error)
 
 const struct cmd cmd_logs = {
 	.name = "logs",
-	.args = "[VM|NETWORK|supervisor]",
-	.summary = "Print what a VM's console, a switch or the supervisor has written",
+	.args = "[VM|NETWORK|sockets|supervisor]",
+	.summary =
+		"Print what a VM's console, a switch, the daemon of sockets or the supervisor has written",
 	.help = "Without an argument, the supervisor's log: what happened to the lab, and when. Logs\n"
 		"stay when the lab is down. On a terminal control characters are left out; into a\n"
 		"pipe or file the log goes as it is.",

@@ -145,10 +145,25 @@ char *reach_waits_for(const char *lab_name, const char *vm)
 	return g_strdup(json_str(find_vm(report, vm), "waits-for"));
 }
 
+/* The daemon that carries all sockets has ended and is started again, or has just been, and an agent that was there is not back. */
+static bool sockets_are_away(struct json_object *report, struct json_object *vm)
+{
+	struct json_object *daemon = json_member(report, "sockets", json_type_object);
+	struct json_object *own = json_member(vm, "sockets", json_type_object);
+
+	if (daemon && g_strcmp0(json_str(daemon, "stage"), "running") != 0)
+		return true;
+	return own && json_str(own, "agent-version") &&
+	       (g_strcmp0(json_str(own, "state"), "running") != 0 ||
+		g_strcmp0(json_str(own, "agent"), "absent") == 0);
+}
+
 void reach_explain(const struct reach *r, const char *vm, GError **error)
 {
 	g_autoptr(GError) was = g_steal_pointer(error);
-	g_autofree char *word = reach_stage(r, vm);
+	auto_json report = get_report(r->lab_name);
+	struct json_object *found = find_vm(report, vm);
+	const char *word = json_str(found, "stage");
 	enum stage stage = word ? stage_from_word(word) : STAGE_COUNT;
 
 	if (!word || (!r->lab && stage >= STAGE_STOPPED))
@@ -163,6 +178,12 @@ void reach_explain(const struct reach *r, const char *vm, GError **error)
 			error, ORCH_ERROR, ORCH_ERROR_FAILED,
 			"VM %s is not ready yet (%s): `orchestrator wait %s` waits, `orchestrator logs %s` shows how far it is",
 			vm, word, vm, vm);
+	else if (sockets_are_away(report, found))
+		g_set_error(
+			error, ORCH_ERROR, err_exit_code(was),
+			"VM %s runs, but its sockets are away for a moment (%s): their daemon has ended, and is started again; "
+			"`orchestrator logs sockets` says why",
+			vm, was->message);
 	else
 		g_set_error(
 			error, ORCH_ERROR, err_exit_code(was),

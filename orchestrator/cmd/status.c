@@ -20,9 +20,11 @@
 #define CALL_MS  10000
 #define WATCH_MS 1000
 
+static char *opt_lab;
 static gboolean opt_json, opt_watch;
 
 static const GOptionEntry options[] = {
+	{ "lab", 'l', 0, G_OPTION_ARG_FILENAME, &opt_lab, "The lab that is meant", "LAB" },
 	{ "json", 0, 0, G_OPTION_ARG_NONE, &opt_json,
 	  "Print JSON: one document, with --watch one a line", NULL },
 	{ "watch", 'w', 0, G_OPTION_ARG_NONE, &opt_watch,
@@ -421,10 +423,16 @@ static int watch(const char *name, GError **error)
 
 static int run_status(char **args, GError **error)
 {
-	g_autofree char *name = cmd_lab_name(args[0], error);
+	g_autofree char *name = NULL;
 	struct client *c = NULL;
 	auto_json report = NULL;
 
+	if (opt_lab && args[0]) {
+		g_set_error_literal(error, ORCH_ERROR, ORCH_ERROR_USAGE,
+				    "either --lab or an argument names the lab");
+		return -1;
+	}
+	name = cmd_lab_name(opt_lab ? opt_lab : args[0], error);
 	if (!name)
 		return -1;
 	if (opt_watch)

@@ -180,6 +180,26 @@ def exec_explains(place):
     assert place.vms(lab)["n2"]["stage"] == "ready"
 
 
+@case("exec in the second after the daemon of sockets was killed blames it, and not the guest's image")
+def exec_while_sockets_are_away(place):
+    lab = up(place, ONE)
+    daemon = place.run("status", "-l", lab, "--json").json()["sockets"]["pid"]
+    os.kill(daemon, signal.SIGKILL)
+    words = []
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        done = subprocess.run([place.orchestrator, "exec", "-l", lab, "n1", "--", "true"], env=place.env, cwd=place.root,
+                              capture_output=True, text=True, timeout=60)
+        if done.returncode == 0:
+            break
+        words.append(done.stderr)
+    assert done.returncode == 0, words
+    assert not any("image needs" in w for w in words), words
+    assert str(daemon) != str(place.run("status", "-l", lab, "--json").json()["sockets"]["pid"])
+    place.run("logs", "-l", lab, "sockets")
+    place.run("status", "-l", lab, lab, code=2)
+
+
 # --- shell ---------------------------------------------------------------------------------------------------------
 
 class Terminal:

@@ -2,6 +2,7 @@
 #include "nat_dns.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -109,15 +110,26 @@ static bool in_domain(const char *name, const char *domain, size_t *ret_len)
 /* 192.168.100.10 of "10.100.168.192.in-addr.arpa" (RFC 1035, 3.5). */
 static bool read_arpa4(const char *name, uint32_t *ret)
 {
-	unsigned a, b, c, d;
-	char text[NAME_MAX_WIRE + 1];
+	const char *at = name;
+	char text[sizeof("255.255.255.255")];
+	uint32_t byte[4];
 	size_t len;
 
-	if (!in_domain(name, "in-addr.arpa", &len) ||
-	    sscanf(name, "%3u.%3u.%3u.%3u.", &a, &b, &c, &d) != 4 || (a | b | c | d) > 255)
+	if (!in_domain(name, "in-addr.arpa", &len))
 		return false;
-	*ret = d << 24 | c << 16 | b << 8 | a;
-	return (size_t)snprintf(text, sizeof(text), "%u.%u.%u.%u", a, b, c, d) == len &&
+	for (unsigned i = 0; i < 4; i++) {
+		char *end;
+		unsigned long value = strtoul(at, &end, 10);
+
+		if (end == at || *end != '.' || value > 255)
+			return false;
+		byte[i] = (uint32_t)value;
+		at = end + 1;
+	}
+	*ret = byte[3] << 24 | byte[2] << 16 | byte[1] << 8 | byte[0];
+	/* As it is written: no zeros, signs or blanks in front. */
+	return (size_t)snprintf(text, sizeof(text), "%u.%u.%u.%u", byte[0], byte[1], byte[2],
+				byte[3]) == len &&
 	       strncmp(text, name, len) == 0;
 }
 
@@ -137,7 +149,7 @@ static bool read_arpa6(const char *name, struct in6_addr *ret)
 	if (!in_domain(name, "ip6.arpa", &len) || len != 63)
 		return false;
 	memset(ret, 0, sizeof(*ret));
-	for (unsigned i = 0; i < 32; i++) {
+	for (size_t i = 0; i < 32; i++) {
 		int digit = hex_digit(name[2 * i]);
 
 		if (digit < 0 || (i < 31 && name[2 * i + 1] != '.'))

@@ -87,7 +87,7 @@ static int make_room(struct nat_forwards *forwards)
 int nat_forwards_add(struct nat_forwards *forwards, struct nat_slirp *slirp, struct nat_forward *f)
 {
 	union address host, guest;
-	uint16_t port;
+	uint16_t port = 0;
 	socklen_t len;
 	int r;
 

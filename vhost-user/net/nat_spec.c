@@ -383,7 +383,7 @@ int nat_spec_forward(struct json_object *o, const struct nat_net *net, struct na
 		     char **why)
 {
 	const struct port_spec s = { .object = o };
-	struct nat_forward f;
+	struct nat_forward f = { 0 };
 	uint64_t port = 0;
 	int r = nat_spec_forward_name(o, &f, why);
 

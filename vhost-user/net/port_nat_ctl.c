@@ -92,7 +92,7 @@ static int forward_error(struct control_call *call, const struct nat_forward *f,
 int port_nat_forward_add(struct control_call *call, struct json_object *params,
 			 struct json_object **ret_result)
 {
-	struct nat_forward f;
+	struct nat_forward f = { 0 };
 	struct port_nat *pn;
 	auto_free char *why = NULL;
 	int r = find_port(call, params, &pn);
@@ -113,7 +113,7 @@ int port_nat_forward_add(struct control_call *call, struct json_object *params,
 int port_nat_forward_remove(struct control_call *call, struct json_object *params,
 			    struct json_object **ret_result)
 {
-	struct nat_forward f;
+	struct nat_forward f = { 0 };
 	struct port_nat *pn;
 	auto_free char *why = NULL;
 	int r = find_port(call, params, &pn);

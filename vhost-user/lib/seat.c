@@ -120,7 +120,7 @@ static void dial_after(struct seat *s, uint64_t ns)
 static void on_dial(struct loop_timer *timer)
 {
 	struct seat *s = container_of(timer, struct seat, dial);
-	int fd, r = connect_to(s->dial_path, &fd);
+	int fd = -1, r = connect_to(s->dial_path, &fd);
 
 	if (r < 0) {
 		log_debug(s->tag, "%s: %s", s->dial_path, strerror(-r));

@@ -120,10 +120,9 @@ static int answer(struct vu_session *s, const struct proto_request_info *info, s
 			       PROTO_REPLY_ACK;
 	switch (kind) {
 	case PROTO_REPLY_STATE_FD:
-		failed |= VU_STATE_NOFD;
-		/* fallthrough */
 	case PROTO_REPLY_RESULT:
 	case PROTO_REPLY_LOG:
+		failed |= kind == PROTO_REPLY_STATE_FD ? VU_STATE_NOFD : 0;
 		msg_reply(&s->tx, &msg->hdr, &failed, sizeof(failed));
 		return 0;
 	case PROTO_REPLY_INFLIGHT:

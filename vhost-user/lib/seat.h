@@ -46,9 +46,9 @@ struct seat {
 
 	/* Set by the device after seat_init(), or left NULL. */
 	void (*seating)(struct seat *seat); /* a session is about to begin: `ops` may be changed */
-	void (*seated)(struct seat *seat); /* a session has begun; no op has been called */
-	uint64_t *n_sessions, *n_refused;  /* counters of its own */
-	struct places *places;             /* for vu_session_set_places() of each session */
+	void (*seated)(struct seat *seat);  /* a session has begun; no op has been called */
+	uint64_t *n_sessions, *n_refused;   /* counters of its own */
+	struct places *places;              /* for vu_session_set_places() of each session */
 
 	struct loop *loop;
 	const struct vu_device_ops *ops;

@@ -33,7 +33,7 @@ counted in short windows, and only those windows count in which the kernel kept 
 generator waiting for its core: the same rule for both sides.  A side that goes to sleep by itself has
 nobody to blame, and its window counts.
 
-Latency, accuracy of delays and rates: net_link.py.  64 KiB frames: net_gso.py, if it is there.
+Latency, accuracy of delays and rates: net_link.py.  64 KiB frames: net_gso.py.
 """
 import contextlib
 import json
@@ -45,6 +45,7 @@ import subprocess
 import tempfile
 import time
 
+import net_gso
 import net_link
 import net_peers
 from bench import Failed, Result, progress, stop
@@ -255,4 +256,5 @@ def run(bench):
         yield from throughput_cases(bench, program, huge)
         yield from port_cases(bench, program, huge)
         yield from net_link.cases(bench, lambda directory, n=2: our_switch(program, directory, n), control)
+    yield from net_gso.cases(bench, bench.program("tests/bench/bench_gso"))
     yield from idle_case(bench, program)

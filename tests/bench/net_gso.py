@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: MIT
+"""64 KiB frames from guest to guest against memcpy() of the same bytes on the same core: bench_gso runs both sides in turn, and
+each of its lines is one run."""
+import json
+import statistics
+import subprocess
+
+from bench import Failed, Result
+
+WHAT = {
+    "gso-64k-4096": "mergeable buffers of a page, as Linux posts them",
+    "gso-64k-1536": "mergeable buffers of 1536 bytes, 43 to a frame",
+    "gso-64k-big": "17 pages to a buffer",
+}
+
+
+def cases(bench, program):
+    for shape, what in WHAT.items():
+        for ring in ("split", "packed"):
+            name = f"net-{shape}-{ring}"
+            if not bench.wants(name):
+                continue
+            lines = []
+            for _ in range(bench.runs):
+                out = subprocess.run(["taskset", "-c", "1", program, str(bench.seconds), f"{shape}-{ring}"],
+                                     capture_output=True, text=True, check=False)
+                if out.returncode != 0 or out.stderr:
+                    raise Failed(f"{name}: {out.stderr.strip()}")
+                lines.append(json.loads(out.stdout))
+            ours, peer = (statistics.median(line[side] for line in lines) for side in ("ours", "peer"))
+            yield Result(case=name, ours=ours, peer=peer, peer_name="memcpy", unit="GB/s", want=0.8, runs=bench.runs, note=what,
+                         ratios=[line["ratio"] for line in lines])

@@ -170,13 +170,18 @@ def hvsock(directory, build, cids, **more):
                   [str(directory / "hvsock.ctl"), *(str(directory / f"{name}.vu") for name in cids)])
 
 
-def switch(directory, build, names):
-    """A network with a port NAME.net for each name."""
-    ports = [str(pathlib.Path(directory) / f"{name}.net") for name in names]
-    argv = [build.program("vhost-user/net/vhost-user-net"), "--control", f"{directory}/net.ctl"]
+def switch(directory, build, names, **more):
+    """A network with a port for each name, at NAME.net; `more` goes into the object of each."""
+    directory = pathlib.Path(directory)
+    ports = [{"name": name, "socket-path": str(directory / f"{name}.net"), **more} for name in names]
+    # So that packed rings survive a kill, too.
     for port in ports:
-        argv += ["--socket-path", port]
-    return Daemon(directory, "net", argv, [f"{directory}/net.ctl", *ports])
+        port["state-path"] = str(directory / f"{port['name']}.place")
+    path = directory / "net.json"
+    path.write_text(json.dumps({"ports": ports}), encoding="utf-8")
+    ready = [] if more.get("client") else [port["socket-path"] for port in ports]
+    argv = [build.program("vhost-user/net/vhost-user-net"), "--config", str(path), "--control", f"{directory}/net.ctl"]
+    return Daemon(directory, "net", argv, [f"{directory}/net.ctl", *ready])
 
 
 # ---- guests ------------------------------------------------------------------------------------------------------------

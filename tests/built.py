@@ -26,5 +26,5 @@ class Build:
 def environment(reports):
     """Where sanitizers put what they find: files beginning with `reports`."""
     return {**os.environ,
-            "ASAN_OPTIONS": f"detect_leaks=1:log_path={reports}",
+            "ASAN_OPTIONS": f"detect_leaks=1:log_path={reports}:{os.environ.get('ASAN_OPTIONS', '')}",
             "UBSAN_OPTIONS": f"halt_on_error=1:print_stacktrace=1:log_path={reports}"}

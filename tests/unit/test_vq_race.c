@@ -271,7 +271,7 @@ static void race(struct fixture *f)
 	}
 	__atomic_store_n(&f->stop, true, __ATOMIC_RELAXED);
 	assert_int_equal(pthread_join(thread, NULL), 0);
-	print_message("%lu chains, %lu breaks\n", (unsigned long)f->n_chains,
+	print_message("# %lu chains, %lu breaks\n", (unsigned long)f->n_chains,
 		      (unsigned long)f->n_broken);
 	assert_true(f->n_broken >= BREAKS && f->n_chains >= CHAINS);
 	vq_stop(&f->vq, &base);

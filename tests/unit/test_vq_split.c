@@ -483,7 +483,9 @@ static void test_descriptors_change_under_us(void **state)
 		assert_int_equal(n, -EBADMSG);
 		bad++;
 		vq_stop(&f->vq, &base);
+		/* As if the driver had begun anew: the chain that broke the ring is not looked at again. */
 		p.base = f->driver.avail_idx;
+		f->driver.used->idx = le16_of(f->driver.avail_idx);
 		assert_int_equal(vq_start(&f->vq, &f->mem, &p), 0);
 	}
 	__atomic_store_n(&m.stop, true, __ATOMIC_RELAXED);

@@ -108,6 +108,27 @@ static void reap(struct loop_source *src, uint32_t events)
 	free(victim); /* ASan sees it if the loop comes back to it */
 }
 
+static void forget_source(struct loop *l, bool on)
+{
+	struct bell *b = l->waiting_arg;
+
+	if (!on)
+		loop_del(&b->src);
+}
+
+static void test_source_deleted_behind_the_wait(void **state)
+{
+	struct bell b;
+
+	bell_init(&b);
+	loop.waiting_arg = &b;
+	loop.waiting = forget_source;
+	assert_int_equal(loop_once(&loop, 0), 0);
+	assert_int_equal(b.rung, 0);
+	loop.waiting = NULL;
+	bell_done(&b);
+}
+
 static void test_other_owner_freed_in_the_same_batch(void **state)
 {
 	struct bell *a = calloc(1, sizeof(*a)), *b = calloc(1, sizeof(*b));
@@ -558,6 +579,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_source_is_called_while_ready),
 		T(test_source_deleted_in_the_same_batch),
+		T(test_source_deleted_behind_the_wait),
 		T(test_other_owner_freed_in_the_same_batch),
 		T(test_source_deletes_itself_and_comes_back),
 		T(test_mod_pauses),

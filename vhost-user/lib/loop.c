@@ -340,6 +340,7 @@ static int look(struct loop *loop, uint64_t until_ns)
 		loop->waiting(loop, true);
 	n = wait_until(loop, until_ns);
 	error = errno;
+	loop->n_batch = n > 0 ? n : 0; /* from here on sources may be forgotten */
 	if (loop->waiting)
 		loop->waiting(loop, false);
 	loop->passes_unpeeked = 0;
@@ -349,7 +350,6 @@ static int look(struct loop *loop, uint64_t until_ns)
 		return -error;
 	/* Its own tick in a sleep: a whole period without work, the guard can rest too. */
 	guard_tick(loop, n >= 0);
-	loop->n_batch = n > 0 ? n : 0;
 	run_batch(loop);
 	run_timers(loop);
 	return 0;

@@ -170,7 +170,7 @@ static void shift(struct nethdr *h, int by)
 		return;
 	h->csum_start = le16_of((uint16_t)(le16_get(h->csum_start) + by));
 	if (le16_get(h->hdr_len) != 0)
-		h->hdr_len = le16_of((uint16_t)(le16_get(h->hdr_len) + by));
+		h->hdr_len = le16_of((uint16_t)min(max(le16_get(h->hdr_len) + by, 0), UINT16_MAX));
 }
 
 /* The frame as it leaves `p`, in VLAN f->vid; `tagged`: it has the tag of that VLAN already. */

@@ -113,6 +113,9 @@ static void cve_2024_11614_checksum_outside(void **state)
 	assert_false(allowed(header(NEEDS_CSUM, 0, 0, 34, 65535), 1514, OFFLOAD_CSUM));
 	assert_false(allowed(header(NEEDS_CSUM, 0, 0, 34, 65502), 1514, OFFLOAD_CSUM));
 	assert_false(allowed(header(NEEDS_CSUM, 0, 0, 65535, 65535), 65550, OFFLOAD_CSUM));
+	/* With a tag in front it would begin at 0. */
+	assert_false(allowed(header(NEEDS_CSUM, 0, 0, 65532, 14), 65554, OFFLOAD_CSUM));
+	assert_true(allowed(header(NEEDS_CSUM, 0, 0, 65531, 14), 65554, OFFLOAD_CSUM));
 	assert_false(allowed(header(NEEDS_CSUM, 0, 0, 0, 16), 1514,
 			     OFFLOAD_CSUM)); /* in the Ethernet header */
 	assert_false(allowed(header(NEEDS_CSUM, 0, 0, 13, 16), 1514, OFFLOAD_CSUM));
@@ -157,6 +160,12 @@ static void a_tag_shifts_it(void **state)
 	assert_int_equal(le16_get(h.csum_offset), 16);
 	nethdr_shift(&h, -4);
 	assert_int_equal(le16_get(h.csum_start), 34);
+	h.hdr_len = le16_of(1);
+	nethdr_shift(&h, -4);
+	assert_int_equal(le16_get(h.hdr_len), 0);
+	h.hdr_len = le16_of(65534);
+	nethdr_shift(&h, 4);
+	assert_int_equal(le16_get(h.hdr_len), 65535);
 	nethdr_shift(&none, 4);
 	assert_int_equal(le16_get(none.csum_start), 0);
 }

@@ -8,6 +8,7 @@
 #define ETHERNET_LEN 14
 #define IPV4_LEN     20
 #define IPV6_LEN     40
+#define TAG_LEN      4
 #define TCP_LEN      20
 #define UDP_LEN      8
 
@@ -57,8 +58,9 @@ bool nethdr_check(struct nethdr *h, uint32_t len, uint32_t allowed)
 	}
 	if (nethdr_needs(h) & ~allowed)
 		return false;
-	/* No sum overflows: these are 16 bits each. */
-	if (start < ETHERNET_LEN || start + offset + sizeof(uint16_t) > len)
+	/* No sum overflows: these are 16 bits each, also when a tag is put in front. */
+	if (start < ETHERNET_LEN || start > UINT16_MAX - TAG_LEN ||
+	    start + offset + sizeof(uint16_t) > len)
 		return false;
 	if (h->gso_type == VIRTIO_NET_HDR_GSO_NONE)
 		h->hdr_len = h->gso_size = le16_of(0);

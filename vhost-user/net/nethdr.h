@@ -16,7 +16,7 @@
  *
  *   - a type other than GSO_NONE comes with NEEDS_CSUM, a gso_size above 0, and the csum_offset of its
  *     protocol; with GSO_NONE gso_size and hdr_len are 0
- *   - Ethernet header <= csum_start and csum_start + csum_offset + 2 <= the frame's length;
+ *   - Ethernet header <= csum_start <= UINT16_MAX less a VLAN tag, and csum_start + csum_offset + 2 <= the frame's length;
  *     without NEEDS_CSUM both are 0
  *   - there is no flag but NEEDS_CSUM and DATA_VALID, and num_buffers is 0
  *   - hdr_len is a hint and at most the frame's length
@@ -124,8 +124,9 @@ static inline void nethdr_shift(struct nethdr *h, int by)
 	if (likely(!(h->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)))
 		return;
 	h->csum_start = le16_of((uint16_t)(le16_get(h->csum_start) + by));
+	/* Only a hint, which may be less than a tag is long. */
 	if (le16_get(h->hdr_len) != 0)
-		h->hdr_len = le16_of((uint16_t)(le16_get(h->hdr_len) + by));
+		h->hdr_len = le16_of((uint16_t)min(max(le16_get(h->hdr_len) + by, 0), UINT16_MAX));
 }
 
 /* Put the header *h, of a frame that fills n buffers, in front of it.  `flags`: those that the driver

@@ -111,6 +111,18 @@ static bool model_member(const struct model_port *p, uint16_t vid)
 	return p->mode == VLAN_PLAIN || (p->mode == VLAN_TRUNK ? p->set[vid] : p->pvid == vid);
 }
 
+static bool has_tag_at(const struct flat *f, unsigned at)
+{
+	return f->bytes[at] == 0x81 && f->bytes[at + 1] == 0;
+}
+
+/* A member, and no tag comes to light by the way the frame leaves. */
+static bool model_takes(const struct model_port *p, const struct flat *f, bool tagged)
+{
+	return model_member(p, f->vid) &&
+	       !(p->mode == VLAN_TRUNK && p->pvid == f->vid && has_tag_at(f, tagged ? 16 : 12));
+}
+
 static void model_given(void *port, struct sw_frame *const *frame, unsigned n)
 {
 	struct model_port *p = port;
@@ -200,7 +212,7 @@ static struct flat model_form(const struct model_port *p, const struct flat *f, 
 /* Which VLAN, and is its tag in the frame?  False: not for this port. */
 static bool model_classify(const struct model_port *p, struct flat *f, bool *ret_tagged)
 {
-	bool tagged = f->bytes[12] == 0x81 && f->bytes[13] == 0;
+	bool tagged = has_tag_at(f, 12);
 	uint16_t vid;
 
 	*ret_tagged = false;
@@ -227,7 +239,7 @@ static bool model_classify(const struct model_port *p, struct flat *f, bool *ret
 		break;
 	case VLAN_ACCESS:
 	case VLAN_TUNNEL:
-		if (vid != 0)
+		if (vid != 0 || has_tag_at(f, 16))
 			return false;
 		break;
 	}
@@ -285,7 +297,7 @@ static void model_flood(unsigned port, const struct flat *f, bool tagged)
 		const struct model_port *out = &model.p[i];
 
 		if (i != port && out->ready && !out->down && !(in->isolated && out->isolated) &&
-		    model_member(out, f->vid))
+		    model_takes(out, f, tagged))
 			model_to(i, f, tagged);
 	}
 }
@@ -344,7 +356,7 @@ static void model_input(unsigned port, struct flat f, uint64_t now_ns)
 		in->stats.ingress_drop_local++;
 	else if (in->isolated && model.p[s->port].isolated)
 		in->stats.ingress_drop_isolated++;
-	else if (!model_member(&model.p[s->port], f.vid))
+	else if (!model_takes(&model.p[s->port], &f, tagged))
 		in->stats.ingress_drop_vlan++;
 	else
 		model_to(s->port, &f, tagged);

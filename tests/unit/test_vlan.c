@@ -310,6 +310,42 @@ static void test_burst(void **state)
 	rig_down(&rig);
 }
 
+/* A tag behind one that is taken out must not become the frame's own. */
+static void test_hidden_tags(void **state)
+{
+	static const uint32_t hidden[] = { 0x8100e000, 0x81000014 },
+			      own[] = { 0x8100000a, 0x81000014 };
+	uint8_t bytes[80];
+	uint32_t len = rig_frame(bytes, ALL, 0xa, hidden, 2, 46);
+
+	rig_up(&rig);
+	rig_access(&rig, 0, 10);
+	rig_access(&rig, 1, 10);
+	rig_trunk(&rig, 2, 10, ten_twenty);
+	rig_trunk(&rig, 3, 10, ten_twenty);
+	rig_trunk(&rig, 4, 0, ten_twenty);
+	rig_access(&rig, 5, 20);
+	rig_send(&rig, 0, bytes, len);
+	assert_int_equal(rig.p[0].port.stats.ingress_drop_vlan, 1);
+	rig_expect(&rig, "0,0,0,0,0,0");
+
+	/* Of the native VLAN, which leaves a trunk without its tag. */
+	rig_send(&rig, 2, bytes, len);
+	rig_expect(&rig, "1,1,0,0,1,0");
+	len = rig_frame(bytes, ALL, 0xa, own, 2, 46);
+	rig_send(&rig, 4, bytes, len);
+	rig_expect(&rig, "1,1,0,0,0,0");
+
+	/* The same to a station. */
+	rig_say(&rig, 3, ALL, 0xb, RIG_UNTAGGED);
+	rig_clear(&rig);
+	len = rig_frame(bytes, 0xb, 0xa, own, 2, 46);
+	rig_send(&rig, 4, bytes, len);
+	rig_expect(&rig, "0,0,0,0,0,0");
+	assert_int_equal(rig.p[4].port.stats.ingress_drop_vlan, 1);
+	rig_down(&rig);
+}
+
 static void test_set_copy(void **state)
 {
 	struct vlan_set set = { 0 };
@@ -362,6 +398,7 @@ int main(void)
 		cmocka_unit_test(test_offsets),
 		cmocka_unit_test(test_pieces),
 		cmocka_unit_test(test_burst),
+		cmocka_unit_test(test_hidden_tags),
 		cmocka_unit_test(test_set_copy),
 		cmocka_unit_test(test_priority),
 	};

@@ -322,7 +322,7 @@ static void flood_some(struct burst *b, struct sw_frame *f)
 		struct sw_port *out = b->sw->up[i];
 
 		if (out != b->in && !(b->in->isolated && out->isolated) &&
-		    vlan_member(&out->vlan, f->vid))
+		    vlan_takes(&out->vlan, f))
 			admit(b, out, f);
 	}
 }
@@ -356,7 +356,7 @@ static void to_station(struct burst *b, struct sw_frame *f)
 		b->in->stats.ingress_drop_local++;
 	else if (b->in->isolated && out->isolated)
 		b->in->stats.ingress_drop_isolated++;
-	else if (!vlan_member(&out->vlan, f->vid))
+	else if (!vlan_takes(&out->vlan, f))
 		b->in->stats.ingress_drop_vlan++;
 	else
 		admit(b, out, f);

@@ -86,9 +86,15 @@ static bool plain_ingress(struct sw_frame *f, bool tagged)
 	return vid <= VLAN_MAX;
 }
 
+/* A tag behind that of a priority would be the frame's own where that one is taken out. */
+static bool is_priority_tag(const struct sw_frame *f)
+{
+	return VLAN_VID(get_be16(f->head + TCI)) == 0 && get_be16(f->head + TCI + 2) != VLAN_TPID;
+}
+
 static bool access_ingress(const struct vlan_port *p, struct sw_frame *f, bool tagged)
 {
-	if (tagged && (!read_tag(f) || VLAN_VID(get_be16(f->head + TCI)) != 0))
+	if (tagged && !(read_tag(f) && is_priority_tag(f)))
 		return false;
 	set_vid(f, p->pvid);
 	return true;
@@ -127,6 +133,14 @@ bool vlan_ingress(const struct vlan_port *p, struct sw_frame *f)
 		return trunk_ingress(p, f, tagged);
 	}
 	return false;
+}
+
+bool vlan_takes(const struct vlan_port *p, const struct sw_frame *f)
+{
+	if (!vlan_member(p, f->vid))
+		return false;
+	return p->mode != VLAN_TRUNK || p->pvid != f->vid ||
+	       get_be16(f->head + f->head_len - 2) != VLAN_TPID;
 }
 
 bool vlan_has_tag(const struct sw_frame *f)

@@ -6,7 +6,8 @@
  *             one is in every VLAN: what is tagged, here and there, is of that VLAN, and what is not
  *             is in "VLAN 0", where only plain ports are;
  *   access    everything it sends and gets is in one VLAN and has no tag.  A tagged frame from it is
- *             dropped; one with a priority tag (VID 0) is not, and leaves without it;
+ *             dropped; one with a priority tag (VID 0), and no other behind it, is not, and leaves
+ *             without it;
  *   tunnel    the same, but tags are its own affair: they pass inside (QinQ);
  *   trunk     frames of a set of VLANs, tagged; without a tag, frames of the native one, if any.
  *
@@ -75,6 +76,10 @@ struct sw_frame;
 /* Put `f`, fresh from the port (head 14/14), into its VLAN: f->vid, and head 18/18 or 14/18 where a
  * tag was looked at.  False: the port does not take such a frame. */
 bool vlan_ingress(const struct vlan_port *p, struct sw_frame *f);
+
+/* May `f`, in its VLAN, leave at this port?  A member takes it; but a trunk's native VLAN leaves without its tag, and
+ * what has another behind it would be of that one's VLAN then. */
+bool vlan_takes(const struct vlan_port *p, const struct sw_frame *f);
 
 /* Is the tag of its VLAN in f->head?  For a frame that vlan_ingress() has seen. */
 bool vlan_has_tag(const struct sw_frame *f);

@@ -310,6 +310,25 @@ static void test_burst(void **state)
 	rig_down(&rig);
 }
 
+/* With a tag, too, a frame is no longer than a frame can be. */
+static void test_longest(void **state)
+{
+	static uint8_t bytes[SW_FRAME_MAX];
+	const uint32_t longest = SW_FRAME_MAX - 4;
+
+	rig_up(&rig);
+	rig_access(&rig, 0, 10);
+	rig_trunk(&rig, 3, 0, ten);
+	(void)rig_frame(bytes, ALL, 0xa, NULL, 0, 46);
+	rig_send(&rig, 0, bytes, longest);
+	assert_int_equal(rig.p[3].got[0].len, SW_FRAME_MAX);
+	rig_send(&rig, 0, bytes, longest + 1);
+	rig_send_pieces(&rig, 0, bytes, SW_FRAME_MAX, 1024, NULL);
+	assert_int_equal(rig.p[0].port.stats.ingress_drop_long, 2);
+	rig_expect(&rig, "0,1,1,1,1,1");
+	rig_down(&rig);
+}
+
 /* A tag behind one that is taken out must not become the frame's own. */
 static void test_hidden_tags(void **state)
 {
@@ -398,6 +417,7 @@ int main(void)
 		cmocka_unit_test(test_offsets),
 		cmocka_unit_test(test_pieces),
 		cmocka_unit_test(test_burst),
+		cmocka_unit_test(test_longest),
 		cmocka_unit_test(test_hidden_tags),
 		cmocka_unit_test(test_set_copy),
 		cmocka_unit_test(test_priority),

@@ -362,12 +362,23 @@ static void to_station(struct burst *b, struct sw_frame *f)
 		admit(b, out, f);
 }
 
+/* May it be given a tag, and still be no longer than a frame can be? */
+static bool has_room_for_tag(const struct sw_frame *f)
+{
+	return f->vid == 0 || vlan_has_tag(f) ||
+	       f->len <= SW_FRAME_MAX - (SW_HEAD_LEN_MAX - SW_HEAD_LEN);
+}
+
 static void classify_all(struct burst *b, struct sw_frame *f)
 {
 	uint64_t dst, src;
 
 	if (b->sw->n_vlan > 0 && !vlan_ingress(&b->in->vlan, f)) {
 		b->in->stats.ingress_drop_vlan++;
+		return;
+	}
+	if (!has_room_for_tag(f)) {
+		b->in->stats.ingress_drop_long++;
 		return;
 	}
 	dst = fdb_key(f->head) | fdb_key_vlan(f->vid);

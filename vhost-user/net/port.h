@@ -38,7 +38,7 @@
 #define SW_HEAD_LEN     14
 #define SW_HEAD_LEN_MAX 18
 
-/* The longest IP packet, its Ethernet header and two VLAN tags. */
+/* The longest IP packet, its Ethernet header and two VLAN tags: as a frame comes, and as it is delivered. */
 #define SW_FRAME_MAX 65558
 
 struct sw;

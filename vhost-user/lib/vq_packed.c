@@ -106,18 +106,25 @@ static unsigned batch_check(const struct vq_place *p, unsigned n, unsigned num)
 	return n_entries;
 }
 
-/* Publish it: all of it, since nothing of it counts yet. */
+/* Publish it: all of it, since nothing of it counts yet.  The memory may be a frontend's, who changes it meanwhile: what
+ * is no longer as batch_check() saw it ends the batch. */
 static void batch_redo(struct vq *vq, const struct vq_place *p, unsigned n, unsigned n_entries)
 {
+	unsigned left = n_entries;
+
 	vq->in_flight = (uint16_t)n_entries;
 	for (unsigned i = 0; i < n; i++) {
 		uint32_t head = __atomic_load_n(&p->batch[i].head, __ATOMIC_RELAXED);
 
+		if (HEAD_ENTRIES(head) == 0 || HEAD_ENTRIES(head) > left)
+			break;
+		left -= HEAD_ENTRIES(head);
 		if (vq->n_staged == VQ_BURST)
 			vq_packed_write_staged(vq);
 		vq->staged[vq->n_staged++] = (struct vq_used){ head, p->batch[i].len };
 	}
 	vq_packed_publish(vq);
+	vq->in_flight = 0;
 }
 
 /* Go on where the record says.  False: it says nothing of use. */

@@ -184,6 +184,7 @@ static void on_queue_stop(struct vu_session *s, struct vu_queue *q)
 	struct port_vu *p = vu_session_device(s);
 	struct transmitq *t = &p->transmitq[q->index / 2];
 
+	p->broken[q->index] = false; /* that was this one, and not its successor */
 	if (is_transmitq(q)) {
 		transmitq_deactivate(t);
 		t->q = NULL;

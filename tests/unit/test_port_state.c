@@ -108,6 +108,29 @@ static void taken_along(void **state)
 	go_away(&a);
 }
 
+/* Who says that it has stations in a VLAN that its port is not in would take their frames away. */
+static void of_a_foreign_vlan(void **state)
+{
+	static const char blob[] = "\1\0\0\0\2\0\0\0"
+				   "\xb\0\0\0\0\2\x14\0"
+				   "\xc\0\0\0\0\2\x0a\0";
+	static const uint8_t mac[2][6] = { { 2, 0, 0, 0, 0, 0xb }, { 2, 0, 0, 0, 0, 0xc } };
+	struct fixture *fx = *state;
+	struct fdb *fdb = &fx->sw.fdb;
+	struct station a;
+
+	sw_set_vlan(&fx->port[0]->port, &(struct vlan_port){ .mode = VLAN_ACCESS, .pvid = 10 });
+	bring_up(&a, fx, 0, MRG, 1);
+	stop_rings(&a);
+	assert_int_equal(port_vu_ops.load_state(fx->port[0]->seat.session, blob, 24), 0);
+	start_ring(&a, 0, &a.rx[0]);
+	start_ring(&a, 1, &a.tx[0]);
+	settle(fx);
+	assert_int_equal(fdb_lookup(fdb, fdb_key(mac[0]) | fdb_key_vlan(20)), FDB_NONE);
+	assert_int_equal(fdb_lookup(fdb, fdb_key(mac[1]) | fdb_key_vlan(10)), fx->port[0]->port.id);
+	go_away(&a);
+}
+
 static void not_a_state(void **state)
 {
 #define MAC "\xb\0\0\0\0\2\0\0"
@@ -231,6 +254,7 @@ int main(void)
 		CASE(kept_over_a_change_of_memory, ),
 		CASE(moved_meanwhile, ),
 		CASE(taken_along, ),
+		CASE(of_a_foreign_vlan, ),
 		CASE(not_a_state, ),
 		CASE(goes_on_after_a_death, ),
 		CASE(goes_on_after_a_death, _packed),

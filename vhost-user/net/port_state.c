@@ -40,7 +40,8 @@ void port_state_restore(struct port_vu *p)
 	struct sw *sw = p->port.sw;
 
 	for (unsigned i = 0; i < p->kept.n; i++)
-		if (fdb_lookup(&sw->fdb, p->kept.key[i]) == FDB_NONE)
+		if (vlan_member(&p->port.vlan, fdb_key_to_vid(p->kept.key[i])) &&
+		    fdb_lookup(&sw->fdb, p->kept.key[i]) == FDB_NONE)
 			(void)fdb_learn(&sw->fdb, p->kept.key[i], p->port.id, sw->now_s);
 	p->kept.n = 0;
 }

@@ -26,7 +26,7 @@ csum_t csum_add(csum_t sum, const void *bytes, uint32_t len)
 
 	for (; len >= 64; len -= 64, from += 64) {
 		for (unsigned i = 0; i < 8; i++)
-			lane_add(&lane[i % 4], from + 8 * i);
+			lane_add(&lane[i % 4], from + 8 * (size_t)i);
 	}
 	for (; len >= 8; len -= 8, from += 8)
 		lane_add(&lane[0], from);

@@ -286,6 +286,7 @@ static uint8_t choose(const struct port_vu *p, const struct sw_frame *f)
 	uint32_t hash = flow_hash(f);
 	int pair = flow_pair(&p->flows, hash);
 
+	assert(p->n_receiveq > 0);
 	for (unsigned i = 0; pair >= 0 && i < p->n_receiveq; i++)
 		if (p->receiveq[i].q->index / 2 == (unsigned)pair)
 			return (uint8_t)i;

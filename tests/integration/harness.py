@@ -64,13 +64,12 @@ class Result:
 
 
 class Console:
-    """A VM's serial console, held open through `orchestrator console`."""
+    """A VM's serial console on the standard streams of a command, `orchestrator console` for one."""
 
-    def __init__(self, place, vm, lab):
+    def __init__(self, place, *argv, **more):
         self.process = subprocess.Popen(
-            [place.orchestrator, "console", "-l", str(lab), vm],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env=place.env, bufsize=0)
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=place.env, bufsize=0, **more)
         os.set_blocking(self.process.stdout.fileno(), False)
         self.text = ""
 
@@ -159,7 +158,7 @@ class Place:
                                 stderr=subprocess.PIPE, text=True)
 
     def console(self, vm, lab):
-        console = Console(self, vm, lab)
+        console = Console(self, self.orchestrator, "console", "-l", str(lab), vm)
         self.consoles.append(console)
         return console
 
@@ -249,7 +248,7 @@ def _unprivileged():
         shutil.copytree(top / name, stage / name, dirs_exist_ok=True)
     for extra in ("orchestrator/lab.schema.json",):
         shutil.copy2(top / extra, stage / Path(extra).name)
-    for page in ("vhost-user/hvsock/vhost-user-hvsock.8.scd",):
+    for page in ("vhost-user/hvsock/vhost-user-hvsock.8.scd", "vhost-user/net/vhost-user-net.8.scd"):
         (stage / page).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(top / page, stage / page)
     cache = stage / "cache"

@@ -27,6 +27,13 @@
 #define COPY_BYTES (256 << 10)
 #define ACCEPT_MS  5000
 
+/* What the switch takes: vhost-user-net(8), CAPTURES. */
+#define SNAPLEN_MIN 14
+#define SNAPLEN_MAX 262144
+#define ROTATE_MIN  65536
+#define FILES_MIN   2
+#define FILES_MAX   1000
+
 static char *opt_lab, *opt_write, *opt_direction, *opt_rotate;
 static int opt_snaplen, opt_files;
 
@@ -53,6 +60,24 @@ struct capture {
 };
 
 /* --- what is asked -------------------------------------------------------------------------------------------------- */
+
+static gboolean check_options(GError **error)
+{
+	const char *why = NULL;
+
+	if (opt_rotate && !opt_write)
+		why = "--rotate goes with --write";
+	else if (opt_files && !opt_rotate)
+		why = "--files goes with --rotate";
+	else if (opt_files && (opt_files < FILES_MIN || opt_files > FILES_MAX))
+		why = "--files: " G_STRINGIFY(FILES_MIN) " to " G_STRINGIFY(FILES_MAX);
+	else if (opt_snaplen && (opt_snaplen < SNAPLEN_MIN || opt_snaplen > SNAPLEN_MAX))
+		why = "--snaplen: " G_STRINGIFY(SNAPLEN_MIN) " to " G_STRINGIFY(SNAPLEN_MAX);
+	if (!why)
+		return TRUE;
+	g_set_error_literal(error, ORCH_ERROR, ORCH_ERROR_USAGE, why);
+	return FALSE;
+}
 
 /* The switch's words: seen from it, what comes from a guest comes in. */
 static gboolean put_direction(struct json_object *params, GError **error)
@@ -87,6 +112,11 @@ static gboolean put_file(struct json_object *params, GError **error)
 	if (unit_parse_size(opt_rotate, &bytes)) {
 		g_set_error(error, ORCH_ERROR, ORCH_ERROR_USAGE, "--rotate: \"%s\" %s", opt_rotate,
 			    unit_parse_size(opt_rotate, &bytes));
+		return FALSE;
+	}
+	if (bytes < ROTATE_MIN) {
+		g_set_error(error, ORCH_ERROR, ORCH_ERROR_USAGE,
+			    "--rotate: \"%s\" is less than %uKiB", opt_rotate, ROTATE_MIN >> 10);
 		return FALSE;
 	}
 	json_put_int(to, "rotate-bytes", (int64_t)MIN(bytes, (uint64_t)G_MAXINT64));
@@ -136,7 +166,8 @@ static void on_closed(const char *why, void *data)
 
 	c->ended = true;
 	if (!c->why)
-		c->why = g_strdup_printf("the switch has ended: %s", why);
+		c->why = why ? g_strdup_printf("the switch has ended: %s", why) :
+			       g_strdup("the switch has ended");
 }
 
 static gboolean on_signal(gpointer p)
@@ -179,12 +210,15 @@ static void wait_for_end(struct capture *c)
 {
 	guint interrupt = g_unix_signal_add(SIGINT, on_signal, c);
 	guint terminate = g_unix_signal_add(SIGTERM, on_signal, c);
+	/* A terminal that is closed must not leave the switch writing for nobody. */
+	guint hangup = g_unix_signal_add(SIGHUP, on_signal, c);
 	guint reader = c->fd >= 0 ? g_unix_fd_add(c->fd, G_IO_IN | G_IO_HUP, on_readable, c) : 0;
 
 	while (!c->stop && !c->ended)
 		g_main_context_iteration(NULL, TRUE);
 	g_source_remove(interrupt);
 	g_source_remove(terminate);
+	g_source_remove(hangup);
 	if (reader && g_main_context_find_source_by_id(NULL, reader))
 		g_source_remove(reader);
 }
@@ -254,14 +288,22 @@ static int accept_switch(struct capture *c)
 
 static gboolean start(struct capture *c, struct json_object *params, GError **error)
 {
+	g_autoptr(GError) problem = NULL;
 	auto_json result = NULL;
 
 	if (!rpc_client_call_sync(c->rpc, "subscribe", NULL, CALL_MS, NULL, error)) {
 		json_object_put(params);
 		return FALSE;
 	}
-	if (!rpc_client_call_sync(c->rpc, "capture.start", params, CALL_MS, &result, error))
+	if (!rpc_client_call_sync(c->rpc, "capture.start", params, CALL_MS, &result, &problem)) {
+		/* The member's name is the switch's; who typed the path knows the path. */
+		const char *text = problem->message;
+
+		g_set_error_literal(
+			error, problem->domain, problem->code,
+			g_str_has_prefix(text, "to/file: ") ? text + strlen("to/file: ") : text);
 		return FALSE;
+	}
 	c->id = g_strdup(json_str(result, "id"));
 	return TRUE;
 }
@@ -335,6 +377,8 @@ static int run_capture(char **args, GError **error)
 	struct links_of l = { 0 };
 	int code;
 
+	if (!check_options(error))
+		return -1;
 	if (!opt_write && isatty(STDOUT_FILENO)) {
 		g_set_error_literal(
 			error, ORCH_ERROR, ORCH_ERROR_USAGE,

@@ -69,6 +69,14 @@ static int change(bool add, const char *subject, const char *text, GError **erro
 	return ask(add ? "forward.add" : "forward.remove", params, NULL, error) ? 0 : -1;
 }
 
+/* The text of a counter; "" of what is not counted, as by NAT. */
+static char *counted(struct json_object *f, const char *key)
+{
+	if (!json_object_object_get_ex(f, key, NULL))
+		return g_strdup("");
+	return g_strdup_printf("%ld", (long)json_int(f, key, 0));
+}
+
 static void print_list(struct json_object *list)
 {
 	static const char *const headings[] = { "OF",    "FORWARD",   "DIRECTION", "FROM",
@@ -77,9 +85,8 @@ static void print_list(struct json_object *list)
 
 	for (size_t i = 0; i < json_object_array_length(list); i++) {
 		struct json_object *f = json_object_array_get_idx(list, i);
-		g_autofree char *connected =
-			g_strdup_printf("%ld", (long)json_int(f, "connected", 0));
-		g_autofree char *failed = g_strdup_printf("%ld", (long)json_int(f, "failed", 0));
+		g_autofree char *connected = counted(f, "connected");
+		g_autofree char *failed = counted(f, "failed");
 		const char *vm = json_str(f, "vm");
 		const char *cells[] = { vm ? vm : json_str(f, "network"),
 					json_str(f, "forward"),

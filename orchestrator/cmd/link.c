@@ -279,6 +279,41 @@ static int profile(const struct links_of *l, const char *word, const char *name,
 
 /* --- the verb ------------------------------------------------------------------------------------------------------- */
 
+static const struct {
+	const char *word, *more;
+	bool timed, directed; /* --for and --direction mean something */
+} forms[] = {
+	{ "list", "[NETWORK]", false, false },
+	{ "show", "LINK", false, false },
+	{ "set", "LINK KEY=VALUE...", true, true },
+	{ "profile", "LINK NAME", true, true },
+	{ "reset", "LINK", false, true },
+	{ "down", "LINK", true, false },
+	{ "up", "LINK", false, false },
+};
+
+/* What is wrong with the words, once none of the forms has fitted. */
+static void explain(const char *word, GError **error)
+{
+	for (unsigned i = 0; i < G_N_ELEMENTS(forms); i++) {
+		if (strcmp(forms[i].word, word) != 0)
+			continue;
+		if (opt_for && !forms[i].timed)
+			g_set_error(error, ORCH_ERROR, ORCH_ERROR_USAGE,
+				    "--for goes with set, profile and down, not with %s", word);
+		else if (opt_direction && !forms[i].directed)
+			g_set_error(error, ORCH_ERROR, ORCH_ERROR_USAGE,
+				    "--direction goes with set, profile and reset, not with %s",
+				    word);
+		else
+			g_set_error(error, ORCH_ERROR, ORCH_ERROR_USAGE,
+				    "usage: orchestrator link %s %s", word, forms[i].more);
+		return;
+	}
+	g_set_error(error, ORCH_ERROR, ORCH_ERROR_USAGE,
+		    "\"%s\" is none of list, show, set, profile, reset, down and up", word);
+}
+
 static int change(const struct links_of *l, char **args, unsigned n, GError **error)
 {
 	const char *what = args[0];
@@ -293,10 +328,7 @@ static int change(const struct links_of *l, char **args, unsigned n, GError **er
 		return tell(l, "link.down", new_params(args[1]), error);
 	if (!opt_direction && strcmp(what, "up") == 0 && n == 2 && !opt_for)
 		return tell(l, "link.up", new_params(args[1]), error);
-	g_set_error_literal(
-		error, ORCH_ERROR, ORCH_ERROR_USAGE,
-		"link list [NETWORK], link show LINK, link set LINK KEY=VALUE..., link profile LINK NAME, "
-		"link reset LINK, link down LINK or link up LINK");
+	explain(what, error);
 	return -1;
 }
 

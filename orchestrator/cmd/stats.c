@@ -127,9 +127,16 @@ static int64_t sum_since(struct json_object *now, struct json_object *before, co
 	return sum;
 }
 
+/* As `link` calls it: an uplink by its network. */
+static char *link_name(const char *network, const char *port)
+{
+	return strchr(port, '.') ? g_strdup(port) : g_strdup_printf("%s:%s", network, port);
+}
+
 static void add_row(struct out_table *t, const char *network, const char *port,
 		    struct json_object *now, struct json_object *before)
 {
+	g_autofree char *link = link_name(network, port);
 	int64_t dropped =
 		sum_since(now, before, "ingress_drop_") + sum_since(now, before, "egress_drop_");
 	g_autofree char *in = g_strdup_printf("%" PRId64, since(now, before, "ingress_frames"));
@@ -139,7 +146,7 @@ static void add_row(struct out_table *t, const char *network, const char *port,
 	g_autofree char *out_bytes =
 		g_strdup_printf("%" PRId64, since(now, before, "egress_bytes"));
 	g_autofree char *lost = g_strdup_printf("%" PRId64, dropped);
-	const char *cells[] = { port, network, in, in_bytes, out, out_bytes, lost };
+	const char *cells[] = { link, network, in, in_bytes, out, out_bytes, lost };
 
 	out_table_row(t, cells);
 	if (dropped > 0)
@@ -173,8 +180,9 @@ static void print_table(struct json_object *now, struct json_object *before)
 static void print_link(const struct subject *s, struct json_object *now)
 {
 	struct json_object *counters = counters_of(now, s->network->name, s->port);
+	g_autofree char *link = link_name(s->network->name, s->port);
 
-	printf("%s on %s\n", s->port, s->network->name);
+	printf("%s on %s\n", link, s->network->name);
 	if (!counters)
 		return;
 	json_object_object_foreach(counters, key, value)

@@ -76,6 +76,27 @@ static gboolean no_vm(const struct lab *lab, const struct network *within, const
 	return FALSE;
 }
 
+/* A network was named where a link is wanted: with an uplink it does not have, or with none. */
+static gboolean no_uplink(const struct network *network, const char *uplink, GError **error)
+{
+	g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+	g_autofree char *list = NULL;
+
+	for (unsigned i = 0; i < network->uplinks->len; i++)
+		g_ptr_array_add(names, g_strdup_printf("%s:%s", network->name,
+						       network_uplink(network, i)->port));
+	g_ptr_array_add(names, NULL);
+	list = g_strjoinv(", ", (char **)names->pdata);
+	if (uplink)
+		g_set_error(error, ORCH_ERROR, ORCH_ERROR_USAGE,
+			    "network %s has no uplink \"%s\"%s%s", network->name, uplink,
+			    *list ? ": " : "", list);
+	else
+		g_set_error(error, ORCH_ERROR, ORCH_ERROR_USAGE, "%s is a network, not a link%s%s",
+			    network->name, *list ? "; its uplinks: " : "", list);
+	return FALSE;
+}
+
 static gboolean no_nic(const struct vm *vm, const char *what, GError **error)
 {
 	g_autoptr(GString) list = g_string_new(NULL);
@@ -157,6 +178,8 @@ static gboolean find(const struct lab *lab, const struct network *within, const 
 		return TRUE;
 	if (!vm && first && w->network && find_uplink(first, w->network, ret))
 		return TRUE;
+	if (!vm && first && !within && !w->nic)
+		return no_uplink(first, w->network, error);
 	if (!vm)
 		return no_vm(lab, within, w->vm, error);
 	if (w->network && (!on || (within && on != within)))

@@ -317,6 +317,17 @@ void link_method_set(struct supervisor *sup, struct rpc_call *call, struct json_
 
 /* --- reset ---------------------------------------------------------------------------------------------------------- */
 
+/* What link.reset ended, too: it begins anew. */
+static void tell_timeline(struct link_call *c, const struct daemon *sw, unsigned direction)
+{
+	g_autofree char *key = g_strdup_printf("timeline:%s:%s", c->port,
+					       lab_direction_name((enum lab_direction)direction));
+	g_autofree char *file = network_file_setting(c->sup, c->network, key);
+
+	if (file)
+		tell(c, sw, "timeline.set", json_tokener_parse(file));
+}
+
 static void reset_done(struct link_call *c)
 {
 	for (guint i = 0; i < c->keys->len; i++) {
@@ -355,6 +366,7 @@ void link_method_reset(struct supervisor *sup, struct rpc_call *call, struct jso
 		tell(c, sw, "link.reset", reset);
 		if (file)
 			tell(c, sw, "link.set", json_tokener_parse(file));
+		tell_timeline(c, sw, i);
 	}
 }
 

@@ -220,6 +220,12 @@ def bad_values(place):
             (("set", "--for", "soon", "n1", "loss=1%"), "--for"),
             (("set", "-d", "sideways", "n1", "loss=1%"), "direction"),
             (("show", "n7"), 'no VM "n7"'),
+            (("show", "lan"), "lan is a network, not a link"),
+            (("show", "lan:nat"), 'network lan has no uplink "nat"'),
+            (("frob", "n1"), '"frob" is none of list, show'),
+            (("profile", "n1"), "usage: .* link profile LINK NAME"),
+            (("reset", "--for", "3s", "n1"), "--for goes with"),
+            (("down", "-d", "to-guest", "n1"), "--direction goes with"),
             (("list", "wan"), "no network")):
         done = link(place, lab, *args, code=None)
         assert done.code in (1, 2) and re.search(said, done.err), (args, done.code, done.err)
@@ -270,7 +276,14 @@ def capture(place):
     writer.communicate(timeout=20)
     assert writer.returncode == 0
     assert sum(1 for kind, _ in blocks(path.read_bytes()) if kind == 6) >= 2
-    for args, said in ((("n9",), 'no VM "n9"'), (("n1", "tcp", "prot", "80"), "filter"), (("-w", "/nowhere/x", "n1"), "/nowhere/x")):
+    # A terminal that is closed ends it, too.
+    left = place.start("capture", "-l", lab, "-w", place.root / "n3.pcapng", "n3")
+    harness.wait_for("the file", 20, (place.root / "n3.pcapng").exists)
+    left.send_signal(signal.SIGHUP)
+    assert left.wait(20) == 0 and "frames" in left.stderr.read()
+    for args, said in ((("n9",), 'no VM "n9"'), (("n1", "tcp", "prot", "80"), "filter"), (("-w", "/nowhere/x", "n1"), "error: /nowhere/x: No such"),
+                       (("-s", "3", "-w", "x", "n1"), "--snaplen"), (("-C", "1KiB", "-w", "x", "n1"), "--rotate"),
+                       (("-C", "1MiB", "n1"), "--write"), (("-W", "3", "-w", "x", "n1"), "--rotate")):
         done = place.run("capture", "-l", lab, *args, code=None)
         assert done.code in (1, 2) and said in done.err, (args, done.code, done.err)
     # A reader that goes away ends it.
@@ -287,6 +300,11 @@ def capture(place):
     small.unlink()
     assert full.returncode == 1 and "No space left" in err, (full.returncode, err)
     assert ping(place, lab, "n1", "n2", 2)[0] == 2
+    last = place.start("capture", "-l", lab, "-w", place.root / "last.pcapng", "n1")
+    harness.wait_for("the file", 20, (place.root / "last.pcapng").exists)
+    os.kill(switch(place), signal.SIGKILL)
+    _, err = last.communicate(timeout=20)
+    assert last.returncode == 1 and err.endswith("error: the switch has ended\n"), (last.returncode, err)
 
 
 def free_port():
@@ -395,6 +413,10 @@ def stats(place):
 def example(place):
     lab = place.example("wan")
     place.run("up", lab)
+    begun = shown(place, lab, "branch")["to-guest"]["timeline"]
+    link(place, lab, "set", "branch", "loss=3%")
+    link(place, lab, "reset", "branch")
+    assert shown(place, lab, "branch")["to-guest"]["timeline"] == begun == {"steps": 2, "next": 0}
     report = place.run("test", lab, code=None)
     assert report.code == 0, report.out
     assert "wan" in place.run("status", lab).out and Path(lab).exists()

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base.h"
 #include "cleanup.h"
 #include "vq.h"
 
@@ -110,6 +111,14 @@ struct places {
 	((sizeof(struct vq_place) + VQ_MAX_NUM * sizeof(struct place_used) + PAGE - 1) & \
 	 ~(size_t)(PAGE - 1))
 
+/* What is written to all the time is not left to a file system that may be full by then. */
+static int reserve(int fd, unsigned i, uint32_t num)
+{
+	off_t at = (off_t)(PAGE + i * STRIDE), size = max((off_t)PAGE, (off_t)place_size(num));
+
+	return fallocate(fd, 0, at, size) < 0 ? -errno : 0;
+}
+
 /* Bring the file into shape, all zeros unless it is what it should be. */
 static int shape(int fd, size_t size, const struct places_head *want)
 {
@@ -125,10 +134,12 @@ static int shape(int fd, size_t size, const struct places_head *want)
 		return 0;
 	if (ftruncate(fd, 0) < 0 || ftruncate(fd, (off_t)size) < 0)
 		return -errno;
-	/* What is written to all the time is not left to a file system that may be full by then. */
-	for (unsigned i = 0; i < want->n_rings; i++)
-		if (fallocate(fd, 0, (off_t)(PAGE + i * STRIDE), PAGE) < 0)
-			return -errno;
+	for (unsigned i = 0; i < want->n_rings; i++) {
+		int r = reserve(fd, i, 0);
+
+		if (r < 0)
+			return r;
+	}
 	return pwrite(fd, want, sizeof(*want), 0) == sizeof(*want) ? 0 : -EIO;
 }
 
@@ -176,4 +187,10 @@ struct vq_place *places_ring(struct places *p, unsigned i)
 {
 	assert(i < p->n_rings);
 	return (struct vq_place *)(void *)(p->map + PAGE + i * STRIDE);
+}
+
+int places_reserve(struct places *p, unsigned i, uint32_t num)
+{
+	assert(i < p->n_rings && num <= VQ_MAX_NUM);
+	return reserve(p->fd, i, num);
 }

@@ -94,5 +94,8 @@ int places_open(const char *path, unsigned n_rings, struct places **ret_places);
 /* Leaves the file; NULL is legal. */
 void places_close(struct places *p);
 struct vq_place *places_ring(struct places *p, unsigned i);
+/* Have the file system give what record i of a ring of num entries takes, so that no store into it fails.  To be called
+ * before place_begin().  -ENOSPC, ...: the record must not be used. */
+int places_reserve(struct places *p, unsigned i, uint32_t num);
 
 #endif

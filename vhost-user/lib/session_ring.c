@@ -88,9 +88,18 @@ static int find_records(struct vu_session *s, struct vu_queue *q, struct vq_para
 
 	if (r < 0)
 		return r;
-	if (own && (p->place || !packed))
+	if (!own)
+		return 0;
+	if (p->place || !packed) {
 		place_forget(own);
-	else if (own)
+		return 0;
+	}
+	/* A ring without a record runs, too. */
+	r = places_reserve(s->places, q->index, q->num);
+	if (r < 0)
+		log_limited(s->log, LOG_LEVEL_WARNING, s->tag, "vq%u: no room for its place: %s",
+			    q->index, strerror(-r));
+	else
 		p->place = own;
 	return 0;
 }

@@ -18,7 +18,7 @@ static inline uint32_t mix(uint32_t h, uint32_t v)
 /* Two addresses of n words, in either order. */
 static uint32_t mix_pair(uint32_t h, const uint8_t *a, const uint8_t *b, unsigned n)
 {
-	for (unsigned i = 0; i < n; i++) {
+	for (size_t i = 0; i < n; i++) {
 		uint32_t x, y;
 
 		memcpy(&x, a + 4 * i, 4);

@@ -129,8 +129,6 @@ int nd_send(struct nd *n, const void *frame, uint32_t len)
 	if (b.len > n->o.buf_len)
 		return -EMSGSIZE;
 	if (n->n_tx_free == 0)
-		reclaim(n);
-	if (n->n_tx_free == 0)
 		return -EAGAIN;
 	buf = &n->tx_buf[n->tx_free[--n->n_tx_free]];
 	to = guest_ptr(&n->guest, *buf, b.len);
@@ -148,6 +146,7 @@ int nd_send(struct nd *n, const void *frame, uint32_t len)
 void nd_flush(struct nd *n)
 {
 	driver_kick(&n->tx);
+	reclaim(n);
 }
 
 unsigned nd_poll(struct nd *n, unsigned max, nd_frame_fn *fn, void *ctx)

@@ -5,7 +5,8 @@
  *	struct nd n;
  *	nd_open(&n, &(struct nd_options){ 0 }, "/run/lab/n1.vu");
  *	nd_send(&n, frame, len);                 0, or -EAGAIN: the ring is full of what the device has not taken
- *	nd_flush(&n);                            what was sent is visible, and the device is kicked if it wants to be
+ *	nd_flush(&n);                            what was sent is visible, the device is kicked if it wants to be, and what it
+ *	                                         has done with is ours again
  *	nd_poll(&n, on_frame, ctx);              each frame received, at most `max` of them
  *	nd_close(&n);
  *

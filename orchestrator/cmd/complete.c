@@ -204,7 +204,7 @@ static void offer_link_words(char **words, const char *prefix)
 		else if (g_strv_contains(verbs, words[i]))
 			verb = words[i];
 	}
-	if (strcmp(verb, "list") == 0)
+	if (!verb || strcmp(verb, "list") == 0)
 		return;
 	if (after == 0)
 		offer_links(words, prefix);

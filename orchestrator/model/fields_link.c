@@ -12,7 +12,7 @@
 #define BYTES_MAX      (1ull << 31)
 #define RATE_MIN       8
 #define RATE_MAX       (1000ull * 1000000000)
-#define CORRELATED_MAX (UNIT_CERTAIN / 10000 * 9999)
+#define CORRELATED_MAX (UNIT_CERTAIN / (uint64_t)10000 * 9999)
 
 #define DELAY(key_, member_, min_, text)                                             \
 	{                                                                            \

@@ -420,7 +420,7 @@ static void start_with(struct exec *e, const int ends[STREAM_MAX])
 		}
 	}
 	pid = start(e, fds, &step);
-	for (unsigned i = 0; i < e->n_streams; i++)
+	for (unsigned i = 0; i < e->n_streams && i < STREAM_MAX; i++)
 		close(ends[i]);
 	if (pid < 0)
 		refuse(e, step, -pid);
@@ -462,14 +462,17 @@ static int open_pump(struct exec *e, unsigned i)
 	int end = pump_open(&e->pumps[i], &e->agent->loop, &e->operation, i, e->fds[i] & 1,
 			    pump_closed);
 
-	if (end >= 0 && e->user.uid != geteuid())
-		(void)fchown(end, e->user.uid, e->user.gid);
+	if (end >= 0 && e->user.uid != geteuid()) {
+		int r = fchown(end, e->user.uid, e->user.gid);
+
+		(void)r; /* the program can still use it, if not by name */
+	}
 	return end;
 }
 
 static void start_piped(struct exec *e)
 {
-	int ends[STREAM_MAX];
+	int ends[STREAM_MAX] = { -1, -1, -1 };
 
 	for (unsigned i = 0; i < e->n_streams; i++) {
 		ends[i] = open_pump(e, i);

@@ -5,6 +5,7 @@
  *	bench_link latency --socket A --socket B [--gap-us MEAN] [--frames N] [--size N] [--expect-us D] [--spin]
  *	bench_link rate --socket SINK --socket SOURCE... [--seconds S] [--size N] [--offer BPS]
  *	bench_link idle --socket A...
+ *	bench_link timer [--gap-us MEAN] [--frames N]
  *
  * latency: A sends frames to B, after gaps that are exponentially distributed about MEAN (so that they fall into step
  *	with nothing), and each is timed from its publication to its arrival in B's memory.  Prints p50, p99 and the largest,
@@ -17,6 +18,9 @@
  *
  * idle: each card says one word; then "idle" is printed and nothing sent until the program is ended.
  *
+ * timer: no cards: how late a thread is that sleeps for MEAN each time, with a timer slack of 1 ns.  What the machine allows
+ *	anybody who sleeps.
+ *
  * One JSON object on stdout.  Exit 1: something was wrong, stderr tells.
  */
 #include <errno.h>
@@ -28,6 +32,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -168,6 +173,31 @@ static int compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+static void print_quantiles(double *us, unsigned n)
+{
+	qsort(us, n, sizeof(*us), compare);
+	printf("{\"frames\": %u, \"p50\": %.3f, \"p90\": %.3f, \"p99\": %.3f, \"max\": %.3f}\n", n,
+	       us[n / 2], us[n * 9ull / 10], us[n * 99ull / 100], us[n - 1]);
+}
+
+static void timer(const struct bench *b)
+{
+	double *us = calloc(b->n_frames, sizeof(*us));
+
+	if (!us)
+		die("no memory");
+	(void)prctl(PR_SET_TIMERSLACK, 1ul);
+	for (unsigned i = 0; i < b->n_frames; i++) {
+		uint64_t at = now_ns() + (uint64_t)(b->gap_us * 1000);
+		const struct timespec t = { (time_t)(at / 1000000000), (long)(at % 1000000000) };
+
+		clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
+		us[i] = (double)(now_ns() - at) / 1000;
+	}
+	print_quantiles(us, b->n_frames);
+	free(us);
+}
+
 static void report_latency(const struct bench *b)
 {
 	double *us = calloc(b->n_frames, sizeof(*us));
@@ -179,10 +209,7 @@ static void report_latency(const struct bench *b)
 		if (b->expect_us > 0)
 			us[i] = fabs(us[i] - b->expect_us);
 	}
-	qsort(us, b->n_frames, sizeof(*us), compare);
-	printf("{\"frames\": %u, \"p50\": %.3f, \"p90\": %.3f, \"p99\": %.3f, \"max\": %.3f}\n",
-	       b->n_frames, us[b->n_frames / 2], us[b->n_frames * 9ull / 10],
-	       us[b->n_frames * 99ull / 100], us[b->n_frames - 1]);
+	print_quantiles(us, b->n_frames);
 	free(us);
 }
 
@@ -309,8 +336,10 @@ static void read_options(struct bench *b, int argc, char **argv)
 			exit(2);
 		}
 	}
+	if (optind + 1 == argc && strcmp(argv[optind], "timer") == 0)
+		return;
 	if (optind + 1 != argc || b->n_card < 2)
-		die("usage: bench_link latency|rate|idle --socket PATH --socket PATH ... [OPTION...]");
+		die("usage: bench_link latency|rate|idle|timer --socket PATH --socket PATH ... [OPTION...]");
 	if (b->size < HEAD + sizeof(struct mark) || b->size > 2048 - ND_HEADER || b->n_frames == 0)
 		die("impossible size or number of frames");
 }
@@ -324,6 +353,10 @@ int main(int argc, char **argv)
 
 	read_options(&b, argc, argv);
 	mode = argv[optind];
+	if (strcmp(mode, "timer") == 0) {
+		timer(&b);
+		return 0;
+	}
 	srand48(1);
 	for (unsigned i = 0; i < b.n_card; i++) {
 		int r = nd_open(&b.card[i], &(struct nd_options){ .num = RING }, b.socket[i]);

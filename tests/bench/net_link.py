@@ -6,7 +6,8 @@ frame became visible to the switch and when it lay in the receiver's memory.
 
 net-latency-*: one frame at a time, 60 bytes.  The peer is testpmd in `io` mode, which polls always.  "idle": after gaps of
 	500 us on average our switch has gone to sleep and is woken; "busy": other frames keep it awake.
-net-delay-*: |time - request| at its 99th percentile, a frame every 2 ms on average; wanted is less than 50 us.
+net-delay-*: |time - request| at its 99th percentile, a frame every 2 ms on average; wanted is less than 50 us.  The note has
+	what a bare thread reaches that does nothing but sleep.
 net-10-links: ten links of 100 Mbit/s, each with a profile of its own besides; the largest deviation from 100 Mbit/s.
 """
 import contextlib
@@ -82,6 +83,12 @@ def latency(bench, ours, name, want, note, **options):
                   note=f"{note}; p99: ours {p99[0]:.1f}, peer {p99[1]:.1f} µs")
 
 
+def timer(bench):
+    """How late anybody is on the switch's core who sleeps for half a millisecond."""
+    argv = ["taskset", "-c", str(net_peers.SWITCH_CORE), bench.program("tests/bench/bench_link"), "timer", "--gap-us", "500"]
+    return json.loads(subprocess.run(argv, check=True, capture_output=True, text=True, timeout=LOAD_TIMEOUT_S).stdout)
+
+
 def delay(bench, ours, control, ms):
     def measure(directory, sockets):
         for port in ("port0", "port1"):
@@ -91,9 +98,11 @@ def delay(bench, ours, control, ms):
 
     reports = [on(ours, measure) for _ in range(bench.runs)]
     errors = [r["p99"] for r in reports]
+    bare = timer(bench)
     return Result(case=f"net-delay-{ms}ms", ours=statistics.median(errors), peer=DELAY_WANT_US, peer_name="wanted error, p99",
                   unit="µs", want=1.0, runs=len(errors), more_is_better=False,
-                  note=f"p50 {statistics.median(r['p50'] for r in reports):.1f} µs, p99 {min(errors):.1f}..{max(errors):.1f}")
+                  note=f"p50 {statistics.median(r['p50'] for r in reports):.1f} µs, p99 {min(errors):.1f}..{max(errors):.1f}; a bare thread "
+                       f"that sleeps is late by p50 {bare['p50']:.1f}, p99 {bare['p99']:.1f} µs on that core")
 
 
 def ten_links(bench, ours, control):

@@ -33,7 +33,7 @@ class Guest:
 
     def __init__(self, build):
         self.lab = up.Lab(build, 1)
-        text = self.lab.file.read_text().replace('"n1": {}', '"n1": {"memory": "1536MiB", "nics": []}')
+        text = self.lab.file.read_text().replace('"n1": {}', '"n1": {"memory": "3GiB", "nics": []}')
         self.lab.file.write_text(text)
         self.lab.cli("up", self.lab.file)
 

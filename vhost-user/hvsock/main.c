@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "backend.h"
 #include "base.h"
@@ -20,18 +19,6 @@ static void on_event(struct host *host, const char *vm_name, const char *state)
 	const struct backend *b = host->context;
 
 	ctl_vm_changed(b->control, vm_name, state);
-}
-
-/* Two descriptors for every connection, and a thousand of those for every VM: take what we may have. */
-static void raise_descriptor_limit(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == limit.rlim_max)
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
-		log_warning(NULL, "number of descriptors: %s", strerror(errno));
 }
 
 /* What is wrong with a VM, beyond what the system says of its sockets. */
@@ -130,7 +117,6 @@ static int hvsock_start(struct backend *b)
 
 	if (r < 0)
 		return r;
-	raise_descriptor_limit();
 	host = (struct host){
 		.loop = &b->loop, .ports_base = c.ports_base, .event = on_event, .context = b
 	};

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -540,12 +541,25 @@ static void notify(const char *state)
 
 /* ---- the life of the process ---- */
 
+/* Guests take a dozen descriptors each, their connections a thousand: take what we may have. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == limit.rlim_max)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		log_warning(NULL, "number of descriptors: %s", strerror(errno));
+}
+
 static int set_up(struct process *p)
 {
 	int r = adopt_sockets(&p->options);
 
 	if (r < 0)
 		return r;
+	raise_descriptor_limit();
 	r = loop_init(&p->b.loop);
 	if (r == 0)
 		r = watch_signals(p);

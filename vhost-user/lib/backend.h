@@ -2,10 +2,10 @@
 /* The shared main() of the backend daemons.
  *
  * A daemon is `int main(int argc, char **argv) { return backend_main(&desc, argc, argv); }`.  What backend_main()
- * does, in order: options; signals (SIGPIPE ignored; SIGTERM and SIGINT end the loop); the guards against truncated
- * guest memory and against calls that wait (mem_guard_install(), loop_guard()); inherited sockets; desc->start();
- * the control socket; readiness (sd_notify over $NOTIFY_SOCKET); the loop; desc->stop(); its socket files removed.
- * It never forks and never changes its working directory.
+ * does, in order: options; as many descriptors as the hard limit allows; signals (SIGPIPE ignored; SIGTERM and SIGINT
+ * end the loop); the guards against truncated guest memory and against calls that wait (mem_guard_install(),
+ * loop_guard()); inherited sockets; desc->start(); the control socket; readiness (sd_notify over $NOTIFY_SOCKET); the
+ * loop; desc->stop(); its socket files removed.  It never forks and never changes its working directory.
  *
  * Options of every daemon (QEMU's "Backend program conventions" and ours):
  *   --socket-path PATH   serve a frontend at PATH; may be repeated up to desc->max_sockets

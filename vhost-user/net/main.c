@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 
 #include "cleanup.h"
 #include "config.h"
@@ -86,24 +85,11 @@ static int start_with(struct backend *b, const struct config *c)
 	return r;
 }
 
-/* A dozen descriptors for every guest, and a thousand for those behind NAT: take what we may have. */
-static void raise_descriptor_limit(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == limit.rlim_max)
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
-		log_warning(NULL, "number of descriptors: %s", strerror(errno));
-}
-
 static int net_start(struct backend *b)
 {
 	struct config c;
 	int r = config_read(b->config, b->config_path, &c);
 
-	raise_descriptor_limit();
 	if (r < 0)
 		return r;
 	if (b->threads > 0)

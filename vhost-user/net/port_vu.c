@@ -11,6 +11,7 @@
 #include "base.h"
 #include "cleanup.h"
 #include "port_vu_features.h"
+#include "portspec.h"
 
 static bool is_transmitq(const struct vu_queue *q)
 {
@@ -343,27 +344,19 @@ static void on_seated(struct seat *seat)
 
 /* ---- making and closing ------------------------------------------------------------------------- */
 
-static bool name_is_good(const char *name)
-{
-	size_t n =
-		strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:-");
-
-	return n > 0 && n < SW_PORT_NAME_MAX && name[n] == '\0';
-}
-
 static int port_new(struct port_vu_group *g, const char *name, struct port_vu **ret_port)
 {
 	struct port_vu *p;
 	int r;
 
-	if (!name_is_good(name))
+	if (!spec_name_is_good(name))
 		return -EINVAL;
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return -ENOMEM;
 	p->group = g;
 	p->port.ops = &port_ops;
-	memcpy(p->port.name, name, strlen(name) + 1); /* name_is_good() has measured it */
+	memcpy(p->port.name, name, strlen(name) + 1); /* spec_name_is_good() has measured it */
 	p->state = "";
 	seat_init(&p->seat, g->loop, &port_vu_ops, p, p->port.name);
 	p->seat.seating = on_seating;

@@ -377,7 +377,8 @@ static void test_full_disk(void **state)
 	tmp_path(&dir, "small", small, sizeof(small));
 	assert_int_equal(mkdir(small, 0700), 0);
 	if (!netns_mount_small(small)) {
-		print_message("needs a mount namespace: neither root nor user namespaces here\n");
+		print_message(
+			"# SKIP needs a mount namespace: neither root nor user namespaces here\n");
 		skip();
 	}
 	snprintf(file, sizeof(file), "%s/full.pcapng", small);

@@ -55,7 +55,7 @@ static void need_namespace(void)
 {
 	if (allowed)
 		return;
-	print_message("needs a network namespace: neither root nor user namespaces here\n");
+	print_message("# SKIP needs a network namespace: neither root nor user namespaces here\n");
 	skip();
 }
 

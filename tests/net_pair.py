@@ -43,8 +43,20 @@ class Pair:
                                             f"{address}/24", net_options=net_options, queues=queues)
             stack.callback(self.guest[name].close)
         for guest in self.guest.values():
-            guest.boot()
-            guest.sh(f"dd if=/dev/urandom of=/tmp/data bs=1M count={MIB} 2>/dev/null")
+            self.boot(guest)
+
+    @staticmethod
+    def boot(guest):
+        """Wait for it, and give it something to send."""
+        guest.boot()
+        guest.sh(f"dd if=/dev/urandom of=/tmp/data bs=1M count={MIB} 2>/dev/null")
+
+    def reload(self, name):
+        """Unbind its card's driver, and bind it again."""
+        guest = self.guest[name]
+        device = guest.sh("basename $(readlink /sys/class/net/eth0/device)")[1].strip()
+        guest.sh(f"cd /sys/bus/virtio/drivers/virtio_net && echo {device} >unbind && sleep 0.5 && echo {device} >bind; sleep 1; "
+                 f"ip link set eth0 up; ip addr add {ADDRESS[name]}/24 dev eth0")
 
     def reached(self):
         code, out = self.guest["a"].sh(f"ping -c 3 -s 1400 -W 5 {ADDRESS['b']}")

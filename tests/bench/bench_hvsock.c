@@ -19,7 +19,6 @@
 #include <getopt.h>
 #include <linux/vm_sockets.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +30,7 @@
 #include <unistd.h>
 
 #include "base.h"
+#include "load.h"
 #include "vsock_driver.h"
 
 #define HOST_PORT  1234 /* where the host listens */
@@ -72,26 +72,6 @@ static void on_signal(int number)
 {
 	(void)number;
 	stopped = 1;
-}
-
-__attribute__((format(printf, 1, 2), noreturn)) static void die(const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	fputs("bench_hvsock: ", stderr);
-	vfprintf(stderr, format, args);
-	fputc('\n', stderr);
-	va_end(args);
-	exit(1);
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 /* ---- the bytes of a stream --------------------------------------------- */

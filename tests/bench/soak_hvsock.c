@@ -20,7 +20,6 @@
 #include <linux/vm_sockets.h>
 #include <signal.h>
 #include <spawn.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +33,7 @@
 #include <unistd.h>
 
 #include "base.h"
+#include "load.h"
 #include "vsock_driver.h"
 
 #define HOST_PORT    1234
@@ -84,26 +84,6 @@ struct soak {
 	bool quiet; /* start no new ones */
 	long worst_growth_kib;
 };
-
-__attribute__((format(printf, 1, 2), noreturn)) static void die(const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	fputs("soak_hvsock: ", stderr);
-	vfprintf(stderr, format, args);
-	fputc('\n', stderr);
-	va_end(args);
-	exit(1);
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 /* ---- the daemon -------------------------------------------------------- */
 

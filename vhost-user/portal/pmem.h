@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/* The door of vhost-user: a virtio-pmem device (virtio 1.3, 5.19) for one VM.
+ *
+ * It is stock QEMU's from 11.1 on:
+ *
+ *	-chardev socket,id=p,path=PATH -device vhost-user-test-device-pci,chardev=p,virtio-id=27,num_vqs=1,config_size=16
+ *
+ * and of guests of Linux 6.8 and newer, which know VIRTIO_PMEM_F_SHMEM_REGION: the memory is the device's shared memory
+ * region 0, part of a PCI BAR, and not, as with QEMU's own virtio-pmem-pci, a memory device that takes its place in the
+ * guest's RAM.  The guest sees the file from its label on, and so shows it as /dev/dax0.0.
+ *
+ * Each time the driver starts the device, the file is mapped there (vu_session_shmem_map()), because QEMU takes all mappings
+ * away when a driver resets its device, and says nothing of that.  When a paused machine goes on, the mapping is
+ * still there: QEMU then refuses a second one, and prints that it overlaps.  That refusal is expected, and no more than counted.
+ * QEMU maps after it has let the guest go on: a driver that looks within that moment sees nothing yet.
+ *
+ * What the driver asks of the queue is one thing, FLUSH: make durable what was stored before.  Flushes are
+ * grouped: those that come while one is under way are answered together by the next.  Who may not write need not flush:
+ * such a request is answered at once.
+ *
+ * A driver without VIRTIO_PMEM_F_SHMEM_REGION reads a start and a size of 0 and finds no memory: only the frontend could say
+ * where in the guest it lies, and it does not.
+ *
+ * Trust:     requests are the guest's: each is copied, checked, answered with VIRTIO_PMEM_RESP_TYPE_EIO if it is not a FLUSH;
+ *            a chain without room for the answer comes back empty.  The one thing that a guest can make the daemon do is flush,
+ *            one at a time.
+ * Ownership: memory_fd is borrowed and must outlive the device.  A device that may not write must be given one that is
+ *            open for reading alone: the flag of the message binds no frontend.
+ * Threads:   the loop's.
+ */
+#ifndef PORTAL_PMEM_H
+#define PORTAL_PMEM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "loop.h"
+
+struct pmem;
+struct pmem_flush;
+
+/* Make durable what has been stored up to now, and call f->done(f, 0 or -errno) once, from the loop's thread, within this
+ * call or later; also when it is given up, for the device waits for it before it is freed. */
+typedef void pmem_flush_fn(void *context, struct pmem_flush *f);
+
+/* One flush under way.  Lives in the device. */
+struct pmem_flush {
+	void (*done)(struct pmem_flush *f, int result);
+	void *cookie; /* for who flushes */
+};
+
+struct pmem_config {
+	const char *name; /* of the VM: in log lines; copied */
+	const char *path; /* of the listening socket, made with mode 0600; copied */
+	int memory_fd;    /* the whole file */
+	uint64_t size;    /* of it; a power of two, as it becomes a BAR, and at least 2 MiB */
+	bool writable;
+	unsigned shmem_bit; /* 0, or the protocol feature that an old frontend takes for SHMEM_MAP: proto.h */
+	pmem_flush_fn *flush; /* not called if !writable */
+	void *context;        /* of flush */
+};
+
+struct pmem_stats {
+	uint64_t requests;     /* that were FLUSH */
+	uint64_t flushes;      /* asked of config.flush for them */
+	uint64_t failed;       /* requests that were answered with an error */
+	uint64_t bad;          /* chains that were no request */
+	uint64_t maps;         /* that the frontend confirmed, */
+	uint64_t maps_refused; /* or not */
+};
+
+/* -EINVAL: the size; what listen_unix() and loop_add() say; -ENOMEM.  Nothing is left behind then. */
+int pmem_new(struct loop *loop, const struct pmem_config *config, struct pmem **ret);
+
+/* Stop listening, remove the socket, end the session.  It is freed when that is over and no flush is under way.  What a
+ * guest has mapped it keeps until its QEMU ends or its driver starts anew.  NULL is legal. */
+void pmem_close(struct pmem *pmem);
+
+/* "listening", "connected", "negotiated" or "running", as seat_state(). */
+const char *pmem_state(const struct pmem *pmem);
+
+/* Whether the frontend has confirmed that the guest sees the memory; false also when it does not confirm anything. */
+bool pmem_is_mapped(const struct pmem *pmem);
+
+const struct pmem_stats *pmem_stats(const struct pmem *pmem);
+
+#endif

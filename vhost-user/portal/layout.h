@@ -140,7 +140,8 @@ struct portal_live {
 	le32_t extents_quarantined;
 	le64_t leases_recovered; /* leases whose end has been cleaned up after */
 	le64_t extents_recovered;
-	le64_t reserved[7];
+	le64_t file_id; /* of the file this was written in: a copy of it has another, and is a new generation */
+	le64_t reserved[6];
 };
 static_assert(sizeof(struct portal_live) == 128, "the live page's layout");
 static_assert(offsetof(struct portal_live, quiesce) % 8 == 0, "one load");

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/* The inside of a struct portal, and what the library's parts use of each other.  For vhost-user/portal/client alone.
+ *
+ *	attach.c      where -> a mapping (door.c) -> a checked geometry (geometry.c) -> a lease (lease.c)
+ *	lease.c       the connection to the daemon: requests, replies, notices; comes back to a restarted daemon
+ *	names.c       publish, lookup
+ *	heap*.c       blocks in extents that the lease was granted
+ *	ring*.c       rings in blocks
+ *
+ * Trust: `geo` was copied out of the arena and checked once.  The extents, names and leases behind it are other people's
+ *        words: portal_range() and portal_offset() decide what is a place in the arena, portal_alive() who lives.
+ * Threads: the lease locks itself (lease.h).  All else belongs to one thread at a time, as portal.h says.
+ */
+#ifndef PORTAL_CLIENT_IMPL_H
+#define PORTAL_CLIENT_IMPL_H
+
+#include "checked.h"
+#include "geometry.h"
+#include "layout.h"
+#include "lease.h"
+#include "portal.h"
+
+struct heap;
+
+/* What is mapped, and which part of it is the arena. */
+struct mapping {
+	void *start;
+	size_t size;
+	uint8_t *base; /* of the arena */
+	bool writable;
+};
+
+struct portal {
+	struct mapping map;
+	struct geometry geo;
+	struct lease *lease;            /* NULL: an observer */
+	uint64_t kernel;                /* this kernel, as HELLO told the daemon */
+	struct portal_lease_page *page; /* this client's own; NULL unless it may write */
+	struct heap *heap;              /* heap*.c; made by the first portal_alloc(), NULL before */
+	struct portal_ring *rings;      /* ring*.c; all open ends, for portal_detach() */
+};
+
+/* [offset, offset+len) of the arena as memory; NULL if it does not lie inside the extents that are granted to clients, or
+ * is empty. */
+static inline void *portal_range(const struct portal *p, uint64_t offset, uint64_t len)
+{
+	const uint64_t first = 2 * (uint64_t)PORTAL_EXTENT;
+
+	if (len == 0 || offset < first || !range_within(offset, len, p->geo.arena_size))
+		return NULL;
+	return p->map.base + offset;
+}
+
+/* Where in the arena ptr points: an offset; UINT64_MAX: nowhere in the extents that are granted to clients. */
+static inline uint64_t portal_offset(const struct portal *p, const void *ptr)
+{
+	uint64_t offset = (uintptr_t)ptr - (uintptr_t)p->map.base;
+
+	return portal_range(p, offset, 1) ? offset : UINT64_MAX;
+}
+
+static inline const struct portal_live *portal_live(const struct portal *p)
+{
+	return (const void *)(p->map.base + PORTAL_LIVE_OFFSET);
+}
+
+/* May something new be claimed: memory, a place in a ring?  One load of a line that hardly ever changes. */
+static inline bool portal_running(const struct portal *p)
+{
+	return PORTAL_QUIESCE_STATE(le64_load_acquire(&portal_live(p)->quiesce)) == PORTAL_RUNNING;
+}
+
+static inline const struct portal_lease *portal_lease_of(const struct portal *p, uint64_t owner)
+{
+	return (const struct portal_lease *)(p->map.base + PORTAL_LEASES_OFFSET) +
+	       portal_owner_id(owner) % PORTAL_LEASES;
+}
+
+/* This client's owner word; 0 for an observer. */
+static inline uint64_t portal_self(const struct portal *p)
+{
+	return p->lease ? lease_owner(p->lease) : 0;
+}
+
+/* Has the lease of that owner word neither ended nor been given to another?  LOST counts as alive: it may come back. */
+static inline bool portal_alive(const struct portal *p, uint64_t owner)
+{
+	uint64_t word = le64_load_acquire(&portal_lease_of(p, owner)->word);
+	unsigned state = PORTAL_LEASE_STATE(word);
+
+	return portal_owner_valid(owner) && PORTAL_LEASE_OWNER(word) == owner &&
+	       (state == PORTAL_LEASE_LIVE || state == PORTAL_LEASE_LOST);
+}
+
+/* Does that owner run on this kernel, so that a futex wakes it?  It says so itself: if it lies, it sleeps too long. */
+static inline bool portal_near(const struct portal *p, uint64_t owner)
+{
+	return p->kernel && le64_load(&portal_lease_of(p, owner)->kernel) == p->kernel;
+}
+
+/* Acknowledge a pause if there is one, at a moment when this client writes nothing: 0 or -EAGAIN.  For calls that wait. */
+int quiesce_acknowledge(struct portal *p);
+
+/* Called by portal_detach() and when a lease is lost for good: close and forget.  The lease may be gone. */
+void heap_close(struct portal *p);
+void ring_close_all(struct portal *p);
+
+#endif

@@ -1,43 +1,38 @@
 /* SPDX-License-Identifier: MIT */
 /* The inside of a struct portal, and what the library's parts use of each other.  For vhost-user/portal/client alone.
  *
- *	attach.c      where -> a mapping (door.c) -> a checked geometry (geometry.c) -> a lease (lease.c)
- *	lease.c       the connection to the daemon: requests, replies, notices; comes back to a restarted daemon
+ *	attach.c      where -> a mapping (door.c) -> a checked geometry (geometry.c) -> a lease (tether.c)
+ *	tether.c       the connection to the daemon: requests, replies, notices; comes back to a restarted daemon
  *	names.c       publish, lookup
- *	heap*.c       blocks in extents that the lease was granted
+ *	quiesce.c     pauses, flushes
+ *	memory.c      blocks: heap.h over the extents that the lease is granted
  *	ring*.c       rings in blocks
  *
  * Trust: `geo` was copied out of the arena and checked once.  The extents, names and leases behind it are other people's
  *        words: portal_range() and portal_offset() decide what is a place in the arena, portal_alive() who lives.
- * Threads: the lease locks itself (lease.h).  All else belongs to one thread at a time, as portal.h says.
+ * Threads: the lease locks itself (tether.h).  All else belongs to one thread at a time, as portal.h says.
  */
 #ifndef PORTAL_CLIENT_IMPL_H
 #define PORTAL_CLIENT_IMPL_H
 
 #include "checked.h"
+#include "door.h"
 #include "geometry.h"
 #include "layout.h"
-#include "lease.h"
+#include "tether.h"
 #include "portal.h"
 
 struct heap;
 
-/* What is mapped, and which part of it is the arena. */
-struct mapping {
-	void *start;
-	size_t size;
-	uint8_t *base; /* of the arena */
-	bool writable;
-};
-
 struct portal {
 	struct mapping map;
 	struct geometry geo;
-	struct lease *lease;            /* NULL: an observer */
+	struct tether *tether;          /* NULL: an observer */
 	uint64_t kernel;                /* this kernel, as HELLO told the daemon */
 	struct portal_lease_page *page; /* this client's own; NULL unless it may write */
-	struct heap *heap;              /* heap*.c; made by the first portal_alloc(), NULL before */
-	struct portal_ring *rings;      /* ring*.c; all open ends, for portal_detach() */
+	uint64_t acked;            /* the last pause that the daemon was told we rest for; atomic */
+	struct heap *heap;         /* heap.h; made by the first portal_alloc(), NULL before */
+	struct portal_ring *rings; /* ring*.c; all open ends, for portal_detach() */
 };
 
 /* [offset, offset+len) of the arena as memory; NULL if it does not lie inside the extents that are granted to clients, or
@@ -79,7 +74,7 @@ static inline const struct portal_lease *portal_lease_of(const struct portal *p,
 /* This client's owner word; 0 for an observer. */
 static inline uint64_t portal_self(const struct portal *p)
 {
-	return p->lease ? lease_owner(p->lease) : 0;
+	return p->tether ? tether_owner(p->tether) : 0;
 }
 
 /* Has the lease of that owner word neither ended nor been given to another?  LOST counts as alive: it may come back. */
@@ -99,10 +94,10 @@ static inline bool portal_near(const struct portal *p, uint64_t owner)
 }
 
 /* Acknowledge a pause if there is one, at a moment when this client writes nothing: 0 or -EAGAIN.  For calls that wait. */
-int quiesce_acknowledge(struct portal *p);
+int portal_acknowledge(struct portal *p);
 
-/* Called by portal_detach() and when a lease is lost for good: close and forget.  The lease may be gone. */
-void heap_close(struct portal *p);
+/* What portal_detach() has others do first: give back ends, then blocks.  The lease may be gone already. */
 void ring_close_all(struct portal *p);
+void memory_close(struct portal *p);
 
 #endif

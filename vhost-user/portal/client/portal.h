@@ -25,7 +25,7 @@
  *            The *contents* of records and objects are the peer's: copy what decisions depend on before you check it.
  * Ownership: pointers into the arena stay valid until portal_detach(); what lies there is the owner's and goes with it.
  * Threads:   a struct portal belongs to one thread at a time.  Once created or opened, each end of a ring may be used by a
- *            thread of its own, and portal_wait() with it, as long as only one thread calls anything else of that portal.
+ *            thread of its own, portal_wait() included.
  * Errors:    every function returns 0 (or a count) or a negative errno, and leaves its outputs alone on failure.
  */
 #ifndef PORTAL_H
@@ -41,7 +41,7 @@ extern "C" {
 
 #define PORTAL_API __attribute__((visibility("default")))
 
-/* A name: 1 to 63 bytes of letters, digits, '.', '_', '-' and '/', ended by NUL. */
+/* A name: 1 to 63 bytes of printable ASCII other than space, and a NUL. */
 #define PORTAL_NAME_SIZE 64
 
 /* A deadline that never comes.  Deadlines are CLOCK_MONOTONIC in nanoseconds; 0 asks without waiting. */
@@ -53,7 +53,8 @@ struct portal_ring;
 /* ---- attaching ---------------------------------------------------------- */
 
 enum portal_flags {
-	PORTAL_ATTACH_READ_ONLY = 1, /* map the arena read-only, even where more is allowed */
+	PORTAL_ATTACH_READ_ONLY = 1,   /* map the arena read-only, even where more is allowed */
+	PORTAL_ATTACH_WATCH_NAMES = 2, /* portal_fd() polls readable when names come and go */
 };
 
 struct portal_options {

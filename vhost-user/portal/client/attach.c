@@ -104,11 +104,22 @@ static int derive_lease(const struct geometry *geo, struct intent *intent)
 	return 0;
 }
 
+/* What was ours may be somebody else's already. */
+static void lease_is_over(void *ctx)
+{
+	struct portal *p = ctx;
+
+	if (p->map.start)
+		door_fence(&p->map);
+}
+
 static int get_lease(struct portal *p, struct intent *intent, struct tether_grant *ret_grant)
 {
 	p->kernel = kernel_id(strncmp(intent->lease, "vsock:", 6) == 0);
 	intent->request.where = intent->lease;
 	intent->request.kernel = p->kernel;
+	intent->request.over = lease_is_over;
+	intent->request.ctx = p;
 	return tether_open(&intent->request, ret_grant, &p->tether);
 }
 
@@ -187,6 +198,8 @@ int portal_attach(const char *where, const struct portal_options *options,
 	if (!p)
 		return -ENOMEM;
 	r = attach(p, &intent);
+	if (r == 0)
+		r = memory_open(p);
 	if (r < 0) {
 		portal_detach(p);
 		return r;

@@ -206,6 +206,12 @@ int door_unlock(struct mapping *map)
 	return 0;
 }
 
+void door_fence(struct mapping *map)
+{
+	(void)mmap(map->start, map->size, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+}
+
 void door_close(struct mapping *map)
 {
 	if (map->start)

@@ -46,6 +46,10 @@ int door_open_fd(int fd, struct mapping *ret_map, struct geometry *ret_geo);
 /* Make it writable.  0, -EACCES. */
 int door_unlock(struct mapping *map);
 
+/* Put zeros of this process alone in the place of the arena: what a client does that has lost its lease, and does not know
+ * it yet, is then seen by nobody.  May be called while other threads use the memory. */
+void door_fence(struct mapping *map);
+
 void door_close(struct mapping *map);
 
 #endif

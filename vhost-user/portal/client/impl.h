@@ -65,6 +65,12 @@ static inline bool portal_running(const struct portal *p)
 	return PORTAL_QUIESCE_STATE(le64_load_acquire(&portal_live(p)->quiesce)) == PORTAL_RUNNING;
 }
 
+/* May not even be given back what is there? */
+static inline bool portal_frozen(const struct portal *p)
+{
+	return PORTAL_QUIESCE_STATE(le64_load_acquire(&portal_live(p)->quiesce)) == PORTAL_FROZEN;
+}
+
 static inline const struct portal_lease *portal_lease_of(const struct portal *p, uint64_t owner)
 {
 	return (const struct portal_lease *)(p->map.base + PORTAL_LEASES_OFFSET) +
@@ -96,8 +102,11 @@ static inline bool portal_near(const struct portal *p, uint64_t owner)
 /* Acknowledge a pause if there is one, at a moment when this client writes nothing: 0 or -EAGAIN.  For calls that wait. */
 int portal_acknowledge(struct portal *p);
 
-/* What portal_detach() has others do first: give back ends, then blocks.  The lease may be gone already. */
-void ring_close_all(struct portal *p);
+/* memory.c: the heap over what the lease is granted; of an observer it only resolves.  0, -ENOMEM. */
+int memory_open(struct portal *p);
 void memory_close(struct portal *p);
+
+/* ring_portal.c: give back all ends that are still open.  The lease may be over. */
+void ring_close_all(struct portal *p);
 
 #endif

@@ -93,7 +93,8 @@ PORTAL_API int portal_fd(const struct portal *p);
  * blocks.  A program that calls nothing else for long calls this when portal_fd() is readable.
  *
  * Returns the number of bells since the last call; -ENOTCONN (the daemon is away, rings and memory still work, and the
- * next calls try again), -ESTALE (the lease was revoked or has run out: only portal_detach() is left). */
+ * next calls try again), -ESTALE (the lease was revoked or has run out: the
+ * memory reads as zeros from now on, what is written goes nowhere, and only portal_detach() is left). */
 PORTAL_API int portal_dispatch(struct portal *p);
 
 /* ---- what there is ------------------------------------------------------ */
@@ -164,7 +165,7 @@ PORTAL_API int portal_client_at(const struct portal *p, uint32_t index,
 PORTAL_API void *portal_alloc(struct portal *p, size_t size);
 
 /* Give memory back, whichever client it came from; NULL is legal.  -EINVAL: ptr is no start of a block in the arena;
- * -ENOENT: the block is free already; -EPERM: it belongs to another client and was not handed to this one. */
+ * -ENOENT: the block is free already; -EPERM: another client holds it; -EAGAIN: the arena is frozen. */
 PORTAL_API int portal_free(struct portal *p, void *ptr);
 
 /* Bytes that may be used at ptr, at least what was asked for; 0 if ptr is no block of this client. */
@@ -176,6 +177,10 @@ PORTAL_API uint64_t portal_handle(const struct portal *p, const void *ptr);
 /* The block of a handle, of which at least len bytes may be read.  Returns NULL with errno ESTALE (freed since, or its owner
  * died) or EINVAL (no handle, or the block is smaller).  The owner may free it at any time: copy, then resolve again. */
 PORTAL_API void *portal_resolve(const struct portal *p, uint64_t handle, size_t len);
+
+/* The same, and this client holds the block from now on: it is the one that may free it, and with whose lease it goes.  Also
+ * EPERM (another one took it), EROFS and EAGAIN. */
+PORTAL_API void *portal_take(struct portal *p, uint64_t handle, size_t len);
 
 /* ---- names -------------------------------------------------------------- */
 

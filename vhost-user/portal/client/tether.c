@@ -186,6 +186,8 @@ static struct tether *tether_new(const struct tether_request *request)
 	t->timeout_ms = request->timeout_ms;
 	t->want_fd = request->want_fd;
 	t->watch_names = request->watch_names;
+	t->over = request->over;
+	t->ctx = request->ctx;
 	t->away_since_ns = clock_ns();
 	t->where = strdup(request->where);
 	t->name = strndup(request->name, PORTAL_LABEL_MAX - 1);

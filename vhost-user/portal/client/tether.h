@@ -32,6 +32,9 @@ struct tether_request {
 	unsigned timeout_ms; /* of connecting, and of each reply */
 	bool want_fd;
 	bool watch_names; /* publications are to be told, as bells */
+	void (*over)(
+		void *ctx); /* the lease is lost: called once, by whichever thread learns it; may not call back */
+	void *ctx;
 };
 
 /* What HELLO was answered with; the daemon's words, not checked against anything. */

@@ -44,6 +44,8 @@ struct tether {
 	uint64_t kernel;
 	unsigned timeout_ms;
 	bool want_fd, watch_names, resting;
+	void (*over)(void *ctx);
+	void *ctx;
 	bool greeted; /* once: there is something to come back to */
 	struct tether_grant grant;
 

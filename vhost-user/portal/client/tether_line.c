@@ -61,6 +61,8 @@ static void hang_up(struct tether *t, enum tether_state state, int why)
 	t->out_len = 0;
 	t->waiting_for_room = false;
 	t->bells++;
+	if (state == OVER && t->over)
+		t->over(t->ctx);
 	answer_all(t, state == OVER ? -ESTALE : -ENOTCONN);
 	set_timer(t, state == OVER ? 0 : RETRY_NS);
 }

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+
+#include "heap.h"
+#include "impl.h"
+
+static int get_extents(void *ctx, unsigned kind, uint32_t n, uint32_t *ret_first)
+{
+	struct portal *p = ctx;
+
+	return tether_extent_get(p->tether, p->geo.n_extents, n, (enum portal_extent_kind)kind,
+				 ret_first);
+}
+
+static int put_extents(void *ctx, uint32_t first, uint32_t n)
+{
+	struct portal *p = ctx;
+
+	return tether_extent_put(p->tether, first, n);
+}
+
+int memory_open(struct portal *p)
+{
+	struct heap_options options = {
+		.base = p->map.base,
+		.size = p->geo.arena_size,
+		.owner = p->page ? portal_self(p) : 0,
+		.source = { .get = get_extents, .put = put_extents, .ctx = p },
+	};
+
+	return heap_open(&options, &p->heap);
+}
+
+void memory_close(struct portal *p)
+{
+	heap_close(p->heap);
+	p->heap = NULL;
+}
+
+/* While the arena drains nothing new is claimed; what is given back still is, until it is frozen. */
+void *portal_alloc(struct portal *p, size_t size)
+{
+	if (!portal_running(p)) {
+		portal_acknowledge(p);
+		errno = EAGAIN;
+		return NULL;
+	}
+	return heap_alloc(p->heap, size);
+}
+
+int portal_free(struct portal *p, void *ptr)
+{
+	if (portal_frozen(p))
+		return portal_acknowledge(p);
+	return heap_free(p->heap, ptr);
+}
+
+size_t portal_usable(const struct portal *p, const void *ptr)
+{
+	return heap_usable(p->heap, ptr);
+}
+
+uint64_t portal_handle(const struct portal *p, const void *ptr)
+{
+	return heap_handle(p->heap, ptr);
+}
+
+void *portal_resolve(const struct portal *p, uint64_t handle, size_t len)
+{
+	return heap_resolve(p->heap, handle, len);
+}
+
+void *portal_take(struct portal *p, uint64_t handle, size_t len)
+{
+	if (!portal_running(p)) {
+		portal_acknowledge(p);
+		errno = EAGAIN;
+		return NULL;
+	}
+	return heap_take(p->heap, handle, len);
+}

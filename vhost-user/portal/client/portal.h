@@ -227,7 +227,7 @@ PORTAL_API int portal_still(const struct portal *p, const struct portal_object *
 enum portal_ring_kind {
 	PORTAL_SPSC, /* one producer, one consumer */
 	PORTAL_MPSC, /* many producers, each with a lane of its own; one consumer sweeps them */
-	PORTAL_BROADCAST, /* one producer, any number of consumers, each with a place of its own */
+	PORTAL_BROADCAST, /* one producer, any number of consumers; it never waits, who is too slow is overtaken */
 };
 
 enum portal_role { PORTAL_PRODUCER, PORTAL_CONSUMER };
@@ -235,9 +235,9 @@ enum portal_role { PORTAL_PRODUCER, PORTAL_CONSUMER };
 struct portal_ring_options {
 	enum portal_ring_kind kind;
 	enum portal_role role; /* of the end that the creator gets */
-	uint64_t size;         /* bytes of each lane, rounded up to a power of two; 0: 1 MiB */
-	uint32_t max_record;   /* bytes of the longest record; 0: a quarter of the size */
-	uint32_t lanes;        /* of PORTAL_MPSC, consumers of PORTAL_BROADCAST; 0: 8 */
+	uint64_t size; /* bytes of each lane, rounded up to a power of two, up to 1 GiB; 0: 1 MiB */
+	uint32_t max_record; /* bytes of the longest record, less than half the size; 0: a quarter of it */
+	uint32_t lanes;      /* of PORTAL_MPSC, up to 64; 0: 8 */
 	uint64_t reserved[4];
 };
 
@@ -249,57 +249,96 @@ struct portal_record {
 	uint32_t lane; /* of PORTAL_MPSC: which producer */
 };
 
+/* Why an end is poisoned, -EPROTO: what the other one did. */
+enum portal_fault {
+	PORTAL_FAULT_NONE,
+	PORTAL_FAULT_TAG,      /* a record that does not say where it is */
+	PORTAL_FAULT_LENGTH,   /* a record longer than allowed, or than its lane */
+	PORTAL_FAULT_ARRAY,    /* messages that do not fill their record */
+	PORTAL_FAULT_PADS,     /* more padding than there is reason for */
+	PORTAL_FAULT_POSITION, /* a consumer that goes back, or ahead of the producer */
+};
+
+struct portal_ring_info {
+	enum portal_ring_kind kind;
+	enum portal_role role;
+	uint32_t lanes;
+	uint32_t max_record;
+	uint64_t size;           /* of a lane, bytes */
+	uint64_t wakes;          /* times this end has woken the other */
+	uint64_t sleeps;         /* times this end has slept */
+	uint64_t lost;           /* bytes that went by the consumer of a broadcast */
+	enum portal_fault fault; /* of this end, the first one */
+};
+
 /* Make a ring, publish it, and take one end.  0, and all errors of portal_alloc() and portal_publish(). */
 PORTAL_API int portal_ring_create(struct portal *p, const char *name,
 				  const struct portal_ring_options *options,
 				  struct portal_ring **ret_ring);
 
-/* Take an end of a published ring.  0; -ENOENT; -EPROTOTYPE (no ring); -EBUSY (the end, or every lane, is taken by a live
- * client); -EPROTO (not a ring this library can believe); -EROFS. */
+/* Take an end of a published ring.  A producer goes on behind what the last one committed, a consumer where the last one
+ * said it was: up to an eighth of the lane may come again if that one died.  A consumer of a broadcast begins with what
+ * is sent from then on, and needs not be allowed to write.
+ *
+ * 0; -ENOENT; -EPROTOTYPE (no ring); -EBUSY (the end, or every lane, is taken by a live client); -EPIPE (the consumer gave
+ * the lane up as poisoned); -EPROTO (not a ring this library can believe); -EROFS; -ENOMEM. */
 PORTAL_API int portal_ring_open(struct portal *p, const char *name, enum portal_role role,
 				struct portal_ring **ret_ring);
 
-/* Give the end back; a ring of this client's making is withdrawn and its memory freed.  NULL is legal. */
+/* Give the end back.  A ring of this client's making is withdrawn, and its memory freed when nobody has an end of it any
+ * more.  NULL is legal. */
 PORTAL_API void portal_ring_close(struct portal_ring *ring);
 
+PORTAL_API void portal_ring_info(const struct portal_ring *ring, struct portal_ring_info *ret_info);
+
 /* Producer: a place for a record of up to len bytes, written where it will be read.  One reservation at a time; another
- * one replaces it.  0; -EAGAIN (full, or the arena pauses); -EMSGSIZE; -EPIPE (the consumer died); -EPROTO (poisoned). */
+ * one replaces it.  0; -EAGAIN (full, or the arena pauses); -EMSGSIZE; -EPIPE (the consumer died or closed); -EPROTO
+ * (poisoned); -EINVAL (not a producer). */
 PORTAL_API int portal_reserve(struct portal_ring *ring, uint32_t len, void **ret_data);
 
 /* Producer: publish the first len bytes of the reservation as a record; wakes the consumer if it sleeps.  0; -EINVAL (no
  * reservation, or len beyond it, or type above 255). */
 PORTAL_API int portal_commit(struct portal_ring *ring, uint32_t len, uint32_t type);
 
-/* Producer: a record of copied bytes.  Errors of portal_reserve(). */
+/* Producer: a record of copied bytes.  Errors of portal_reserve(), -EINVAL. */
 PORTAL_API int portal_send(struct portal_ring *ring, const void *data, uint32_t len, uint32_t type);
 
-/* Producer: up to n records at once, published together.  Returns how many went, at least 1, or errors of
+/* Producer: up to n records, published together where they lie together.  Returns how many went, at least 1, or errors of
  * portal_reserve(). */
 PORTAL_API int portal_send_batch(struct portal_ring *ring, const struct portal_record *records,
 				 unsigned n);
 
-/* Consumer: the next record where it lies, which stays there until portal_release().  0; -EAGAIN (empty); -EPIPE (the
- * producer died or closed, and everything it committed was read); -EPROTO (poisoned). */
+/* Producer: up to n messages of len bytes each, which lie one behind the other at data.  They share one record's header,
+ * and so cost the least; a consumer sees n records.  Returns how many went, at least 1, or errors of portal_reserve(). */
+PORTAL_API int portal_send_array(struct portal_ring *ring, const void *data, uint32_t len,
+				 unsigned n, uint32_t type);
+
+/* Consumer: the next record where it lies, and with each call the one behind it; all of them stay there until
+ * portal_release().  0; -EAGAIN (empty); -EPIPE (the producer died or closed, and everything it committed was read);
+ * -EPROTO (poisoned; of PORTAL_MPSC one lane is, told once, and the others go on); -EOVERFLOW (PORTAL_BROADCAST: records
+ * went by; the next call gives what is sent now); -EINVAL (not a consumer). */
 PORTAL_API int portal_peek(struct portal_ring *ring, struct portal_record *ret_record);
 
-/* Consumer: up to n records; those portal_release_batch() gives back together.  A count of at least 1, or errors of
- * portal_peek(). */
+/* Consumer: up to n records, as n calls of portal_peek().  A count of at least 1, or errors of portal_peek(). */
 PORTAL_API int portal_peek_batch(struct portal_ring *ring, struct portal_record *records,
 				 unsigned n);
 
-/* Consumer: the record of the last portal_peek() has been used. */
-PORTAL_API void portal_release(struct portal_ring *ring);
-
-/* Consumer: the first n records of the last portal_peek_batch() have been used. */
-PORTAL_API void portal_release_batch(struct portal_ring *ring, unsigned n);
+/* Consumer: all that was peeked at has been used.  0; -EOVERFLOW (PORTAL_BROADCAST: it was overwritten meanwhile, and what
+ * was read of it is worth nothing). */
+PORTAL_API int portal_release(struct portal_ring *ring);
 
 /* Consumer: copy the next record and release it.  Returns its length; -EMSGSIZE (longer than size, and still there);
  * errors of portal_peek().  ret_type may be NULL. */
 PORTAL_API int64_t portal_recv(struct portal_ring *ring, void *data, uint32_t size,
 			       uint32_t *ret_type);
 
-/* Sleep until the ring has something for this end: a record for a consumer, room for a producer.  Spins a little first.
- * 0; -ETIMEDOUT; -EPIPE, -EPROTO, -ESTALE as above.  Handles what the daemon sends meanwhile, pauses included. */
+/* Consumer: copy up to n messages of exactly len bytes each, one behind the other, and release them.  Returns how many, at
+ * least 1; -EMSGSIZE (the next one has another length); errors of portal_peek(). */
+PORTAL_API int portal_recv_array(struct portal_ring *ring, void *data, uint32_t len, unsigned n);
+
+/* Sleep until the ring has something for this end: a record for a consumer, for a producer the room that it did not get.
+ * Spins a little first.  0; -ETIMEDOUT; -EPIPE, -EPROTO as above; -ESTALE.  Comes to rest during a pause, and returns
+ * when it is over. */
 PORTAL_API int portal_wait(struct portal_ring *ring, uint64_t deadline_ns);
 
 /* ---- pausing and flushing ----------------------------------------------- */

@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: MIT */
+#include "lane.h"
+
+#include "relax.h"
+
+/* PADs in a row that a producer has reason for: one at a lane's end. */
+#define PADS_MAX 2
+/* A consumer that catches up with a busy producer reads the very cache lines that are being written, and both wait for
+ * each other.  After this many records in a row it waits a little when it finds none, and falls back some lines. */
+#define BUSY_BURST  16
+#define BUSY_PAUSES 8
+
+static int producer_poisoned(struct lane_producer *p, enum ring_fault fault)
+{
+	p->fault = fault;
+	p->limit = 0;
+	le32_store(&p->own->fault, fault);
+	le32_store_release(&p->own->state, RING_END_POISONED);
+	return -EPROTO;
+}
+
+static int consumer_poisoned(struct lane_consumer *c, enum ring_fault fault)
+{
+	/* What it looks at from now on, instead of the lane: nothing ever comes here. */
+	static const uint64_t silence;
+
+	c->fault = fault;
+	c->data = (const uint8_t *)&silence;
+	c->mask = sizeof(silence) - 1;
+	c->array.left = 0;
+	le32_store(&c->place->fault, fault);
+	le32_store_release(&c->place->state, RING_END_POISONED);
+	return -EPROTO;
+}
+
+void lane_consumer_init(struct lane_consumer *c, const uint8_t *data, uint64_t size,
+			uint64_t position)
+{
+	c->data = data;
+	c->mask = size - 1;
+	c->next = c->pos = c->said = position;
+	c->quantum = size / 8;
+	c->fault = RING_FAULT_NONE;
+	c->array.left = 0;
+}
+
+/* Look how far the consumer is. */
+static int look(struct lane_producer *p)
+{
+	/* Partner: lane_say(). */
+	uint64_t position = RING_LOAD_ACQUIRE(&p->place->position);
+
+	if (position - p->seen > p->tail - p->seen || position % sizeof(le64_t) != 0)
+		return producer_poisoned(p, RING_FAULT_POSITION);
+	p->seen = position;
+	return 0;
+}
+
+int lane_make_room(struct lane_producer *p, uint64_t span)
+{
+	uint64_t size = p->mask + 1;
+	uint64_t to_end = size - (p->tail & p->mask);
+	uint64_t pad = span > to_end ? to_end : 0;
+	uint64_t need = pad + span + sizeof(le64_t); /* and the cleared word behind it */
+	int r;
+
+	if (p->fault)
+		return -EPROTO;
+	if (p->tail + need > p->seen + size) {
+		r = look(p);
+		if (r < 0)
+			return r;
+		if (p->tail + need > p->seen + size) {
+			p->limit = min(p->seen + size - sizeof(le64_t), p->tail + to_end);
+			p->wanted = need;
+			return -EAGAIN;
+		}
+	}
+	if (pad) {
+		lane_publish(p, RING_PAD, (uint32_t)(pad - sizeof(le64_t)), 0);
+		to_end = size;
+	}
+	p->limit = min(p->seen + size - sizeof(le64_t), p->tail + to_end);
+	return 0;
+}
+
+static void lay_out(uint8_t *to, const uint8_t *from, uint32_t len, uint32_t stride, unsigned n)
+{
+	if (stride == len) {
+		memcpy(to, from, (size_t)len * n);
+		return;
+	}
+	for (unsigned i = 0; i < n; i++)
+		memcpy(to + (size_t)i * stride, from + (size_t)i * len, len);
+}
+
+int lane_send_array(struct lane_producer *p, const void *data, uint32_t len, unsigned n,
+		    uint32_t type)
+{
+	uint32_t stride = (uint32_t)ring_stride(len);
+	uint32_t most = ring_longest(p->mask + 1) - (uint32_t)sizeof(struct ring_array);
+	void *at;
+	int r;
+
+	if (stride && n > most / stride)
+		n = most / stride;
+	for (;; n /= 2) {
+		if (n <= 1 || stride == 0) {
+			r = lane_reserve(p, len, &at);
+			if (r < 0)
+				return r;
+			memcpy(at, data, len);
+			lane_publish(p, RING_DATA, len, type);
+			return 1;
+		}
+		r = lane_reserve(p, (uint32_t)sizeof(struct ring_array) + n * stride, &at);
+		if (r != -EAGAIN)
+			break;
+	}
+	if (r < 0)
+		return r;
+	*(struct ring_array *)at = (struct ring_array){ le32_of(len), le32_of(n) };
+	lay_out((uint8_t *)at + sizeof(struct ring_array), data, len, stride, n);
+	lane_publish(p, RING_ARRAY, (uint32_t)sizeof(struct ring_array) + n * stride, type);
+	return (int)n;
+}
+
+int lane_send_batch(struct lane_producer *p, const struct portal_record *records, unsigned n)
+{
+	unsigned i = 0;
+	int r = 0;
+
+	/* Those that lie together: the first one's word is stored last, and until then nobody sees any of them. */
+	while (i < n && r == 0) {
+		uint64_t first = p->tail, first_word = 0;
+
+		for (; i < n; i++) {
+			const struct portal_record *record = &records[i];
+			uint64_t span = ring_span(record->len), word;
+
+			if (record->len > p->max_record) {
+				r = -EMSGSIZE;
+				break;
+			}
+			if (p->tail + span > p->limit) {
+				if (p->tail != first)
+					break;
+				r = lane_make_room(p, span);
+				if (r < 0)
+					break;
+				first = p->tail;
+			}
+			word = ring_word(p->tail, RING_DATA, record->type, record->len);
+			if (p->tail == first)
+				first_word = word;
+			else
+				le64_store(lane_word(p, p->tail), word);
+			memcpy(p->data + (p->tail & p->mask) + sizeof(le64_t), record->data,
+			       record->len);
+			p->tail += span;
+		}
+		if (p->tail == first)
+			break;
+		le64_store(lane_word(p, p->tail), 0);
+		/* Partner: lane_front(). */
+		le64_store_release(lane_word(p, first), first_word);
+	}
+	p->reserved = 0;
+	return i > 0 ? (int)i : r;
+}
+
+static int empty(struct lane_consumer *c)
+{
+	if (c->said != c->pos)
+		lane_say(c);
+	if (c->burst >= BUSY_BURST)
+		for (int i = 0; i < BUSY_PAUSES; i++)
+			cpu_relax();
+	c->burst = 0;
+	return -EAGAIN;
+}
+
+bool lane_record_valid(uint64_t word, uint64_t position, uint64_t size, uint32_t max_record,
+		       uint64_t *ret_span)
+{
+	enum ring_record_kind kind = word >> RING_KIND_SHIFT & 3;
+	uint32_t len = word & RING_LEN_MAX;
+	uint64_t left = size - (position & (size - 1));
+
+	if (word >> 32 != ring_mark(position, kind) || kind > RING_PAD || ring_span(len) > left)
+		return false;
+	if ((kind == RING_DATA && len > max_record) ||
+	    (kind == RING_PAD && ring_span(len) != left) ||
+	    (kind == RING_ARRAY && len < sizeof(struct ring_array)))
+		return false;
+	*ret_span = ring_span(len);
+	return true;
+}
+
+static enum ring_fault record_fault(const struct lane_consumer *c, uint64_t word)
+{
+	enum ring_record_kind kind = word >> RING_KIND_SHIFT & 3;
+
+	return word >> 32 != ring_mark(c->next, kind) || kind > RING_PAD ? RING_FAULT_TAG :
+									   RING_FAULT_LENGTH;
+}
+
+/* Take an array's own header into private memory. */
+static int array_begin(struct lane_consumer *c, uint64_t word)
+{
+	const uint8_t *payload = c->data + (c->next & c->mask) + sizeof(le64_t);
+	uint32_t payload_len = word & RING_LEN_MAX;
+	/* Both numbers with one load. */
+	uint64_t both = RING_LOAD((const le64_t *)(const void *)payload);
+	uint32_t len = (uint32_t)both, n = (uint32_t)(both >> 32);
+	uint64_t stride = ring_stride(len);
+
+	if (len > c->max_record || stride == 0 || n == 0 ||
+	    n * stride != payload_len - sizeof(struct ring_array))
+		return consumer_poisoned(c, RING_FAULT_ARRAY);
+	c->array = (struct lane_array){ .at = payload + sizeof(struct ring_array),
+					.left = n,
+					.len = len,
+					.stride = (uint32_t)stride,
+					.type = word >> 24 & 0xff,
+					.end = c->next + ring_span(payload_len) };
+	return 0;
+}
+
+void lane_array_advance(struct lane_consumer *c, unsigned n)
+{
+	struct lane_array *a = &c->array;
+
+	a->at += (size_t)n * a->stride;
+	a->left -= n;
+	c->burst += n;
+	if (a->left == 0)
+		c->next = a->end;
+}
+
+/* Find the next message, given the word at the next position: skip PADs, open an array.  0: it is the next one of the array,
+ * or *word is that of a record whose length is in bounds. */
+static int settle(struct lane_consumer *c, uint64_t *word)
+{
+	if (c->fault)
+		return -EPROTO;
+	if (c->array.left)
+		return 0;
+	for (unsigned pads = 0; pads < PADS_MAX; pads++) {
+		enum ring_record_kind kind = *word >> RING_KIND_SHIFT & 3;
+		uint64_t span;
+
+		if (!(*word & RING_COMMITTED))
+			return empty(c);
+		if (!lane_record_valid(*word, c->next, c->mask + 1, c->max_record, &span))
+			return consumer_poisoned(c, record_fault(c, *word));
+		if (kind == RING_DATA)
+			return 0;
+		if (kind == RING_ARRAY)
+			return array_begin(c, *word);
+		/* Nobody has peeked at a PAD: it goes with what is released next. */
+		if (c->pos == c->next)
+			c->pos += span;
+		c->next += span;
+		*word = lane_next_word(c);
+	}
+	return consumer_poisoned(c, RING_FAULT_PADS);
+}
+
+int lane_front_odd(struct lane_consumer *c, uint64_t word, struct portal_record *ret_record)
+{
+	int r = settle(c, &word);
+
+	if (r < 0)
+		return r;
+	if (c->array.left)
+		*ret_record = (struct portal_record){ c->array.at, c->array.len, c->array.type,
+						      c->index };
+	else
+		*ret_record =
+			(struct portal_record){ c->data + (c->next & c->mask) + sizeof(le64_t),
+						word & RING_LEN_MAX, word >> 24 & 0xff, c->index };
+	return 0;
+}
+
+/* Up to n messages of len bytes of what settle() found. */
+static unsigned take(struct lane_consumer *c, uint64_t word, uint8_t *to, uint32_t len, unsigned n)
+{
+	if (c->array.left == 0) {
+		memcpy(to, c->data + (c->next & c->mask) + sizeof(le64_t), len);
+		c->next += ring_span(word & RING_LEN_MAX);
+		c->burst++;
+		return 1;
+	}
+	n = min(n, c->array.left);
+	if (c->array.stride == len) {
+		memcpy(to, c->array.at, (size_t)len * n);
+	} else {
+		for (unsigned i = 0; i < n; i++)
+			memcpy(to + (size_t)i * len, c->array.at + (size_t)i * c->array.stride,
+			       len);
+	}
+	lane_array_advance(c, n);
+	return n;
+}
+
+int lane_recv_array(struct lane_consumer *c, void *data, uint32_t len, unsigned n)
+{
+	unsigned done = 0;
+	int r = 0;
+
+	while (done < n) {
+		uint64_t word = lane_next_word(c);
+
+		r = settle(c, &word);
+		if (r == 0 && (c->array.left ? c->array.len : word & RING_LEN_MAX) != len)
+			r = -EMSGSIZE;
+		if (r < 0)
+			break;
+		done += take(c, word, (uint8_t *)data + (size_t)done * len, len, n - done);
+	}
+	return done > 0 ? (int)done : r;
+}
+
+uint64_t lane_room_wanted(struct lane_consumer *c, uint64_t sleep)
+{
+	uint64_t until = RING_LOAD_ACQUIRE(&c->peer->until);
+
+	lane_say(c);
+	/* A place behind the next record can only be reached by reading on: as good as now, and any other value is not one. */
+	if ((int64_t)(c->pos - until) < 0)
+		return 0;
+	c->rung = sleep;
+	return sleep;
+}
+
+int lane_find_tail(const uint8_t *data, uint64_t size, uint32_t max_record, uint64_t from,
+		   uint64_t *ret_tail)
+{
+	uint64_t at = from;
+
+	if (from % sizeof(le64_t) != 0)
+		return -EPROTO;
+	while (at - from < size) {
+		uint64_t word =
+			RING_LOAD_ACQUIRE((const le64_t *)(const void *)(data + (at & (size - 1))));
+		uint64_t span;
+
+		if (!(word & RING_COMMITTED)) {
+			*ret_tail = at;
+			return 0;
+		}
+		if (!lane_record_valid(word, at, size, max_record, &span))
+			return -EPROTO;
+		at += span;
+	}
+	return -EPROTO;
+}

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: MIT */
+/* One lane of a ring (ring_format.h), from the producer's side and from the consumer's: the data path.
+ *
+ * Each side keeps what it needs in private memory and touches, in the common case, nothing shared but the records
+ * themselves and the word that says whether the other side sleeps.  The common case is inline here; what happens when a
+ * lane seems full or empty, or is broken, is in lane.c.
+ *
+ * Waking: a producer publishes a record and then looks whether the consumer sleeps, without a fence between the two, which
+ * would cost more than the rest of a send.  So a processor may look too early, and miss that the consumer is about to
+ * sleep.  But it cannot hold the record back for long: the consumer's first nap is short (ring_wait.c), and
+ * after it the consumer looks again.  ring.pml is the model of that, store buffers included.
+ *
+ * Trust: what the other side may write is loaded once for one decision, with RING_LOAD or its kin, checked, and used from
+ *        the copy.  A side that sees a rule broken poisons its end: that call and all later ones return -EPROTO.  Nothing
+ *        that lies in shared memory leads to an access outside of the lane, or to a loop that its content could prolong.
+ *        Payloads are the other side's to change at any time.
+ * Threads: a side belongs to one thread at a time.
+ */
+#ifndef PORTAL_LANE_H
+#define PORTAL_LANE_H
+
+#include <errno.h>
+#include <string.h>
+
+#include "base.h"
+#include "portal.h"
+#include "ring_format.h"
+
+/* Tests count loads, and give another answer to the second one. */
+#ifndef RING_LOAD
+#define RING_LOAD(p)         le64_load(p)
+#define RING_LOAD_ACQUIRE(p) le64_load_acquire(p)
+#endif
+
+struct lane_producer {
+	uint8_t *data;
+	uint64_t mask;
+	uint64_t tail;     /* where the next record begins */
+	uint64_t limit;    /* where it may end without a further look */
+	uint64_t reserved; /* bytes of the reservation, and one more; 0: there is none */
+	uint64_t wanted;   /* bytes that were not there when last asked for */
+	uint32_t max_record;
+	uint32_t fault;               /* enum ring_fault */
+	uint64_t seen;                /* the consumer's position when last looked at */
+	uint64_t rung;                /* the sleep that we have ended, or tried to */
+	struct ring_end *own;         /* the producer's page */
+	const struct ring_end *place; /* the consumer's page of this lane: its position */
+	const struct ring_end *peer;  /* the consumer's end: does it sleep? */
+};
+
+/* Messages of an ARRAY that have not been peeked at yet. */
+struct lane_array {
+	const uint8_t *at;
+	uint32_t left; /* 0: no array is open */
+	uint32_t len, stride;
+	uint32_t type;
+	uint64_t end; /* position behind the record */
+};
+
+struct lane_consumer {
+	const uint8_t *data;
+	uint64_t mask;
+	uint64_t next; /* the record to peek at next */
+	uint64_t pos;  /* records before it have been released */
+	uint64_t said; /* the position that the producer can see */
+	uint64_t quantum;
+	uint32_t max_record;
+	uint32_t fault; /* enum ring_fault */
+	uint32_t burst; /* records since the lane was empty */
+	uint32_t index; /* of the lane */
+	struct lane_array array;
+	uint64_t rung;               /* the producer's sleep that we have ended */
+	struct ring_end *place;      /* our page of this lane */
+	const struct ring_end *peer; /* the producer's end */
+};
+
+static inline le64_t *lane_word(const struct lane_producer *p, uint64_t position)
+{
+	return (le64_t *)(void *)(p->data + (position & p->mask));
+}
+
+/* ---- producer ------------------------------------------------------------- */
+
+/* Room for a record of len bytes at the tail, PAD before it if need be.  0; -EAGAIN (full); -EPROTO. */
+int lane_make_room(struct lane_producer *p, uint64_t span);
+
+/* A place for len bytes of payload.  0; -EAGAIN, -EPROTO.  len is at most what ring_longest() says. */
+static inline int lane_reserve(struct lane_producer *p, uint32_t len, void **ret_data)
+{
+	uint64_t span = ring_span(len);
+
+	if (unlikely(p->tail + span > p->limit)) {
+		int r = lane_make_room(p, span);
+
+		if (r < 0)
+			return r;
+	}
+	p->reserved = (uint64_t)len + 1;
+	*ret_data = p->data + (p->tail & p->mask) + sizeof(le64_t);
+	return 0;
+}
+
+/* Publish len bytes, at most what was reserved, as one record.  Does the consumer sleep?  See lane_sleeper(). */
+static inline void lane_publish(struct lane_producer *p, enum ring_record_kind kind, uint32_t len,
+				uint32_t type)
+{
+	uint64_t at = p->tail;
+	uint64_t end = at + ring_span(len);
+
+	le64_store(lane_word(p, end), 0);
+	/* Partner: lane_front(). */
+	le64_store_release(lane_word(p, at), ring_word(at, kind, type, len));
+	p->tail = end;
+	p->reserved = 0;
+}
+
+/* The sleep to end, if the consumer sleeps and we have not rung for this one yet; otherwise 0. */
+static inline uint64_t lane_sleeper(const struct lane_producer *p)
+{
+	uint64_t sleep;
+
+	/* Not a fence: see the top. */
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	sleep = RING_LOAD(&p->peer->sleep);
+	return likely((sleep & RING_SLEEP_MASK) == 0) || sleep == p->rung ? 0 : sleep;
+}
+
+/* memcpy() whose short lengths cost no call. */
+static inline void lane_copy(void *to, const void *from, uint32_t len)
+{
+	uint8_t *d = to;
+	const uint8_t *s = from;
+
+	if (len > 64) {
+		memcpy(d, s, len);
+	} else if (len >= 32) {
+		memcpy(d, s, 32);
+		memcpy(d + len - 32, s + len - 32, 32);
+	} else if (len >= 16) {
+		memcpy(d, s, 16);
+		memcpy(d + len - 16, s + len - 16, 16);
+	} else if (len >= 8) {
+		memcpy(d, s, 8);
+		memcpy(d + len - 8, s + len - 8, 8);
+	} else {
+		for (uint32_t i = 0; i < len; i++)
+			d[i] = s[i];
+	}
+}
+
+/* n messages of len bytes each, one behind the other at `data`, as few records as possible.  Returns how many went, at least
+ * one, or errors of lane_reserve(). */
+int lane_send_array(struct lane_producer *p, const void *data, uint32_t len, unsigned n,
+		    uint32_t type);
+
+/* n records, published together where they lie together.  Returns how many went, at least one; -EMSGSIZE (the first one
+ * that did not go is too long), or errors of lane_reserve(). */
+int lane_send_batch(struct lane_producer *p, const struct portal_record *records, unsigned n);
+
+/* ---- consumer -------------------------------------------------------------- */
+
+/* A consumer of the lane at `data` that goes on at a position.  place and peer: see above. */
+void lane_consumer_init(struct lane_consumer *c, const uint8_t *data, uint64_t size,
+			uint64_t position);
+
+/* What is not a plain record: an empty lane, an array, a PAD, a broken rule.  As lane_front(). */
+int lane_front_odd(struct lane_consumer *c, uint64_t word, struct portal_record *ret_record);
+void lane_array_advance(struct lane_consumer *c, unsigned n);
+
+/* The word at the consumer's next position. */
+static inline uint64_t lane_next_word(const struct lane_consumer *c)
+{
+	/* Partner: lane_publish(). */
+	return RING_LOAD_ACQUIRE((const le64_t *)(const void *)(c->data + (c->next & c->mask)));
+}
+
+/* Would lane_front() find something, or fault? */
+static inline bool lane_ready(const struct lane_consumer *c)
+{
+	return c->array.left || lane_next_word(c) & RING_COMMITTED;
+}
+
+/* The first message that has not been peeked at.  0; -EAGAIN (none); -EPROTO. */
+static inline int lane_front(struct lane_consumer *c, struct portal_record *ret_record)
+{
+	uint64_t word = lane_next_word(c);
+	uint64_t place = (c->next & c->mask) + sizeof(le64_t);
+	uint32_t len = word & RING_LEN_MAX;
+
+	if (unlikely(word >> 32 != ring_mark(c->next, RING_DATA)) ||
+	    unlikely(len > c->max_record) || unlikely(len > c->mask + 1 - place))
+		return lane_front_odd(c, word, ret_record);
+	*ret_record = (struct portal_record){ c->data + place, len, word >> 24 & 0xff, c->index };
+	return 0;
+}
+
+/* What lane_front() gave has been peeked at. */
+static inline void lane_advance(struct lane_consumer *c, uint32_t len)
+{
+	if (unlikely(c->array.left)) {
+		lane_array_advance(c, 1);
+		return;
+	}
+	c->next += ring_span(len);
+	c->burst++;
+}
+
+/* Let the producer see how far we are. */
+static inline void lane_say(struct lane_consumer *c)
+{
+	c->said = c->pos;
+	/* Partner: lane_make_room().  What we have read was read before the producer may write there. */
+	le64_store_release(&c->place->position, c->pos);
+}
+
+/* Give back everything that was peeked at.  Returns the producer's sleep that is now to be ended, or 0. */
+static inline uint64_t lane_release(struct lane_consumer *c)
+{
+	uint64_t sleep;
+
+	c->pos = c->next;
+	if (unlikely(c->pos - c->said >= c->quantum))
+		lane_say(c);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	sleep = RING_LOAD(&c->peer->sleep);
+	return likely((sleep & RING_SLEEP_MASK) == 0) || sleep == c->rung ? 0 : sleep;
+}
+
+/* Copy up to n messages of exactly len bytes each, one behind the other, and release them.  Returns how many, at least one;
+ * -EMSGSIZE (the next one has another length); errors of lane_front().  The caller asks lane_release() for who sleeps. */
+int lane_recv_array(struct lane_consumer *c, void *data, uint32_t len, unsigned n);
+
+/* Does the producer sleep for room that there is now?  Says the position.  Returns as lane_release(). */
+uint64_t lane_room_wanted(struct lane_consumer *c, uint64_t sleep);
+
+/* ---- both ------------------------------------------------------------------- */
+
+/* Where the records end that a producer committed, beginning at a position that is known to begin one: what a new producer
+ * goes on from when the last one died.  0; -EPROTO: what lies there is not what a producer writes. */
+int lane_find_tail(const uint8_t *data, uint64_t size, uint32_t max_record, uint64_t from,
+		   uint64_t *ret_tail);
+
+/* Is this a record that may lie at this position?  Gives its span. */
+bool lane_record_valid(uint64_t word, uint64_t position, uint64_t size, uint32_t max_record,
+		       uint64_t *ret_span);
+
+#endif

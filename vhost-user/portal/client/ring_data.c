@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: MIT */
+/* The functions of portal.h that move records: which lane, whose turn, who is to be woken. */
+#include "ring.h"
+
+/* How often an end that finds nothing looks whether the other one is still there. */
+#define LOOKS_PER_CHECK 64
+/* Records that a lane gives before the next one's turn: enough to make a visit pay, few enough to be fair. */
+#define LANE_BUDGET 32
+
+/* ---- producer --------------------------------------------------------------- */
+
+/* Why is there no room? */
+static int no_room(struct portal_ring *r, int why)
+{
+	if (why != -EAGAIN)
+		return why;
+	return r->empties++ % LOOKS_PER_CHECK == 0 && ring_check_peers(r) < 0 ? -EPIPE : -EAGAIN;
+}
+
+static int paused(const struct portal_ring *r)
+{
+	return r->role == PORTAL_PRODUCER ? -EAGAIN : -EINVAL;
+}
+
+static inline int reserve(struct portal_ring *r, uint32_t len, void **ret_data)
+{
+	struct lane_producer *p = &r->producer;
+	int res;
+
+	if (unlikely((le64_load(r->quiesce) & 0xff) != PORTAL_RUNNING))
+		return paused(r);
+	if (unlikely(len > p->max_record))
+		return -EMSGSIZE;
+	if (unlikely(r->broadcast)) {
+		res = broadcast_make_room(r, ring_span(len));
+		if (res < 0)
+			return res;
+	}
+	res = lane_reserve(p, len, ret_data);
+	return likely(res == 0) ? 0 : no_room(r, res);
+}
+
+static inline void published(struct portal_ring *r)
+{
+	uint64_t sleep;
+
+	if (unlikely(r->broadcast))
+		le64_store_release(&r->end->position, r->producer.tail);
+	sleep = lane_sleeper(&r->producer);
+	if (unlikely(sleep))
+		ring_wake(r, r->far, sleep, &r->producer.rung);
+}
+
+int portal_reserve(struct portal_ring *r, uint32_t len, void **ret_data)
+{
+	return reserve(r, len, ret_data);
+}
+
+int portal_commit(struct portal_ring *r, uint32_t len, uint32_t type)
+{
+	if (unlikely(len >= r->producer.reserved) || unlikely(type > 0xff))
+		return -EINVAL;
+	lane_publish(&r->producer, RING_DATA, len, type);
+	published(r);
+	return 0;
+}
+
+int portal_send(struct portal_ring *r, const void *data, uint32_t len, uint32_t type)
+{
+	void *at;
+	int res;
+
+	if (unlikely(type > 0xff))
+		return -EINVAL;
+	res = reserve(r, len, &at);
+	if (unlikely(res < 0))
+		return res;
+	lane_copy(at, data, len);
+	lane_publish(&r->producer, RING_DATA, len, type);
+	published(r);
+	return 0;
+}
+
+int portal_send_batch(struct portal_ring *r, const struct portal_record *records, unsigned n)
+{
+	unsigned i = 0;
+	int res = 0;
+
+	if (unlikely((le64_load(r->quiesce) & 0xff) != PORTAL_RUNNING))
+		return paused(r);
+	if (unlikely(r->broadcast)) {
+		while (i < n && (res = portal_send(r, records[i].data, records[i].len,
+						   records[i].type)) == 0)
+			i++;
+		return i > 0 ? (int)i : res;
+	}
+	res = lane_send_batch(&r->producer, records, n);
+	if (unlikely(res < 0))
+		return no_room(r, res);
+	published(r);
+	return res;
+}
+
+int portal_send_array(struct portal_ring *r, const void *data, uint32_t len, unsigned n,
+		      uint32_t type)
+{
+	int res;
+
+	if (unlikely((le64_load(r->quiesce) & 0xff) != PORTAL_RUNNING))
+		return paused(r);
+	if (unlikely(len > r->producer.max_record))
+		return -EMSGSIZE;
+	if (unlikely(type > 0xff) || unlikely(n == 0))
+		return -EINVAL;
+	if (unlikely(r->broadcast)) {
+		res = broadcast_make_room(r, ring_longest(r->geo.size));
+		if (res < 0)
+			return res;
+	}
+	res = lane_send_array(&r->producer, data, len, n, type);
+	if (unlikely(res < 0))
+		return no_room(r, res);
+	published(r);
+	return res;
+}
+
+/* ---- consumer ---------------------------------------------------------------- */
+
+static int nothing(struct portal_ring *r, int why)
+{
+	if (why != -EAGAIN)
+		return why;
+	return r->empties++ % LOOKS_PER_CHECK == 0 && ring_check_peers(r) < 0 ? -EPIPE : -EAGAIN;
+}
+
+/* The lane whose turn it is, if it has something and has not had its share; otherwise the next one that has.  A poisoned
+ * lane is told of once, and then passed by. */
+static int sweep(struct portal_ring *r, struct portal_record *ret_record)
+{
+	for (uint32_t tries = 0; tries <= r->geo.lanes; tries++) {
+		struct lane_consumer *c = r->lane;
+		bool was_sound = c->fault == RING_FAULT_NONE;
+
+		if (r->budget > 0) {
+			int res = lane_front(c, ret_record);
+
+			if (res == 0 || (res == -EPROTO && was_sound))
+				return res;
+		}
+		r->lane = c->index + 1 < r->geo.lanes ? c + 1 : r->lanes;
+		r->budget = LANE_BUDGET;
+	}
+	return -EAGAIN;
+}
+
+static int front_of_many(struct portal_ring *r, struct portal_record *ret_record)
+{
+	return r->broadcast ? broadcast_front(r, ret_record) : sweep(r, ret_record);
+}
+
+static inline int front(struct portal_ring *r, struct portal_record *ret_record)
+{
+	int res;
+
+	if (unlikely(!r->lane))
+		return -EINVAL;
+	res = unlikely(r->many || r->broadcast) ? front_of_many(r, ret_record) :
+						  lane_front(r->lane, ret_record);
+	return likely(res == 0) ? 0 : nothing(r, res);
+}
+
+static inline void advance(struct portal_ring *r, uint32_t len)
+{
+	lane_advance(r->lane, len);
+	if (unlikely(r->many)) {
+		r->budget--;
+		r->peeked |= 1ULL << r->lane->index;
+	}
+}
+
+static void room_made(struct portal_ring *r, struct lane_consumer *c, uint64_t sleep)
+{
+	sleep = lane_room_wanted(c, sleep);
+	if (sleep)
+		ring_wake(r, ring_producer_end(r, c->index), sleep, &c->rung);
+}
+
+static void release_many(struct portal_ring *r)
+{
+	while (r->peeked) {
+		struct lane_consumer *c = &r->lanes[__builtin_ctzll(r->peeked)];
+		uint64_t sleep = lane_release(c);
+
+		r->peeked &= r->peeked - 1;
+		if (sleep)
+			room_made(r, c, sleep);
+	}
+}
+
+static inline int release(struct portal_ring *r)
+{
+	uint64_t sleep;
+
+	if (unlikely(!r->lane))
+		return -EINVAL;
+	if (unlikely(r->broadcast))
+		return broadcast_release(r);
+	if (unlikely(r->many)) {
+		release_many(r);
+		return 0;
+	}
+	sleep = lane_release(r->lane);
+	if (unlikely(sleep))
+		room_made(r, r->lane, sleep);
+	return 0;
+}
+
+int portal_peek(struct portal_ring *r, struct portal_record *ret_record)
+{
+	int res = front(r, ret_record);
+
+	if (likely(res == 0))
+		advance(r, ret_record->len);
+	return res;
+}
+
+int portal_peek_batch(struct portal_ring *r, struct portal_record *records, unsigned n)
+{
+	unsigned i = 0;
+	int res = 0;
+
+	while (i < n && (res = portal_peek(r, &records[i])) == 0)
+		i++;
+	return i > 0 ? (int)i : res;
+}
+
+int portal_release(struct portal_ring *r)
+{
+	return release(r);
+}
+
+int64_t portal_recv(struct portal_ring *r, void *data, uint32_t size, uint32_t *ret_type)
+{
+	struct portal_record record;
+	int res = front(r, &record);
+
+	if (unlikely(res < 0))
+		return res;
+	if (unlikely(record.len > size))
+		return -EMSGSIZE;
+	lane_copy(data, record.data, record.len);
+	advance(r, record.len);
+	res = release(r);
+	if (unlikely(res < 0))
+		return res;
+	if (ret_type)
+		*ret_type = record.type;
+	return record.len;
+}
+
+/* Of a ring of many, or of a broadcast: one by one. */
+static int recv_singly(struct portal_ring *r, uint8_t *data, uint32_t len, unsigned n)
+{
+	struct portal_record record;
+	unsigned i = 0;
+	int res = 0;
+
+	for (; i < n; i++) {
+		res = front(r, &record);
+		if (res == 0 && record.len != len)
+			res = -EMSGSIZE;
+		if (res < 0)
+			break;
+		lane_copy(data + (size_t)i * len, record.data, len);
+		advance(r, len);
+		res = release(r);
+		if (res < 0)
+			break;
+	}
+	return i > 0 ? (int)i : res;
+}
+
+int portal_recv_array(struct portal_ring *r, void *data, uint32_t len, unsigned n)
+{
+	int res;
+
+	if (unlikely(!r->lane) || unlikely(n == 0))
+		return -EINVAL;
+	if (r->many || r->broadcast)
+		return recv_singly(r, data, len, n);
+	res = lane_recv_array(r->lane, data, len, n);
+	if (unlikely(res < 0))
+		return nothing(r, res);
+	(void)release(r);
+	return res;
+}

@@ -33,7 +33,7 @@ counted in short windows, and only those windows count in which the kernel kept 
 generator waiting for its core: the same rule for both sides.  A side that goes to sleep by itself has
 nobody to blame, and its window counts.
 
-Latency, accuracy of delays and rates: net_link.py.  64 KiB frames: net_gso.py.
+Latency, accuracy of delays and rates: net_link.py.  64 KiB frames: net_gso.py.  Several threads: net_threads.py.
 """
 import contextlib
 import json
@@ -48,6 +48,7 @@ import time
 import net_gso
 import net_link
 import net_peers
+import net_threads
 from bench import Failed, Result, progress, stop
 from calm import PATIENCE, WINDOW_S, core_use, cpu_seconds, was_calm
 from net_peers import SWITCH_CORE
@@ -257,4 +258,5 @@ def run(bench):
         yield from port_cases(bench, program, huge)
         yield from net_link.cases(bench, lambda directory, n=2: our_switch(program, directory, n), control)
     yield from net_gso.cases(bench, bench.program("tests/bench/bench_gso"))
+    yield from net_threads.cases(bench, bench.program("tests/bench/bench_threads"))
     yield from idle_case(bench, program)

@@ -15,7 +15,8 @@
  *   70 L      write L bytes, which follow, into the pipe
  *   71        close the pipe: who reads it sees its end
  *   72 K O L  write L bytes, which follow, at O (times 8) of inflight region K
- *   other     taken modulo 73
+ *   73 L      answer: write L bytes, which follow, into the socket whose other end is FD_SOCKET
+ *   other     taken modulo 74
  *
  * Checked: no crash, no hang, no leak of memory or descriptors, a device that is
  * called only as device.h says, and a session that ends when its frontend does.
@@ -48,6 +49,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define QUEUES      4
 #define MAX_STEPS   256
 #define CONFIG_SIZE 12
+#define SHMEM_SIZE  PAGE
 
 /* Kinds of descriptor a script can send. */
 enum {
@@ -82,7 +84,8 @@ struct scene {
 	uint8_t *mem;
 	bool up[QUEUES];
 	bool closed;
-	uint64_t sum; /* of what was read from guest memory, so that it is read */
+	unsigned n_asked; /* of the frontend, and not answered */
+	uint64_t sum;     /* of what was read from guest memory, so that it is read */
 };
 
 /* ---- a device that works ------------------------------------------------ */
@@ -117,6 +120,20 @@ static void use(struct scene *sc, struct vq *vq, struct vq_chain *c)
 	vq_push(vq, c->head, c->in_len);
 }
 
+/* Map and unmap by turns. */
+static void ask(struct vu_session *s, unsigned i)
+{
+	const struct vu_shmem_map map = { .shmid = (uint8_t)i, .len = SHMEM_SIZE };
+	int r;
+
+	of(s)->n_asked++;
+	r = i % 2 ? vu_session_shmem_unmap(s, &map) :
+		    vu_session_shmem_map(s, &map, of(s)->fds[FD_MEMORY]);
+	assert(r != -EINVAL || i > 1);
+	if (r < 0 || !(vu_session_protocol_features(s) & BIT_ULL(VHOST_USER_PROTOCOL_F_REPLY_ACK)))
+		of(s)->n_asked--;
+}
+
 static void queue_kick(struct vu_session *s, struct vu_queue *q)
 {
 	static struct vq_burst burst;
@@ -137,6 +154,7 @@ static void queue_kick(struct vu_session *s, struct vu_queue *q)
 	(void)vq_call(&q->vq);
 	if (of(s)->sum % 3 == 0)
 		(void)vu_session_config_changed(s);
+	ask(s, q->index);
 }
 
 static int get_config(struct vu_session *s, void *buf, uint32_t off, uint32_t len)
@@ -189,6 +207,17 @@ static int load_state(struct vu_session *s, const void *buf, size_t size)
 	return 0;
 }
 
+static void shmem_config(struct vu_session *s, uint64_t size[VU_SHMEM_REGIONS])
+{
+	size[0] = size[1] = SHMEM_SIZE;
+}
+
+static void shmem_answered(struct vu_session *s, uint8_t shmid, bool mapped, int result)
+{
+	assert(!of(s)->closed && of(s)->n_asked > 0 && mapped == (shmid % 2 == 0));
+	of(s)->n_asked--;
+}
+
 static void closed(struct vu_session *s, int reason)
 {
 	for (unsigned i = 0; i < QUEUES; i++)
@@ -215,6 +244,8 @@ static const struct vu_device_ops ops = {
 	.rings_per_queue = 2,
 	.get_config = get_config,
 	.set_config = set_config,
+	.shmem_config = shmem_config,
+	.shmem_answered = shmem_answered,
 	.queue_start = queue_start,
 	.queue_stop = queue_stop,
 	.queue_kick = queue_kick,
@@ -305,7 +336,7 @@ static void turn(struct scene *sc)
 static void step(struct scene *sc, struct script *script)
 {
 	uint8_t bytes[256];
-	uint8_t op = take_u8(script) % 73;
+	uint8_t op = take_u8(script) % 74;
 	size_t len;
 
 	switch (op) {
@@ -341,6 +372,11 @@ static void step(struct scene *sc, struct script *script)
 		break;
 	case 72:
 		step_inflight(sc, script);
+		break;
+	case 73:
+		len = take_u8(script);
+		take(script, bytes, len);
+		(void)send(sc->socket_peer, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 		break;
 	default:
 		step_request(sc, script, op);

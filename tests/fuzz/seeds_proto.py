@@ -47,6 +47,14 @@ def addr(index, at, flags=0, desc=None, used=None, avail=None):
                        UVA + at + 0x300 if used is None else used, UVA + at + 0x200 if avail is None else avail, 0)
 
 
+def answer(request, result=0, flags=5):
+    data = struct.pack("<IIIQ", request, flags, 8, result)
+    return bytes([73, len(data)]) + data
+
+
+ANSWER_MAP, ANSWER_UNMAP = answer(9), answer(10, 1)
+
+
 def kick(ring=0):
     return bytes([64, ring])
 
@@ -212,6 +220,8 @@ SESSION = {
     ring(0, 0) + req(34) + kick() + negotiate(protocol=SPECIAL) + ring(0, 0) + chain(0, OUT) + LISTEN,
     "net": negotiate(protocol=SPECIAL) + req(19, u64(0x563412005452)) + req(20, u64(1500)) + req(20, u64(2**64 - 1)) +
     req(21, b"", 1, SOCKET) + memory() + ring(0, 0) + chain(0, OUT) + req(21, b"", 1, NULL) + kick(),
+    "shmem": negotiate(protocol=SPECIAL | 1 << 22) + req(21, b"", 1, SOCKET) + req(44) + memory() + ring(0, 0) + ring(1, 0x1000) +
+    chain(0, OUT) + ANSWER_MAP + kick(1) + ANSWER_UNMAP + kick(0) + ANSWER_UNMAP + kick(0) + LISTEN,
     "regions-of-no-file": negotiate() + req(5, table(region()), 1, KICK, NEED_REPLY) + req(5, table(region()), 1, NULL, NEED_REPLY),
     "regions-32": negotiate() + req(5, table(*(region(GPA + i * MEMORY, PAGE, UVA + i * MEMORY, i % 16 * PAGE) for i in range(32))), 32,
                                     MEM, NEED_REPLY),

@@ -15,6 +15,7 @@ static void good(void **state)
 					   BIT_ULL(VHOST_USER_PROTOCOL_F_CONFIG) |
 					   BIT_ULL(VHOST_USER_PROTOCOL_F_RARP) |
 					   BIT_ULL(VHOST_USER_PROTOCOL_F_NET_MTU) |
+					   BIT_ULL(VHOST_USER_PROTOCOL_F_SHMEM_MAP) |
 					   BIT_ULL(VHOST_USER_PROTOCOL_F_DEVICE_STATE));
 	assert_int_equal(
 		frontend_get_u64(&w->sibling_fe, VHOST_USER_GET_PROTOCOL_FEATURES, &features), 0);

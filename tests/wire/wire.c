@@ -82,6 +82,22 @@ static int load_state(struct vu_session *s, const void *buf, size_t size)
 	return 0;
 }
 
+static void shmem_config(struct vu_session *s, uint64_t size[VU_SHMEM_REGIONS])
+{
+	for (unsigned i = 0; i < VU_SHMEM_REGIONS; i++)
+		assert_int_equal(size[i], 0);
+	size[0] = WIRE_SHMEM_FIRST;
+	size[VU_SHMEM_REGIONS - 1] = WIRE_SHMEM_LAST;
+}
+
+static void shmem_answered(struct vu_session *s, uint8_t shmid, bool mapped, int result)
+{
+	struct wire *w = of(s);
+
+	assert_in_range(w->n_answers, 0, array_size(w->answer) - 1);
+	w->answer[w->n_answers++] = (struct wire_answer){ shmid, mapped, result };
+}
+
 static void negotiated(struct vu_session *s, uint64_t features)
 {
 	of(s)->n_negotiated++;
@@ -152,6 +168,8 @@ const struct vu_device_ops wire_ops = {
 	.reset = reset,
 	.save_state = save_state,
 	.load_state = load_state,
+	.shmem_config = shmem_config,
+	.shmem_answered = shmem_answered,
 	.negotiated = negotiated,
 	.queue_start = queue_start,
 	.queue_stop = queue_stop,
@@ -233,6 +251,7 @@ static void begin(struct wire *w)
 	w->n_negotiated = 0;
 	w->n_state = 0;
 	w->n_closed = 0;
+	w->n_answers = 0;
 	advance(w);
 }
 

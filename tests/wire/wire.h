@@ -48,6 +48,17 @@
 
 enum wire_stage { WIRE_CONNECTED, WIRE_ACKS, WIRE_NEGOTIATED, WIRE_RUNNING };
 
+/* The device's shared memory regions: one at each end, and none between. */
+#define WIRE_SHMEM_FIRST (1u << 16)
+#define WIRE_SHMEM_LAST  (1u << 20) /* VU_SHMEM_REGIONS - 1 */
+
+/* A frontend's answer, as the device was told it. */
+struct wire_answer {
+	uint8_t shmid;
+	bool mapped;
+	int result;
+};
+
 /* What the device was told about one ring. */
 struct wire_queue {
 	unsigned n_start, n_stop, n_kick, n_enable;
@@ -80,6 +91,8 @@ struct wire {
 	size_t saved_size;             /* and what was loaded, if load_result is 0 */
 	int load_result, save_result;
 	unsigned n_load;
+	struct wire_answer answer[2 * VU_SHMEM_PENDING];
+	unsigned n_answers;
 	unsigned n_closed;
 	int reason;
 	void (*on_kick)(struct wire *w, struct vu_queue *q); /* a test's own */

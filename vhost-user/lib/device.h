@@ -42,6 +42,7 @@
 #include <stdint.h>
 
 #include "loop.h"
+#include "proto.h"
 #include "vq.h"
 
 struct vu_session;
@@ -94,6 +95,8 @@ struct vu_device_ops {
 	 * of a memory table only what has changed since the last one, and a successor has not seen that. */
 	bool resumed;
 	unsigned max_queues; /* rings: 2 per pair for a network device; at most VU_MAX_QUEUES */
+	/* Which bit is SHMEM_MAP's for the frontends of this device, one of PROTO_SHMEM_BITS(); 0: the specification's. */
+	unsigned shmem_bit;
 	unsigned rings_per_queue; /* what GET_QUEUE_NUM counts: 2 where it counts pairs; 0 means 1 */
 
 	/* The len bytes at off of the configuration space.  Returns 0 or -errno
@@ -125,6 +128,15 @@ struct vu_device_ops {
 	 * bytes come from a stranger.  Both NULL: DEVICE_STATE is not offered. */
 	int (*save_state)(struct vu_session *s, void *buf, size_t max);
 	int (*load_state)(struct vu_session *s, const void *buf, size_t size);
+
+	/* The sizes of the device's shared memory regions, in bytes, by their ids; size[] is all zeros before.  A size is a
+	 * multiple of the page size; QEMU makes one PCI BAR of all, so their sum should be a power of two.  NULL: SHMEM_MAP
+	 * is not offered; else BACKEND_REQ is offered with it. */
+	void (*shmem_config)(struct vu_session *s, uint64_t size[VU_SHMEM_REGIONS]);
+
+	/* The frontend's answer to a vu_session_shmem_map() or _unmap() of this region, in the order in which they were
+	 * made: 0; -EIO: it refused; -EPIPE: it closed the channel, and whether it did is unknown.  May be NULL. */
+	void (*shmem_answered)(struct vu_session *s, uint8_t shmid, bool mapped, int result);
 
 	/* Features were accepted: a subset of what was offered, with VERSION_1.  No
 	 * ring is started.  May be NULL. */

@@ -25,6 +25,9 @@
 
 #include "proto.h"
 
+/* The largest reply there is. */
+#define MSG_REPLY_MAX sizeof(struct proto_shmem_config)
+
 /* A parsed message.  Unlike the wire image it owns descriptors. */
 struct msg {
 	struct proto_header hdr;
@@ -47,7 +50,7 @@ struct msg_tx {
 	int fd;
 	struct {
 		struct proto_header hdr;
-		uint8_t payload[PROTO_CONFIG_HEAD + VU_CONFIG_MAX]; /* the largest reply there is */
+		uint8_t payload[MSG_REPLY_MAX];
 	} wire;
 };
 
@@ -72,8 +75,8 @@ int msg_take_fd(struct msg *msg, unsigned i);
 /* Close the descriptors nobody took. */
 void msg_done(struct msg *msg);
 
-/* Stage a reply to `to`: size bytes of payload, at most PROTO_CONFIG_HEAD +
- * VU_CONFIG_MAX.  Only while msg_tx_idle(). */
+/* Stage a reply to `to`: size bytes of payload, at most MSG_REPLY_MAX.  Only
+ * while msg_tx_idle(). */
 void msg_reply(struct msg_tx *tx, const struct proto_header *to, const void *payload, size_t size);
 
 /* The same with a descriptor, which is the reply's from the call on. */

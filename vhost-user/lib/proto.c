@@ -63,6 +63,19 @@ const char *proto_request_name(uint32_t request)
 	return info ? info->name : "unknown request";
 }
 
+const char *proto_shmem_bit_name(unsigned bit)
+{
+	switch (bit) {
+#define X(number, whose) \
+	case number:     \
+		return whose;
+		PROTO_SHMEM_BITS(X)
+#undef X
+	default:
+		return NULL;
+	}
+}
+
 int proto_check_header(const struct proto_header *hdr, const char **ret_why)
 {
 	const struct proto_request_info *info = proto_request_info(hdr->request);

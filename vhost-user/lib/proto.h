@@ -79,6 +79,16 @@ static_assert(sizeof(struct proto_header) == 12, "wire size");
 #define VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS 15
 #define VHOST_USER_PROTOCOL_F_STATUS              16
 #define VHOST_USER_PROTOCOL_F_DEVICE_STATE        19
+#define VHOST_USER_PROTOCOL_F_SHMEM_MAP           22
+
+/* X(bit, whose): SHMEM_MAP was 20 and 21 while it was discussed, which mean something else now (GET_VRING_BASE_INFLIGHT,
+ * GPA_ADDRESSES).  The backend speaks first: it offers one of them, by its device's word (vu_device_ops.shmem_bit), because a
+ * newer frontend would take an older bit for its new meaning.  That a frontend and we mean the same by it shows when it asks
+ * for GET_SHMEM_CONFIG: nothing is mapped before. */
+#define PROTO_SHMEM_BITS(X)                             \
+	X(20, "crosvm; rust-vmm's vhost before 0.16")   \
+	X(21, "QEMU's patches before they were merged") \
+	X(VHOST_USER_PROTOCOL_F_SHMEM_MAP, "the specification since QEMU 11.1")
 
 /* No protocol feature is needed: the last column but one of the table. */
 #define VHOST_USER_PROTOCOL_F_NONE (-1)
@@ -172,6 +182,29 @@ static_assert(sizeof(struct proto_device_state) == 8, "wire size");
 /* In the answer to SET_DEVICE_STATE_FD: no descriptor comes back. */
 #define VU_STATE_NOFD (1ull << 8)
 
+/* The device's shared memory regions (virtio 1.3, 2.10): their sizes by their ids, 0 where there is none. */
+#define VU_SHMEM_REGIONS 256
+
+struct proto_shmem_config {
+	uint32_t n_regions; /* that have a size */
+	uint32_t padding;
+	uint64_t size[VU_SHMEM_REGIONS];
+};
+static_assert(sizeof(struct proto_shmem_config) == 2056, "wire size");
+
+/* What we ask of the frontend: show a part of a file in a region, or no longer. */
+struct proto_shmem_map {
+	uint8_t shmid;
+	uint8_t padding[7];
+	uint64_t fd_offset;
+	uint64_t shm_offset;
+	uint64_t len;
+	uint64_t flags;
+};
+static_assert(sizeof(struct proto_shmem_map) == 40, "wire size");
+
+#define VU_SHMEM_MAP_RW 1ull
+
 /* A payload, large enough for any message that is accepted. */
 union proto_payload {
 	uint64_t u64;
@@ -183,6 +216,7 @@ union proto_payload {
 	struct proto_log log;
 	struct proto_inflight inflight;
 	struct proto_device_state device_state;
+	struct proto_shmem_config shmem_config;
 	uint8_t bytes[VU_PAYLOAD_MAX];
 };
 static_assert(sizeof(union proto_payload) == VU_PAYLOAD_MAX, "no payload outgrows the limit");
@@ -213,6 +247,7 @@ enum proto_reply_kind {
 	PROTO_REPLY_INFLIGHT, /* with a descriptor; size 0 and none of it says "failed" */
 	PROTO_REPLY_RESULT,   /* a u64, 0 or not, asked for or not */
 	PROTO_REPLY_LOG, /* the same once its protocol feature is negotiated; PROTO_REPLY_ACK before */
+	PROTO_REPLY_SHMEM,    /* all of struct proto_shmem_config; no region says "failed" */
 	PROTO_REPLY_STATE_FD, /* a u64: 0 or not in the low byte, and VU_STATE_NOFD */
 };
 
@@ -298,7 +333,9 @@ enum vu_state {
 	X(GET_STATUS, 40, NONE, 0, 0, U64, ANY, STATUS, session_get_status)                      \
 	X(SET_DEVICE_STATE_FD, 42, DEVICE_STATE, 1, 1, STATE_FD, QUIET, DEVICE_STATE,            \
 	  session_set_device_state_fd)                                                           \
-	X(CHECK_DEVICE_STATE, 43, NONE, 0, 0, RESULT, ANY, DEVICE_STATE, session_check_device_state)
+	X(CHECK_DEVICE_STATE, 43, NONE, 0, 0, RESULT, ANY, DEVICE_STATE,                         \
+	  session_check_device_state)                                                            \
+	X(GET_SHMEM_CONFIG, 44, NONE, 0, 0, SHMEM, ANY, SHMEM_MAP, session_get_shmem_config)
 
 enum proto_request {
 #define X(name, number, ...) VHOST_USER_##name = (number),
@@ -308,6 +345,8 @@ enum proto_request {
 
 /* What we may ask of the frontend, by SET_BACKEND_REQ_FD's socket. */
 #define VU_BACKEND_CONFIG_CHANGE_MSG 2
+#define VU_BACKEND_SHMEM_MAP         9
+#define VU_BACKEND_SHMEM_UNMAP       10
 
 /* Numbers are below this; it sizes tables that are indexed by request. */
 #define VU_REQUEST_LIMIT 64
@@ -324,6 +363,9 @@ struct proto_request_info {
 
 /* The row of a request, or NULL if there is none. */
 const struct proto_request_info *proto_request_info(uint32_t request);
+
+/* Whose SHMEM_MAP this bit is, a static string; NULL: nobody's. */
+const char *proto_shmem_bit_name(unsigned bit);
 
 /* "SET_MEM_TABLE", or "unknown request". Never NULL. */
 const char *proto_request_name(uint32_t request);

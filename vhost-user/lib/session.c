@@ -27,9 +27,21 @@ uint64_t vu_offered_features(const struct vu_device_ops *ops)
 	       BIT_ULL(VIRTIO_RING_F_EVENT_IDX) | BIT_ULL(VHOST_USER_F_PROTOCOL_FEATURES);
 }
 
+unsigned session_shmem_bit(const struct vu_device_ops *ops)
+{
+	return ops->shmem_bit ? ops->shmem_bit : VHOST_USER_PROTOCOL_F_SHMEM_MAP;
+}
+
+static uint64_t shmem_features(const struct vu_device_ops *ops)
+{
+	if (!ops->shmem_config)
+		return 0;
+	return BIT_ULL(session_shmem_bit(ops)) | BIT_ULL(VHOST_USER_PROTOCOL_F_BACKEND_REQ);
+}
+
 uint64_t vu_offered_protocol_features(const struct vu_device_ops *ops)
 {
-	return ops->protocol_features | BIT_ULL(VHOST_USER_PROTOCOL_F_MQ) |
+	return ops->protocol_features | shmem_features(ops) | BIT_ULL(VHOST_USER_PROTOCOL_F_MQ) |
 	       BIT_ULL(VHOST_USER_PROTOCOL_F_REPLY_ACK) |
 	       (ops->resumed ? 0 : BIT_ULL(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS)) |
 	       (ops->get_config ? BIT_ULL(VHOST_USER_PROTOCOL_F_CONFIG) : 0) |
@@ -124,6 +136,11 @@ static int answer(struct vu_session *s, const struct proto_request_info *info, s
 	case PROTO_REPLY_LOG:
 		failed |= kind == PROTO_REPLY_STATE_FD ? VU_STATE_NOFD : 0;
 		msg_reply(&s->tx, &msg->hdr, &failed, sizeof(failed));
+		return 0;
+	case PROTO_REPLY_SHMEM:
+		if (result < 0)
+			memset(&msg->payload.shmem_config, 0, sizeof(msg->payload.shmem_config));
+		msg_reply(&s->tx, &msg->hdr, &msg->payload, sizeof(msg->payload.shmem_config));
 		return 0;
 	case PROTO_REPLY_INFLIGHT:
 		if (result < 0)
@@ -243,12 +260,12 @@ static void session_free(struct vu_session *s)
 	for (unsigned i = 0; i < s->ops->max_queues; i++)
 		session_ring_done(&s->queue[i]);
 	session_transfer_done(s);
+	session_backend_done(s);
 	msg_rx_done(&s->rx);
 	msg_tx_done(&s->tx);
 	dirtylog_done(&s->dirty);
 	inflight_done(&s->inflight);
 	mem_done(&s->mem);
-	fd_drop(&s->backend_fd);
 	close(s->fd);
 	free(s->tag);
 	free(s);
@@ -271,6 +288,7 @@ void vu_session_close(struct vu_session *s, int reason)
 	s->reason = reason;
 	loop_del(&s->source);
 	session_transfer_done(s);
+	session_backend_done(s);
 	for (unsigned i = 0; i < s->ops->max_queues; i++)
 		session_ring_disarm(s, &s->queue[i]);
 	loop_defer(s->loop, &s->teardown, on_teardown);
@@ -321,7 +339,7 @@ int vu_session_new(struct loop *loop, int fd, const struct vu_device_ops *ops, v
 	(void)mem_init(&s->mem);
 	dirtylog_init(&s->dirty);
 	inflight_init(&s->inflight);
-	s->backend_fd = -1;
+	s->backend.fd = -1;
 	s->transfer = (struct session_transfer){ .fd = -1, .result = -ENODATA };
 	s->tag = strdup(tag);
 	s->events = EPOLLIN;

@@ -78,7 +78,8 @@
 uint64_t vu_offered_features(const struct vu_device_ops *ops);
 
 /* MQ, REPLY_ACK, CONFIGURE_MEM_SLOTS unless its sessions are resumed; CONFIG if the device has get_config, RARP if it
- * has rarp, NET_MTU if it has set_mtu, DEVICE_STATE if it has save_state and load_state. */
+ * has rarp, NET_MTU if it has set_mtu, DEVICE_STATE if it has save_state and load_state, SHMEM_MAP (by its bit) and
+ * BACKEND_REQ if it has shmem_config. */
 uint64_t vu_offered_protocol_features(const struct vu_device_ops *ops);
 
 /* Serve the frontend connected to fd, until it goes away.  `tag` names it in log
@@ -126,6 +127,24 @@ struct vu_queue *vu_session_queue(struct vu_session *s, unsigned i);
 /* What get_config() says has changed: have the frontend read it again, and tell the driver.  Returns true if it was
  * told, or has not yet heard the last one; false: it gave no channel to tell it (SET_BACKEND_REQ_FD). */
 bool vu_session_config_changed(struct vu_session *s);
+
+/* A part of a file, and where it is to be seen in one of the device's shared memory regions. */
+struct vu_shmem_map {
+	uint8_t shmid;
+	bool writable; /* what the frontend is told; that no frontend writes is up to how the file was opened */
+	uint64_t fd_offset, shm_offset, len; /* multiples of the page size */
+};
+
+/* Requests of the next two that may wait for an answer at once. */
+#define VU_SHMEM_PENDING 16
+
+/* Have the frontend show it, or no longer (fd_offset and writable do not matter then).  It answers later, by
+ * ops->shmem_answered(), if REPLY_ACK was negotiated, else never.  A driver that resets its device takes all mappings away,
+ * without a word to us.  fd stays the caller's.
+ * Returns 0; -EINVAL: not within a region of the device; -EOPNOTSUPP: the frontend has not asked for
+ * GET_SHMEM_CONFIG; -ENOTCONN: it gave no channel for it, or closed it; -EAGAIN: too many are on their way. */
+int vu_session_shmem_map(struct vu_session *s, const struct vu_shmem_map *map, int fd);
+int vu_session_shmem_unmap(struct vu_session *s, const struct vu_shmem_map *map);
 
 /* "connected", "negotiated", "running" or "closing": proto.h has the table. */
 const char *vu_session_state(const struct vu_session *s);

@@ -2,11 +2,8 @@
 #include <errno.h>
 #include <linux/virtio_config.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "base.h"
-#include "cleanup.h"
 #include "session_impl.h"
 
 int session_send_rarp(struct vu_session *s, struct vu_queue *q, struct msg *msg)
@@ -22,48 +19,6 @@ int session_net_set_mtu(struct vu_session *s, struct vu_queue *q, struct msg *ms
 	if (msg->payload.u64 > UINT16_MAX)
 		return -EINVAL;
 	return s->ops->set_mtu(s, (uint16_t)msg->payload.u64);
-}
-
-/* ---- a frontend that is told ------------------------------------------- */
-
-/* A socket answers this without asking anybody else; another file does not answer. */
-static bool is_unix_stream(int fd)
-{
-	int domain, type;
-	socklen_t size = sizeof(int);
-
-	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && domain == AF_UNIX &&
-	       getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM;
-}
-
-int session_set_backend_req_fd(struct vu_session *s, struct vu_queue *q, struct msg *msg)
-{
-	int fd = msg_take_fd(msg, 0);
-
-	if (!is_unix_stream(fd)) {
-		close(fd);
-		return -ENOTSOCK;
-	}
-	fd_drop(&s->backend_fd);
-	s->backend_fd = fd;
-	return 0;
-}
-
-bool vu_session_config_changed(struct vu_session *s)
-{
-	const struct proto_header hdr = { VU_BACKEND_CONFIG_CHANGE_MSG, VU_FLAG_VERSION, 0 };
-	ssize_t n;
-
-	if (s->backend_fd < 0)
-		return false;
-	do
-		n = send(s->backend_fd, &hdr, sizeof(hdr), MSG_DONTWAIT | MSG_NOSIGNAL);
-	while (n < 0 && errno == EINTR);
-	/* So much is on its way that nothing fits: then one is, of which the answer will be right. */
-	if (n == sizeof(hdr) || (n < 0 && errno == EAGAIN))
-		return true;
-	fd_drop(&s->backend_fd); /* gone, or out of step */
-	return false;
 }
 
 /* ---- the driver's life ------------------------------------------------- */

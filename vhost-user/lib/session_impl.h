@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* What the three files of a session share, and nobody else sees.
+/* What the files of a session share, and nobody else sees.
  *
  *   session.c          the connection: its life, its state, one message after another
  *   session_request.c  what each request does
- *   session_device.c   those that are passed on to the device; what the device says by itself
+ *   session_device.c   those that are passed on to the device
+ *   session_backend.c  the channel on which we speak first: what the device says by itself, shared memory regions
  *   session_region.c   those that give us memory beside the guest's: dirty log, inflight region
  *   session_state.c    the device's state, to and from another process
  *   session_ring.c     rings: when they start and stop, how their driver is heard
@@ -30,6 +31,29 @@ struct session_transfer {
 	size_t done;
 };
 
+/* What was asked of the frontend and not answered yet. */
+struct session_asked {
+	uint32_t request;
+	uint8_t shmid;
+};
+
+/* The answers to what we ask are all u64. */
+struct session_answer {
+	struct proto_header hdr;
+	uint8_t result[sizeof(uint64_t)]; /* bytes: it has no alignment here */
+};
+static_assert(sizeof(struct session_answer) == 20, "wire size");
+
+/* SET_BACKEND_REQ_FD's socket.  It is read too: answers come there. */
+struct session_backend {
+	int fd; /* -1: none */
+	struct loop_source source;
+	struct session_asked asked[VU_SHMEM_PENDING];
+	unsigned first, n_asked;
+	struct session_answer answer;
+	size_t have; /* bytes of it */
+};
+
 struct vu_session {
 	struct loop *loop;
 	const struct vu_device_ops *ops;
@@ -49,7 +73,8 @@ struct vu_session {
 	bool mapped;    /* a change of memory was served, or refused, in this pass */
 	bool blocked;   /* it let a write to one of its descriptors wait */
 	uint8_t status; /* as SET_STATUS said */
-	int backend_fd; /* where we may speak first; -1: nowhere */
+	bool has_shmem; /* the frontend has asked for the regions: what SHMEM_MAP means is what it means for us */
+	struct session_backend backend;
 	struct places *places;
 	struct dirtylog dirty;
 	struct inflight inflight;
@@ -67,6 +92,9 @@ struct vu_session {
 void session_end(struct vu_session *s, int reason, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* The bit that means SHMEM_MAP with this device's frontends. */
+unsigned session_shmem_bit(const struct vu_device_ops *ops);
+
 /* Derive the state anew after something that may have changed it. */
 void session_update_state(struct vu_session *s);
 
@@ -82,14 +110,19 @@ int session_obey(struct vu_session *s, const struct proto_request_info *info, st
  * anonymous inode is the kernel's, and no path looks like it. */
 bool session_is_eventfd(int fd);
 
-/* ---- session_device.c, _region.c, _state.c: handlers, as in session_request.c -- */
+/* Was the bit of the table's last column but one negotiated?  SHMEM_MAP's is the device's choice. */
+bool session_has_feature(const struct vu_session *s, int protocol_feature);
+
+/* ---- session_device.c, _backend.c, _region.c, _state.c: handlers, as in session_request.c -- */
 
 int session_send_rarp(struct vu_session *s, struct vu_queue *q, struct msg *msg);
 int session_net_set_mtu(struct vu_session *s, struct vu_queue *q, struct msg *msg);
-int session_set_backend_req_fd(struct vu_session *s, struct vu_queue *q, struct msg *msg);
 int session_reset_device(struct vu_session *s, struct vu_queue *q, struct msg *msg);
 int session_set_status(struct vu_session *s, struct vu_queue *q, struct msg *msg);
 int session_get_status(struct vu_session *s, struct vu_queue *q, struct msg *msg);
+
+int session_set_backend_req_fd(struct vu_session *s, struct vu_queue *q, struct msg *msg);
+int session_get_shmem_config(struct vu_session *s, struct vu_queue *q, struct msg *msg);
 
 int session_set_log_base(struct vu_session *s, struct vu_queue *q, struct msg *msg);
 int session_set_log_fd(struct vu_session *s, struct vu_queue *q, struct msg *msg);
@@ -98,6 +131,9 @@ int session_set_inflight_fd(struct vu_session *s, struct vu_queue *q, struct msg
 
 int session_set_device_state_fd(struct vu_session *s, struct vu_queue *q, struct msg *msg);
 int session_check_device_state(struct vu_session *s, struct vu_queue *q, struct msg *msg);
+
+/* Close the channel on which we speak first; what is not answered yet is given up.  Legal without one. */
+void session_backend_done(struct vu_session *s);
 
 /* End what is under way, as failed. */
 void session_transfer_done(struct vu_session *s);

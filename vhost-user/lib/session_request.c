@@ -321,6 +321,13 @@ static bool state_allows(const struct vu_session *s, const struct vu_queue *q, u
 	return !q || (obeyed_in & (q->started ? PROTO_IN_RING_STARTED : PROTO_IN_RING_STOPPED));
 }
 
+bool session_has_feature(const struct vu_session *s, int protocol_feature)
+{
+	if (protocol_feature == VHOST_USER_PROTOCOL_F_SHMEM_MAP)
+		protocol_feature = (int)session_shmem_bit(s->ops);
+	return s->protocol_features & BIT_ULL(protocol_feature);
+}
+
 int session_obey(struct vu_session *s, const struct proto_request_info *info, struct vu_queue *q,
 		 struct msg *msg)
 {
@@ -331,7 +338,7 @@ int session_obey(struct vu_session *s, const struct proto_request_info *info, st
 	};
 
 	if (info->protocol_feature != VHOST_USER_PROTOCOL_F_NONE &&
-	    !(s->protocol_features & BIT_ULL(info->protocol_feature)))
+	    !session_has_feature(s, info->protocol_feature))
 		return -EOPNOTSUPP;
 	if (!state_allows(s, q, info->obeyed_in))
 		return -EBUSY;

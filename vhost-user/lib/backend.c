@@ -67,8 +67,7 @@ static int print_help(const struct backend_desc *desc)
 {
 	printf("Usage: %s [OPTION]...\n"
 	       "%s\n\n"
-	       "  --socket-path PATH    serve a vhost-user frontend at PATH%s\n"
-	       "  --fd N                the same on an inherited socket, listening or connected\n"
+	       "%s%s%s"
 	       "  --control PATH        control socket (JSON-RPC 2.0, one object a line)\n"
 	       "  --control-fd N        the same on an inherited socket\n"
 	       "  --config FILE         read FILE (JSON) first\n"
@@ -79,7 +78,13 @@ static int print_help(const struct backend_desc *desc)
 	       "  --help                print this and exit\n"
 	       "\nSockets can also be passed by socket activation; the one named \"control\" is the\n"
 	       "control socket.  Stays in the foreground; SIGTERM ends it.\n",
-	       desc->name, desc->summary, desc->max_sockets > 1 ? "; may be repeated" : "",
+	       desc->name, desc->summary,
+	       desc->max_sockets ? "  --socket-path PATH    serve a vhost-user frontend at PATH" :
+				   "",
+	       desc->max_sockets > 1 ? "; may be repeated" : "",
+	       desc->max_sockets ?
+		       "\n  --fd N                the same on an inherited socket, listening or connected\n" :
+		       "",
 	       desc->max_threads ?
 		       "  --threads N           how many threads move data; 1 (default)\n" :
 		       "");

@@ -48,8 +48,9 @@ struct backend_desc {
 	const char *summary;         /* one line for --help */
 	const char *type;            /* vhost-user.json's VHostUserBackendType, "net" */
 	const char *const *features; /* for --print-capabilities; NULL-terminated, or NULL */
-	unsigned max_sockets; /* frontend sockets it can serve, at most BACKEND_SOCKETS_MAX */
-	unsigned max_threads; /* of --threads; 0: there is no such option */
+	/* Frontend sockets of the command line that it can serve, at most BACKEND_SOCKETS_MAX; 0: there are no such options. */
+	unsigned max_sockets;
+	unsigned max_threads;                 /* of --threads; 0: there is no such option */
 	const struct control_method *methods; /* the daemon's own; may not repeat those above */
 	unsigned n_methods;
 	/* Set up and register in b->loop; b->device is for its use.  Runs before there is a control socket

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* A listening socket of the daemon's, and who comes in by it.
  *
- * One acceptor is one listener: a VM's hybrid sockets, a forward's addresses.  A pass of the loop accepts ACCEPTOR_BUDGET
- * connections at most, so that a crowd at one door does not keep those inside waiting; the rest are accepted in the next.
+ * One acceptor is one listener: a VM's hybrid sockets, a forward's addresses, the portal's door for a client.  A pass of
+ * the loop accepts ACCEPTOR_BUDGET connections at most, so that a crowd at one door does not keep those inside waiting; the
+ * rest are accepted in the next.
  *
  * When the process has no descriptor left, nobody is accepted for ACCEPTOR_PAUSE_NS and one line is logged: those who come
  * wait in the socket's backlog, and a level-triggered loop does not spin.  (The one connection that met the lack has been
@@ -14,8 +15,8 @@
  * Ownership: the listener's descriptor is the acceptor's from acceptor_open() on, also when that fails.  Accepted ones
  *            are the callback's.
  * Threads:   the loop's. */
-#ifndef HV_ACCEPTOR_H
-#define HV_ACCEPTOR_H
+#ifndef VU_ACCEPTOR_H
+#define VU_ACCEPTOR_H
 
 #include <stdbool.h>
 

@@ -34,7 +34,7 @@ ONLY = {
     "control_impl.h": re.compile(r"vhost-user/lib/control(_request)?\.c"),
     "pcap/": re.compile(r"vhost-user/net/bpf\.c|tests/"),
     "libvdeplug": re.compile(r"vhost-user/net/port_vde\.c|tests/"),
-    "json-c/": re.compile(r"vhost-user/lib/(control|backend)\.[ch]|vhost-user/(net|hvsock)/((\w+_)?(ctl|json)(_impl)?|main|stats|config|portspec|port_type)\.[ch]|orchestrator/|tests/"),
+    "json-c/": re.compile(r"vhost-user/lib/(control|backend)\.[ch]|vhost-user/(net|hvsock|portal)/((\w+_)?(ctl|json)(_impl)?|main|stats|config|portspec|port_type)\.[ch]|orchestrator/|tests/"),
     "glib": re.compile(r"orchestrator/|tests/"),
     "libvirt": re.compile(r"orchestrator/run/engine_libvirt\.c|tests/"),
 }

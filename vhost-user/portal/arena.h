@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The memory of a portal: a file or a memfd, made, found again, and mapped.
  *
- * An arena is made once, whole: all of its space is allocated before it has a name (a full disk is an error at start, never
- * a SIGBUS in a guest), and the head is the last thing written.  A file that is there already is taken if it is an
- * arena of this name, size and version; if it holds nothing yet (QEMU makes the file of a memory backend that does not
- * exist) it is made one; anything else is somebody's data and is left alone.
+ * An arena is made whole: all of its space is allocated before it is used (a full disk is an error at start, never a
+ * SIGBUS in a guest), and the head is the last thing written, so that what was begun and not finished is no arena yet.  A
+ * file that is there already is taken if it is an arena of this name, size and version; if it holds nothing (QEMU makes the
+ * file of a memory backend that does not exist) it is made one; anything else is somebody's data and is left alone.
  *
  * A memfd is sealed: its size cannot change.  A file's can, by whoever may write to it: the mapping survives that
  * (mem.h's guard puts zeros in its place) and arena_damaged() tells.

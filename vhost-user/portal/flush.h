@@ -34,18 +34,14 @@ struct flush_request {
 	bool queued;
 };
 
-struct flush_list {
-	struct flush_request *first, *last;
-};
-
 struct flush {
 	struct loop *loop;
 	int fd;
 	bool durable;
 	int error;           /* 0 or -errno, latched */
 	int (*sync)(int fd); /* fdatasync(), unless a test has another */
-	struct flush_list next,
-		under_way; /* to be answered by the next call; by the one that runs */
+	/* Heads of lists: to be answered by the next call; by the one that runs. */
+	struct flush_request next, under_way;
 	bool running;
 	uint64_t n_requests, n_syncs;
 	void (*changed)(struct flush *); /* after each call: counters, error; may be NULL */

@@ -20,8 +20,9 @@
  * Of what is said here nothing is needed to move data: a client that never asks for anything reads and writes memory.
  *
  * Trust: the daemon believes no frame: an unknown type, a member out of range, a name that is not one, is answered with
- *        -EINVAL; what is no frame at all (HELLO twice, or not first; more replies unread than PORTAL_UNREAD_MAX) ends the
- *        connection, and with it the lease.  A client that does not read is never waited for.
+ *        -EINVAL; HELLO twice, or not first, ends the connection, and with it the lease.  A client that does not read is
+ *        never waited for: from PORTAL_UNREAD_MAX replies on it is not read from either, its bells become one, and the rest of
+ *        what it would be told is dropped.
  */
 #ifndef PORTAL_WIRE_H
 #define PORTAL_WIRE_H
@@ -35,7 +36,8 @@
 #define PORTAL_FRAME        128u
 #define PORTAL_FRAME_ARGS   6u
 #define PORTAL_UNREAD_MAX   256u /* replies that wait for a client to read them */
-#define PORTAL_BELLS_MAX    64u  /* bells that do: more become one PORTAL_BELL_ALL */
+#define PORTAL_FLUSHES_MAX  8u
+#define PORTAL_BELLS_MAX    64u /* bells that do: more become one PORTAL_BELL_ALL */
 
 #define PORTAL_VSOCK_PORT \
 	50100u /* where guests find the daemon, unless its configuration says otherwise */
@@ -45,22 +47,25 @@
  *	HELLO       > version, kernel, owner (0, or the lease to come back to), flags (PORTAL_HELLO_*); name: its own
  *	            < owner, generation of the arena, mode, quota in extents, size of the arena in bytes, offset of the arena in
  *	              the descriptor; name: the arena's.  Status -EPROTONOSUPPORT (args: the daemon's version),
- *	              -ESTALE (the lease to come back to is gone: say HELLO again, without), -EUSERS (no lease left)
+ *	              -ESTALE (the lease to come back to is gone: say HELLO again, without), -EBUSY (its old connection still
+ *	              stands: again in a moment), -EUSERS (no lease left), -EAGAIN (the arena is frozen)
  *	EXTENT_GET  > n, kind (enum portal_extent_kind: SEGMENT with n = 1, or HUGE)
  *	            < first.  -EDQUOT (beyond the quota), -ENOSPC (no run of n is free), -EACCES (a read-only client),
  *	              -EAGAIN (the arena drains or is frozen)
- *	EXTENT_PUT  > first, n (a whole grant).  -EPERM: it is not the client's; -EBUSY: a name lies in it
+ *	EXTENT_PUT  > first, n (a whole grant).  -EPERM: it is not the client's; -EBUSY: a name lies in it; -EAGAIN: frozen
  *	PUBLISH     > type, offset, len; name: the object's
  *	            < generation, index in the name table.  -EEXIST, -ENOSPC (the table is full), -EPERM (not in extents of
  *	              the client), -EACCES, -EAGAIN
- *	UNPUBLISH   name: the object's.  -ENOENT; -EPERM: somebody else's
+ *	UNPUBLISH   name: the object's.  -ENOENT; -EPERM: somebody else's; -EAGAIN: frozen
  *	BELL        > owner to ring, cookie (low 32 bits).  -ESRCH: no such live lease
  *	QUIESCE     > deadline in ms, longest freeze in ms (0: the daemon's own limit)
  *	            < epoch, clients that did not acknowledge.  Answered when the arena is frozen.  It thaws by THAW, by the
- *	              end of this connection, or when the time is over.  -EACCES: not admitted to it; -EALREADY
+ *	              end of this connection, or when the time is over.  -EACCES: not admitted to it; -EALREADY; -ECANCELED:
+ *	              thawed before it was frozen
  *	THAW        -EINVAL: not frozen by this client
  *	ACK         > epoch: this client has come to rest for it.  -ESTALE: another epoch
- *	FLUSH       < durable.  Answered after an fdatasync() that began after the request; -EIO and others: latched, for ever
+ *	FLUSH       < durable.  Answered after an fdatasync() that began after the request; -EIO and others: latched, for
+ *	              ever; -EBUSY: PORTAL_FLUSHES_MAX of this client are under way
  *	STAT        < extents free, extents of this client, its quota, leases live, names used, durable
  *	NOTIFY      > flags (PORTAL_NOTIFY_*): what to be told unasked, from now on
  */
@@ -84,8 +89,9 @@
  *	QUIESCED epoch, enum portal_quiesce_state, ms until the deadline (DRAINING) or the thaw (FROZEN)
  *	REVOKED  reason (errno): the lease is over, the connection ends behind this frame
  *	DIED     owner: a lease ended and has been recovered (after NOTIFY with PORTAL_NOTIFY_DEATHS)
- *	NAMED    index, generation (0: withdrawn); name: the object's (after NOTIFY with PORTAL_NOTIFY_NAMES).  Some may be
- *	         missing if the client reads slowly: the table is what counts
+ *	NAMED    index, generation (0: withdrawn); name: the object's (after NOTIFY with PORTAL_NOTIFY_NAMES)
+ *
+ * Of the last two some are missing if the client reads slowly: the tables are what counts.
  */
 #define PORTAL_NOTICES(X)  \
 	X(RANG, 0x100)     \

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+#include "portald.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "backend.h"
+#include "base.h"
+#include "ctl.h"
+#include "log.h"
+
+#define MS 1000000ull
+
+/* ---- what happens ---- */
+
+static void on_flushed(struct flush *f)
+{
+	struct portald *p = container_of(f, struct portald, flush);
+	struct portal_live *live = arena_live(&p->arena);
+
+	if (f->error && !le32_load(&live->flush_error))
+		log_error(p->arena.head.name,
+			  "flushing failed, and so does every flush from now on: %s",
+			  strerror(-f->error));
+	le32_store(&live->flush_error, (uint32_t)-f->error);
+	if (f->error == 0)
+		le64_store(&live->flushes, le64_load(&live->flushes) + 1);
+}
+
+static void on_changed(struct leases *l, const struct lease *lease)
+{
+	struct portald *p = l->config.context;
+
+	if (lease)
+		ctl_lease_changed(p->backend->control, lease);
+	else
+		ctl_quiesce_changed(p->backend->control, &l->quiesce);
+}
+
+/* A mapping whose file was cut reads as zeros where it is touched, or not at all where it is not. */
+static bool was_cut(const struct arena *a)
+{
+	struct stat st;
+
+	return arena_damaged(a) || (fstat(a->fd, &st) == 0 && (uint64_t)st.st_size != a->file_size);
+}
+
+static void on_look(struct loop_timer *timer)
+{
+	struct portald *p = container_of(timer, struct portald, look);
+
+	if (was_cut(&p->arena)) {
+		log_error(p->arena.head.name, "ending: somebody has changed the size of its file");
+		loop_stop(&p->backend->loop);
+		return;
+	}
+	loop_timer_set(&p->backend->loop, timer, loop_now_ns() + PORTALD_LOOK_MS * MS);
+}
+
+/* ---- starting ---- */
+
+static int open_arena(struct portald *p, const struct config *c)
+{
+	const char *where = c->arena.path ? c->arena.path : "memfd";
+	int r = arena_open(&p->arena, &c->arena);
+
+	if (r < 0) {
+		log_error(c->arena.name, "%s: %s", where, p->arena.why);
+		return r;
+	}
+	log_info(c->arena.name, "%s: %s of %llu MiB%s", where,
+		 p->arena.fresh  ? "a new arena" :
+		 p->arena.copied ? "a copy of an arena, whose leases are void," :
+				   "an arena",
+		 (unsigned long long)p->arena.size >> 20,
+		 p->arena.durable ? "" : ", not durable: it is memory alone");
+	return 0;
+}
+
+static int start_flush(struct portald *p)
+{
+	int error = -(int)le32_load(&arena_live(&p->arena)->flush_error);
+	int r = flush_init(&p->flush, &p->backend->loop, p->arena.fd, p->arena.durable,
+			   p->arena.copied || error > 0 ? 0 : error);
+
+	p->flush.changed = on_flushed;
+	if (r < 0)
+		log_error(p->arena.head.name, "the thread that flushes: %s", strerror(-r));
+	else if (p->flush.error)
+		log_warning(p->arena.head.name, "a flush of this arena has failed before: %s",
+			    strerror(-p->flush.error));
+	return r;
+}
+
+static int start_leases(struct portald *p, const struct config *c)
+{
+	const struct leases_config lc = {
+		.grace_ms = c->grace_ms,
+		.hold_max_ms = c->freeze_max_ms,
+		.changed = on_changed,
+		.context = p,
+	};
+	int r = 0;
+
+	leases_prepare(&p->leases, &p->backend->loop, &p->arena, &p->flush, &lc);
+	for (unsigned i = 0; i < c->n_clients && r == 0; i++) {
+		r = leases_add_client(&p->leases, &c->clients[i]);
+		if (r < 0)
+			log_error(c->clients[i].name, "%s: %s", c->clients[i].socket_path,
+				  strerror(-r));
+	}
+	if (r == 0) {
+		r = leases_start(&p->leases);
+		if (r < 0)
+			log_error(NULL, "leases: %s", strerror(-r));
+	}
+	return r;
+}
+
+int portald_start(struct portald *p, struct backend *b, const struct config *c)
+{
+	int r;
+
+	memset(p, 0, sizeof(*p));
+	p->backend = b;
+	loop_timer_init(&p->look, on_look);
+	r = open_arena(p, c);
+	if (r < 0)
+		return r;
+	r = start_flush(p);
+	if (r == 0)
+		r = start_leases(p, c);
+	if (r < 0) {
+		portald_stop(p);
+		return r;
+	}
+	if (c->arena.path)
+		loop_timer_set(&b->loop, &p->look, loop_now_ns() + PORTALD_LOOK_MS * MS);
+	return 0;
+}
+
+void portald_stop(struct portald *p)
+{
+	loop_timer_cancel(&p->backend->loop, &p->look);
+	leases_done(&p->leases);
+	flush_done(&p->flush);
+	arena_close(&p->arena);
+}

@@ -25,13 +25,14 @@ void pf_init(struct pf *pf)
 	tmp_dir_init(&pf->dir);
 	tmp_path(&pf->dir, "arena", pf->path, sizeof(pf->path));
 	pf->config = (struct leases_config){ .grace_ms = 200, .hold_max_ms = 60000 };
-	assert_int_equal(loop_init(&pf->loop), 0);
+	pf->loop = &pf->own_loop;
+	assert_int_equal(loop_init(pf->loop), 0);
 }
 
 void pf_done(struct pf *pf)
 {
 	pf_stop(pf);
-	loop_done(&pf->loop);
+	loop_done(pf->loop);
 	tmp_dir_done(&pf->dir);
 }
 
@@ -65,8 +66,8 @@ void pf_start(struct pf *pf)
 	pf->config.changed = on_changed;
 	pf->config.context = pf;
 	assert_int_equal(arena_open(&pf->arena, &ac), 0);
-	assert_int_equal(flush_init(&pf->flush, &pf->loop, pf->arena.fd, pf->arena.durable, 0), 0);
-	leases_prepare(&pf->leases, &pf->loop, &pf->arena, &pf->flush, &pf->config);
+	assert_int_equal(flush_init(&pf->flush, pf->loop, pf->arena.fd, pf->arena.durable, 0), 0);
+	leases_prepare(&pf->leases, pf->loop, &pf->arena, &pf->flush, &pf->config);
 	add_client(pf, "a", PORTAL_READ_WRITE, 0, true);
 	add_client(pf, "b", PORTAL_READ_WRITE, 0, false);
 	add_client(pf, "r", PORTAL_READ_ONLY, 0, false);
@@ -79,7 +80,7 @@ void pf_stop(struct pf *pf)
 	leases_done(&pf->leases);
 	flush_done(&pf->flush);
 	arena_close(&pf->arena);
-	(void)loop_once(&pf->loop, 0);
+	(void)loop_once(pf->loop, 0);
 }
 
 bool pf_run(struct pf *pf, bool (*done)(struct pf *pf, void *arg), void *arg, int ms)
@@ -91,7 +92,7 @@ bool pf_run(struct pf *pf, bool (*done)(struct pf *pf, void *arg), void *arg, in
 
 		if (now >= until)
 			return false;
-		assert_int_equal(loop_once(&pf->loop, now + MS), 0);
+		assert_int_equal(loop_once(pf->loop, now + MS), 0);
 	}
 	return true;
 }
@@ -211,7 +212,7 @@ bool pf_next(struct pf_client *c, struct portal_frame *ret_frame)
 		assert_int_equal(errno, EAGAIN);
 		if (loop_now_ns() > until)
 			fail_msg("nothing came within %d ms", PF_PATIENCE_MS);
-		assert_int_equal(loop_once(&c->pf->loop, loop_now_ns() + MS), 0);
+		assert_int_equal(loop_once(c->pf->loop, loop_now_ns() + MS), 0);
 	}
 	return true;
 }

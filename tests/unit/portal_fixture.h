@@ -20,8 +20,8 @@
 
 struct pf {
 	struct tmp_dir dir;
-	char path[96]; /* of the arena's file, in dir */
-	struct loop loop;
+	char path[96];               /* of the arena's file, in dir */
+	struct loop own_loop, *loop; /* a test may have another one run */
 	struct arena arena;
 	struct flush flush;
 	struct leases leases;

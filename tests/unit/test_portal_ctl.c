@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT */
+/* The portal's control methods, through the line interface of lib/control, with a real client beside. */
+#include "ctl.h"
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "backend.h"
+#include "base.h"
+#include "portal_fixture.h"
+#include "portald.h"
+
+static struct backend backend;
+static struct portald portald;
+static struct config config;
+static struct pf pf; /* its directory only: the daemon here is a whole one */
+static struct pf_client client;
+static char path[4][96];
+
+static int setup(void **state)
+{
+	memset(&backend, 0, sizeof(backend));
+	memset(&config, 0, sizeof(config));
+	client.fd = client.arena_fd = -1;
+	pf_init(&pf);
+	assert_int_equal(loop_init(&backend.loop), 0);
+	loop_done(pf.loop);
+	pf.loop = &backend.loop;
+	config.arena = (struct arena_config){
+		.name = "test",
+		.path = tmp_path(&pf.dir, "arena", path[0], sizeof(path[0])),
+		.size = PF_FILE_SIZE,
+	};
+	config.freeze_max_ms = 1000;
+	config.n_clients = 1;
+	config.clients[0] = (struct leases_client_config){
+		.name = "a",
+		.socket_path = tmp_path(&pf.dir, "a", path[1], sizeof(path[1])),
+		.mode = PORTAL_READ_WRITE,
+		.quota = 8,
+	};
+	assert_int_equal(control_new(&backend.loop, -1, ctl_methods, ctl_n_methods, &backend,
+				     &backend.control),
+			 0);
+	assert_int_equal(portald_start(&portald, &backend, &config), 0);
+	backend.device = &portald;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	pf_hang_up(&client);
+	portald_stop(&portald);
+	control_free(backend.control);
+	loop_done(&backend.loop);
+	tmp_dir_done(&pf.dir);
+	return 0;
+}
+
+static char answer[65536];
+
+static const char *call(const char *method, const char *params)
+{
+	char line[512];
+	int len = snprintf(line, sizeof(line),
+			   "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"%s\",\"params\":%s}", method,
+			   params);
+	struct json_object *o = control_line(backend.control, line, (size_t)len);
+
+	assert_non_null(o);
+	(void)snprintf(answer, sizeof(answer), "%s",
+		       json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN |
+								 JSON_C_TO_STRING_NOSLASHESCAPE));
+	json_object_put(o);
+	return answer;
+}
+
+static void says(const char *text, const char *part)
+{
+	if (!strstr(text, part))
+		fail_msg("%s is not in %.2000s", part, text);
+}
+
+static void test_what_there_is(void **state)
+{
+	uint32_t first = 0;
+
+	says(call("info", "{}"), "\"name\":\"test\",\"uuid\":\"");
+	says(answer, "\"size\":33554432,\"arena-size\":31457280,\"extents\":15,\"free\":13,"
+		     "\"quarantined\":0,\"orphans\":0,\"generation\":1,\"incarnation\":1,");
+	says(answer,
+	     "\"flush-error\":0,\"vsock-port\":0,\"leases\":0,\"names\":0,\"quiesce\":{"
+	     "\"epoch\":0,\"state\":\"running\",\"waiting\":0,\"laggards\":0,\"left-ms\":0}");
+	says(answer, "/a\",\"mode\":\"rw\",\"quota\":16777216,\"used\":0,\"leases\":0}]}");
+	says(call("leases", "{}"), "\"leases\":[]");
+
+	pf_hello(&pf, &client, "a", "me");
+	assert_int_equal(pf_get(&client, 2, PORTAL_EXTENT_HUGE, &first), 0);
+	assert_int_equal(pf_publish(&client, "thing", 5, (uint64_t)first * PORTAL_EXTENT, 100), 0);
+	says(call("leases", "{}"), "[{\"id\":0,\"generation\":1,\"client\":\"a\",\"name\":\"me\","
+				   "\"state\":\"live\",\"mode\":\"rw\",\"extents\":2,\"pid\":");
+	says(answer, "\"names\":1}]");
+	says(call("names", "{}"),
+	     "[{\"name\":\"thing\",\"type\":5,\"offset\":27262976,\"length\":100,"
+	     "\"lease\":0,\"generation\":1}]");
+	says(call("extents", "{}"), "[{\"first\":13,\"count\":2,\"kind\":\"huge\",\"lease\":0,"
+				    "\"alive\":true}]");
+	says(call("extents", "{\"lease\":1}"), "\"grants\":[]");
+	says(call("info", "{}"), "\"used\":4194304,\"leases\":1}]}");
+	says(call("stats", "{}"), "\"hellos\":1,");
+	says(answer, "\"grants\":1,\"returned\":0,\"published\":1,");
+}
+
+static void test_revoke(void **state)
+{
+	struct portal_frame f;
+
+	says(call("revoke", "{\"lease\":0}"), "-32001");
+	says(call("revoke", "{\"lease\":256}"), "-32602");
+	says(call("revoke", "{}"), "-32602");
+	pf_hello(&pf, &client, "a", "me");
+	says(call("revoke", "{\"lease\":0}"), "\"result\":{}");
+	pf_notice(&client, PORTAL_REVOKED, &f);
+	pf_run_for(&pf, 5);
+	says(call("leases", "{}"), "\"leases\":[]");
+	says(call("stats", "{}"), "\"revoked\":1,\"recovered\":1,");
+}
+
+static void test_quiesce(void **state)
+{
+	says(call("thaw", "{}"), "-32001");
+	says(call("quiesce", "{\"deadline-ms\":50}"),
+	     "\"state\":\"frozen\""); /* nobody to wait for */
+	says(call("quiesce", "{}"), "the arena is frozen already");
+	says(call("thaw", "{}"), "\"result\":{}");
+	pf_hello(&pf, &client, "a", "me");
+	says(call("quiesce", "{\"deadline-ms\":500,\"hold-ms\":100}"),
+	     "\"epoch\":2,\"state\":\"draining\",\"waiting\":1,");
+	assert_int_equal(pf_simple(&client, PORTAL_ACK, 2, 0), 0);
+	says(call("info", "{}"), "\"state\":\"frozen\",\"waiting\":0,\"laggards\":0,");
+	says(call("quiesce", "{\"deadline-ms\":-1}"), "-32602");
+}
+
+static void test_flush(void **state)
+{
+	says(call("flush", "{}"), "\"result\":{}");
+	says(call("flush", "{}"), "\"result\":{}"); /* before the first is done */
+	pf_hello(&pf, &client, "a", "me");
+	assert_int_equal(pf_simple(&client, PORTAL_FLUSH, 0, 0), 0);
+	says(call("stats", "{}"), "\"flush_requests\":3,");
+	portald.flush.error = -EIO;
+	says(call("flush", "{}"), "a flush has failed before");
+	assert_int_equal(pf_simple(&client, PORTAL_FLUSH, 0, 0), -EIO);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_what_there_is, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_revoke, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_quiesce, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_flush, setup, teardown),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -85,6 +85,48 @@ static void add_uuid(struct json_object *o, const uint8_t u[16])
 	add_string(o, "uuid", text);
 }
 
+static struct json_object *ivshmem_json(const struct ivshmem *server)
+{
+	const struct ivshmem_stats *stats = ivshmem_stats(server);
+	struct json_object *o = json_object_new_object();
+
+	add_number(o, "peers", stats->peers);
+	add_number(o, "accepted", stats->accepted);
+	add_number(o, "refused", stats->refused);
+	add_number(o, "dropped", stats->dropped);
+	return o;
+}
+
+static struct json_object *pmem_json(const struct pmem *pmem)
+{
+	const struct pmem_stats *stats = pmem_stats(pmem);
+	struct json_object *o = json_object_new_object();
+
+	add_string(o, "name", pmem_name(pmem));
+	add_string(o, "mode", pmem_is_writable(pmem) ? "rw" : "ro");
+	add_string(o, "state", pmem_state(pmem));
+	add_bool(o, "mapped", pmem_is_mapped(pmem));
+	add_number(o, "requests", stats->requests);
+	add_number(o, "flushes", stats->flushes);
+	add_number(o, "failed", stats->failed);
+	add_number(o, "bad", stats->bad);
+	return o;
+}
+
+static void add_doors(struct json_object *o, const struct doors *doors)
+{
+	struct json_object *array;
+
+	if (doors->ivshmem)
+		json_object_object_add(o, "ivshmem", ivshmem_json(doors->ivshmem));
+	if (doors->n_pmem == 0)
+		return;
+	array = json_object_new_array();
+	for (unsigned i = 0; i < doors->n_pmem; i++)
+		json_object_array_add(array, pmem_json(doors->pmem[i]));
+	json_object_object_add(o, "pmem", array);
+}
+
 static int info(struct control_call *call, struct json_object *params,
 		struct json_object **ret_result)
 {
@@ -110,6 +152,7 @@ static int info(struct control_call *call, struct json_object *params,
 	add_number(o, "names", l->names.n_used);
 	json_object_object_add(o, "quiesce", quiesce_json(&l->quiesce));
 	json_object_object_add(o, "clients", clients_json(l));
+	add_doors(o, &p->doors);
 	*ret_result = o;
 	return 0;
 }

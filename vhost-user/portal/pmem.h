@@ -36,18 +36,8 @@
 
 #include "loop.h"
 
+struct flush;
 struct pmem;
-struct pmem_flush;
-
-/* Make durable what has been stored up to now, and call f->done(f, 0 or -errno) once, from the loop's thread, within this
- * call or later; also when it is given up, for the device waits for it before it is freed. */
-typedef void pmem_flush_fn(void *context, struct pmem_flush *f);
-
-/* One flush under way.  Lives in the device. */
-struct pmem_flush {
-	void (*done)(struct pmem_flush *f, int result);
-	void *cookie; /* for who flushes */
-};
 
 struct pmem_config {
 	const char *name; /* of the VM: in log lines; copied */
@@ -56,13 +46,13 @@ struct pmem_config {
 	uint64_t size;    /* of it; a power of two, as it becomes a BAR, and at least 2 MiB */
 	bool writable;
 	unsigned shmem_bit; /* 0, or the protocol feature that an old frontend takes for SHMEM_MAP: proto.h */
-	pmem_flush_fn *flush; /* not called if !writable */
-	void *context;        /* of flush */
+	struct flush *
+		flush; /* flush.h; not used if !writable; borrowed, and must outlive pmem_close() */
 };
 
 struct pmem_stats {
 	uint64_t requests;     /* that were FLUSH */
-	uint64_t flushes;      /* asked of config.flush for them */
+	uint64_t flushes;      /* made for them */
 	uint64_t failed;       /* requests that were answered with an error */
 	uint64_t bad;          /* chains that were no request */
 	uint64_t maps;         /* that the frontend confirmed, */
@@ -72,9 +62,13 @@ struct pmem_stats {
 /* -EINVAL: the size; what listen_unix() and loop_add() say; -ENOMEM.  Nothing is left behind then. */
 int pmem_new(struct loop *loop, const struct pmem_config *config, struct pmem **ret);
 
-/* Stop listening, remove the socket, end the session.  It is freed when that is over and no flush is under way.  What a
- * guest has mapped it keeps until its QEMU ends or its driver starts anew.  NULL is legal. */
+/* Stop listening, remove the socket, end the session.  It is freed at the end of the loop's pass.  What a guest has
+ * mapped it keeps until its QEMU ends or its driver starts anew.  NULL is legal. */
 void pmem_close(struct pmem *pmem);
+
+/* The name that it was given. */
+const char *pmem_name(const struct pmem *pmem);
+bool pmem_is_writable(const struct pmem *pmem);
 
 /* "listening", "connected", "negotiated" or "running", as seat_state(). */
 const char *pmem_state(const struct pmem *pmem);

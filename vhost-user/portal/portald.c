@@ -131,6 +131,8 @@ int portald_start(struct portald *p, struct backend *b, const struct config *c)
 	r = start_flush(p);
 	if (r == 0)
 		r = start_leases(p, c);
+	if (r == 0)
+		r = doors_open(&p->doors, &b->loop, c, &p->arena, &p->flush);
 	if (r < 0) {
 		portald_stop(p);
 		return r;
@@ -143,6 +145,7 @@ int portald_start(struct portald *p, struct backend *b, const struct config *c)
 void portald_stop(struct portald *p)
 {
 	loop_timer_cancel(&p->backend->loop, &p->look);
+	doors_close(&p->doors);
 	leases_done(&p->leases);
 	flush_done(&p->flush);
 	arena_close(&p->arena);

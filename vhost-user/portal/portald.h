@@ -4,6 +4,7 @@
  *	arena.h      the memory: a file or memfd, formatted, allocated, mapped
  *	leases.h     clients: the lease protocol (wire.h), grants (extents.h), names (names.h), rest (quiesce.h), recovery
  *	flush.h      what is written reaches the disk
+ *	doors.h      the doors that are sockets of ours
  *	ivshmem.h    the door of ivshmem-doorbell
  *	pmem.h       the door of vhost-user virtio-pmem
  *	ctl.h        the control socket
@@ -17,6 +18,7 @@
 
 #include "arena.h"
 #include "config.h"
+#include "doors.h"
 #include "flush.h"
 #include "leases.h"
 
@@ -29,6 +31,7 @@ struct portald {
 	struct arena arena;
 	struct flush flush;
 	struct leases leases;
+	struct doors doors;
 	struct flush_request ctl_flush; /* of the control socket */
 	struct loop_timer look;
 };

@@ -99,6 +99,8 @@ static void offer_members(char **words, const char *prefix, bool networks)
 		offer(prefix, lab_vm(lab, i)->name);
 	for (guint i = 0; networks && lab && i < lab->networks->len; i++)
 		offer(prefix, lab_network(lab, i)->name);
+	for (guint i = 0; networks && lab && i < lab->portals->len; i++)
+		offer(prefix, lab_portal(lab, i)->name);
 	if (networks) {
 		offer(prefix, "sockets");
 		offer(prefix, "supervisor");

@@ -156,10 +156,12 @@ static int show_log(const char *path, GError **error)
 	return good ? 0 : -1;
 }
 
-/* Subjects are VMs before networks, and these before the daemon of sockets; the supervisor is meant when nothing is said. */
+/* Subjects are VMs before networks, and these before the daemon of sockets and portals; the supervisor is meant when nothing is
+ * said. */
 static char *path_of(const char *lab_name, const struct lab_paths *paths, const char *subject,
 		     GError **error)
 {
+	struct portal_paths *portal;
 	struct daemon_paths *net;
 	struct vm_paths *vm;
 	char *path;
@@ -167,6 +169,7 @@ static char *path_of(const char *lab_name, const struct lab_paths *paths, const 
 	if (!subject || strcmp(subject, "supervisor") == 0)
 		return g_strdup(paths->supervisor_log);
 	net = net_paths_new(paths, subject);
+	portal = portal_paths_new(paths, subject);
 	vm = vm_paths_new(paths, subject, 0);
 	if (access(vm->dir, F_OK) == 0)
 		path = g_strdup(opt_qemu ? vm->qemu_log : vm->console_log);
@@ -174,8 +177,11 @@ static char *path_of(const char *lab_name, const struct lab_paths *paths, const 
 		path = g_strdup(net->log);
 	else if (strcmp(subject, "sockets") == 0)
 		path = g_strdup(paths->hvsock->log);
+	else if (access(portal->daemon->dir, F_OK) == 0)
+		path = g_strdup(portal->daemon->log);
 	else
 		path = cmd_check_vm(lab_name, subject, error) ? g_strdup(vm->console_log) : NULL;
+	portal_paths_free(portal);
 	daemon_paths_free(net);
 	vm_paths_free(vm);
 	return path;
@@ -194,7 +200,7 @@ static int run_logs(char **args, GError **error)
 	paths = lab_paths_new_named(name, dirs);
 	if (args[0] && strcmp(args[0], "supervisor") != 0 && !names_valid(args[0]))
 		g_set_error(error, ORCH_ERROR, ORCH_ERROR_FAILED,
-			    "lab %s has no VM or network \"%s\"", name, args[0]);
+			    "lab %s has no VM, network or portal \"%s\"", name, args[0]);
 	else
 		path = path_of(name, paths, args[0], error);
 	lab_paths_free(paths);
@@ -204,9 +210,9 @@ static int run_logs(char **args, GError **error)
 
 const struct cmd cmd_logs = {
 	.name = "logs",
-	.args = "[VM|NETWORK|sockets|supervisor]",
+	.args = "[VM|NETWORK|sockets|PORTAL|supervisor]",
 	.summary =
-		"Print what a VM's console, a switch, the daemon of sockets or the supervisor has written",
+		"Print what a VM's console, a switch, the daemon of sockets or of a portal, or the supervisor has written",
 	.help = "Without an argument, the supervisor's log: what happened to the lab, and when. Logs\n"
 		"stay when the lab is down. On a terminal control characters are left out; into a\n"
 		"pipe or file the log goes as it is.",

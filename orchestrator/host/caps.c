@@ -35,11 +35,22 @@ static void parse_version(struct qemu_caps *caps)
 
 /* --- what QEMU says --------------------------------------------------------------------------------------- */
 
+/* X(key, type, member): devices that a QEMU may lack; the key is the question's id, and the answer's in the cache. */
+#define DEVICES(X)                                    \
+	X("vsock", "vhost-user-vsock-pci", has_vsock) \
+	X("virtio-pmem", "virtio-pmem-pci", has_pmem) \
+	X("ivshmem", "ivshmem-doorbell", has_ivshmem) \
+	X("vhost-user-device", "vhost-user-test-device-pci", has_vhost_user_device)
+
 static const char questions[] =
 	"{\"execute\":\"qmp_capabilities\"}\n"
 	"{\"execute\":\"query-command-line-options\",\"arguments\":{\"option\":\"chardev\"}}\n"
-	"{\"execute\":\"device-list-properties\",\"arguments\":{\"typename\":\"vhost-user-vsock-pci\"},\"id\":\"vsock\"}\n"
-	"{\"execute\":\"quit\"}\n";
+#define X(key, type, member)                                                          \
+	"{\"execute\":\"device-list-properties\",\"arguments\":{\"typename\":\"" type \
+	"\"},\"id\":\"" key "\"}\n"
+	DEVICES(X)
+#undef X
+		"{\"execute\":\"quit\"}\n";
 
 /* The greeting: {"QMP": {"version": {"qemu": {"major": 7, …}}}}. */
 static void take_greeting(struct qemu_caps *caps, struct json_object *message)
@@ -84,10 +95,17 @@ static void take_parameters(struct qemu_caps *caps, struct json_object *message)
 static void take_device(struct qemu_caps *caps, struct json_object *message)
 {
 	struct json_object *id;
+	const char *about;
+	bool there = json_object_object_get_ex(message, "return", NULL);
 
-	if (json_object_object_get_ex(message, "id", &id) &&
-	    g_strcmp0(json_object_get_string(id), "vsock") == 0)
-		caps->has_vsock = json_object_object_get_ex(message, "return", NULL);
+	if (!json_object_object_get_ex(message, "id", &id))
+		return;
+	about = json_object_get_string(id);
+#define X(key, type, member)            \
+	if (g_strcmp0(about, key) == 0) \
+		caps->member = there;
+	DEVICES(X)
+#undef X
 }
 
 static void take_answers(struct qemu_caps *caps, const char *out)
@@ -154,11 +172,16 @@ static gboolean recall(struct qemu_caps *caps, const char *file, const char *id)
 		return FALSE;
 	then = g_key_file_get_string(known, caps->binary, "identity", NULL);
 	/* What an earlier version of ours wrote does not know all that is asked now. */
-	if (g_strcmp0(then, id) || !g_key_file_has_key(known, caps->binary, "vsock", NULL))
+	if (g_strcmp0(then, id))
 		return FALSE;
+#define X(key, type, member)                                     \
+	if (!g_key_file_has_key(known, caps->binary, key, NULL)) \
+		return FALSE;                                    \
+	caps->member = g_key_file_get_boolean(known, caps->binary, key, NULL);
+	DEVICES(X)
+#undef X
 	caps->version = g_key_file_get_string(known, caps->binary, "version", NULL);
 	caps->has_reconnect_ms = g_key_file_get_boolean(known, caps->binary, "reconnect-ms", NULL);
-	caps->has_vsock = g_key_file_get_boolean(known, caps->binary, "vsock", NULL);
 	if (caps->version)
 		parse_version(caps);
 	return caps->major > 0;
@@ -174,7 +197,9 @@ static void remember(const struct qemu_caps *caps, const char *cache_dir, const 
 	g_key_file_set_string(known, caps->binary, "identity", id);
 	g_key_file_set_string(known, caps->binary, "version", caps->version);
 	g_key_file_set_boolean(known, caps->binary, "reconnect-ms", caps->has_reconnect_ms);
-	g_key_file_set_boolean(known, caps->binary, "vsock", caps->has_vsock);
+#define X(key, type, member) g_key_file_set_boolean(known, caps->binary, key, caps->member);
+	DEVICES(X)
+#undef X
 	g_key_file_save_to_file(known, file, NULL);
 }
 

@@ -18,7 +18,10 @@ struct qemu_caps {
 	char *version; /* "7.2.22" */
 	unsigned major, minor, micro;
 	bool has_reconnect_ms; /* chardev socket: reconnect-ms=; false: only reconnect= (seconds) */
-	bool has_vsock; /* device vhost-user-vsock-pci; false: VMs of this QEMU have no sockets */
+	bool has_vsock;   /* device vhost-user-vsock-pci; false: VMs of this QEMU have no sockets */
+	bool has_pmem;    /* device virtio-pmem-pci */
+	bool has_ivshmem; /* device ivshmem-doorbell */
+	bool has_vhost_user_device; /* device vhost-user-test-device-pci, for any backend; 11.1 and newer */
 	bool kvm_usable; /* accel "auto" becomes kvm; false: tcg.  A fact about the host, not cached */
 };
 

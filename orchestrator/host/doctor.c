@@ -126,6 +126,20 @@ static void examine_sockets(GPtrArray *rows, const struct host_facts *f)
 		add(rows, id, DOCTOR_OK, text("%s", f->hvsock), "", "");
 }
 
+static void examine_portals(GPtrArray *rows, const struct host_facts *f)
+{
+	const char *id = "portals", *only = "only labs with \"portals\" need it";
+
+	if (!f->portal)
+		add(rows, id, DOCTOR_WARN, text("%s", f->portal_error), only,
+		    "build or install vhost-lab whole, or set ORCHESTRATOR_DAEMON_DIR");
+	else if (f->qemu && !f->qemu->has_pmem)
+		add(rows, id, DOCTOR_WARN, text("QEMU %s has no virtio-pmem-pci", f->qemu->version),
+		    only, "the door \"ivshmem\" does without, where QEMU has ivshmem-doorbell");
+	else
+		add(rows, id, DOCTOR_OK, text("%s", f->portal), "", "");
+}
+
 static void examine_libvirt(GPtrArray *rows, const struct host_facts *f)
 {
 	if (f->libvirt)
@@ -421,6 +435,7 @@ GPtrArray *doctor_examine(const struct host_facts *f, const struct lab *lab)
 	examine_qemu(rows, f);
 	examine_daemon(rows, f);
 	examine_sockets(rows, f);
+	examine_portals(rows, f);
 	examine_image(rows, f);
 	examine_memory(rows, f);
 	examine_memfd(rows, f);

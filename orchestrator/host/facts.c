@@ -245,7 +245,7 @@ static char *libvirt_version(void)
 static void gather_programs(struct host_facts *f, const struct host_probe *p)
 {
 	g_autoptr(GError) qemu = NULL;
-	g_autoptr(GError) daemon = NULL, hvsock = NULL, agent = NULL;
+	g_autoptr(GError) daemon = NULL, hvsock = NULL, portal = NULL, agent = NULL;
 
 	if (!qemu_caps_probe("x86_64", p->cache_dir, &f->qemu, &qemu))
 		f->qemu_error = g_strdup(qemu->message);
@@ -253,6 +253,8 @@ static void gather_programs(struct host_facts *f, const struct host_probe *p)
 		f->daemon_error = g_strdup(daemon->message);
 	if (!host_find_daemon("vhost-user-hvsock", &f->hvsock, &hvsock))
 		f->hvsock_error = g_strdup(hvsock->message);
+	if (!host_find_daemon("vhost-user-portal", &f->portal, &portal))
+		f->portal_error = g_strdup(portal->message);
 	if (!host_find_daemon("vhost-lab-agent", &f->agent, &agent))
 		f->agent_error = g_strdup(agent->message);
 	f->libvirt = libvirt_version();
@@ -340,6 +342,8 @@ void host_facts_free(struct host_facts *f)
 	g_free(f->daemon_error);
 	g_free(f->hvsock);
 	g_free(f->hvsock_error);
+	g_free(f->portal);
+	g_free(f->portal_error);
 	g_free(f->agent);
 	g_free(f->agent_error);
 	g_free(f->libvirt);

@@ -45,6 +45,8 @@ struct host_facts {
 	char *daemon_error;
 	char *hvsock; /* path of vhost-user-hvsock; NULL: see hvsock_error */
 	char *hvsock_error;
+	char *portal; /* path of vhost-user-portal; NULL: see portal_error */
+	char *portal_error;
 	char *agent; /* path of vhost-lab-agent, for the tiny guest; NULL: see agent_error */
 	char *agent_error;
 	char *libvirt; /* version of virsh */

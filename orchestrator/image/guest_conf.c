@@ -64,6 +64,9 @@ char *guest_conf(const struct lab *lab, const struct vm *vm)
 	for (unsigned i = 0; i < vm->nics->len; i++)
 		put_nic(text, vm_nic(vm, i));
 	put_way_out(text, vm);
+	for (unsigned i = 0; i < vm->portals->len; i++)
+		g_string_append_printf(text, "portal %s %s\n", vm_portal(vm, i)->portal->name,
+				       portal_door_name(vm_portal(vm, i)->door));
 	for (unsigned i = 0; i < lab->vms->len; i++)
 		put_hosts(text, lab_vm(lab, i));
 	return g_string_free(text, FALSE);

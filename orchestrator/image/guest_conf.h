@@ -13,6 +13,7 @@
  *   nic.0.network lan
  *   nic.0.gateway 192.168.100.1      the way out of the guest; at most one NIC has it, if its network has an uplink
  *   dns 192.168.100.254              of that network's uplink, if it has one
+ *   portal shared pmem               memory to share, in the order of its devices on the PCI bus, and its door
  *   host 192.168.100.10 n1           one for each address of each VM of the lab, its first one under the plain name,
  *   host 10.0.0.2 n1.back            the others, and the first again where it has several, as VM.NETWORK
  *

@@ -19,7 +19,7 @@
 #include "image/package.h"
 
 /* Changes with anything in this file that changes the result. */
-#define BUILDER "tiny 2"
+#define BUILDER "tiny 3"
 
 /* The kernel command line.  What it leaves out costs boot time under TCG and serves no lab: self-tests of ciphers, the
  * event tracer's kprobe test, ports that are not there, waiting for grace periods. */
@@ -39,9 +39,20 @@ static const char *const modules[] = { "qemu_fw_cfg",
 				       "vmw_vsock_virtio_transport?",
 				       NULL };
 
-/* Loaded when the agent needs them: disks and what may be on them. */
-static const char *const demanded[] = { "virtio_blk", "ext4", "squashfs", "overlay",
-					"isofs",      "vfat", "loop" };
+/* Loaded when the agent needs them: disks and what may be on them, and what turns a virtio-pmem into /dev/daxN.0.  A name
+ * that stands for several is none of theirs. */
+static const struct {
+	const char *name, *modules[5];
+} demanded[] = {
+	{ "virtio_blk", { "virtio_blk?" } },
+	{ "ext4", { "ext4?" } },
+	{ "squashfs", { "squashfs?" } },
+	{ "overlay", { "overlay?" } },
+	{ "isofs", { "isofs?" } },
+	{ "vfat", { "vfat?" } },
+	{ "loop", { "loop?" } },
+	{ "portal", { "virtio_pmem?", "nd_pmem?", "dax_pmem?", "device_dax?" } },
+};
 
 /* Where each of the guest's own files goes. */
 static const struct {
@@ -424,16 +435,15 @@ static gboolean add_modules(struct build *b, struct initramfs *fs, GError **erro
 	if (!add_kmods(b, fs, modules, order, '\n', error))
 		return FALSE;
 	for (guint i = 0; i < G_N_ELEMENTS(demanded); i++) {
-		g_autofree char *name = g_strconcat(demanded[i], "?", NULL);
-		const char *const one[] = { name, NULL };
+		const char *name = demanded[i].name;
 		gsize before;
 
-		g_string_append_printf(demand, "%s: ", demanded[i]);
+		g_string_append_printf(demand, "%s: ", name);
 		before = demand->len;
-		if (!add_kmods(b, fs, one, demand, ' ', error))
+		if (!add_kmods(b, fs, demanded[i].modules, demand, ' ', error))
 			return FALSE;
 		if (demand->len == before) /* built in, or not there */
-			g_string_truncate(demand, before - strlen(demanded[i]) - 2);
+			g_string_truncate(demand, before - strlen(name) - 2);
 		else
 			demand->str[demand->len - 1] = '\n';
 	}

@@ -79,9 +79,14 @@ static char *suggestion(struct builder *b, const char *wanted, const GPtrArray *
 void build_no_such(struct builder *b, const struct jt_node *node, const char *kind,
 		   const GPtrArray *items)
 {
-	g_autofree char *hint = suggestion(b, node->string, items);
+	bool text = node->type == JT_STRING;
+	const char *wanted = text ? node->string : node->key;
+	g_autofree char *hint = suggestion(b, wanted, items);
 
-	lab_error_at(b->errors, node, "no %s \"%s\" (%s)", kind, node->string, hint);
+	if (text)
+		lab_error_at(b->errors, node, "no %s \"%s\" (%s)", kind, wanted, hint);
+	else
+		lab_error_at_key(b->errors, node, "no %s \"%s\" (%s)", kind, wanted, hint);
 }
 
 /* --- networks ------------------------------------------------------------------------------------------------------- */
@@ -657,6 +662,11 @@ static void check_socket_paths(struct builder *b)
 		if (b->network_nodes->pdata[i] && !fits(lab_paths_net(paths, i)->ctl))
 			path_too_long(b, b->network_nodes->pdata[i], lab_paths_net(paths, i)->ctl,
 				      "give the network or the lab a shorter name");
+	for (unsigned i = 0; i < paths->portals->len; i++)
+		if (!fits(lab_paths_portal(paths, i)->ivshmem))
+			path_too_long(b, b->portal_nodes->pdata[i],
+				      lab_paths_portal(paths, i)->ivshmem,
+				      "give the portal or the lab a shorter name");
 	for (unsigned i = 0; i < paths->vms->len; i++) {
 		g_autofree char *longest =
 			longest_socket(lab_vm(b->lab, i), lab_paths_vm(paths, i));
@@ -693,6 +703,7 @@ static void build_vms(struct builder *b)
 	build_network_duties(b);
 	check_order(b);
 	build_sockets(b);
+	build_portal_duties(b);
 }
 
 void lab_build(struct lab *lab, struct jt_node *root, const struct lab_dirs *dirs,
@@ -703,6 +714,7 @@ void lab_build(struct lab *lab, struct jt_node *root, const struct lab_dirs *dir
 	b.defaults = build_good(root, "defaults");
 	b.network_nodes = g_ptr_array_new();
 	b.vm_nodes = g_ptr_array_new();
+	b.portal_nodes = g_ptr_array_new();
 	b.by_ip = g_hash_table_new_full(NULL, NULL, NULL, g_free);
 	b.uplink_nodes = g_hash_table_new(NULL, NULL);
 	b.by_mac = g_hash_table_new(NULL, NULL);
@@ -714,10 +726,12 @@ void lab_build(struct lab *lab, struct jt_node *root, const struct lab_dirs *dir
 	build_link_kinds(&b);
 	build_networks(&b);
 	build_images(&b);
+	build_portals(&b);
 	build_vms(&b);
 	check_socket_paths(&b);
 	g_ptr_array_unref(b.network_nodes);
 	g_ptr_array_unref(b.vm_nodes);
+	g_ptr_array_unref(b.portal_nodes);
 	g_hash_table_unref(b.by_ip);
 	g_hash_table_unref(b.uplink_nodes);
 	g_hash_table_unref(b.by_mac);

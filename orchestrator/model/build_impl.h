@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What the files of the builder share: build.c (networks, images, machines, NICs, order), build_network.c (uplinks, mirrors,
- * rules, captures), build_link.c (VLANs, impairment, policies) and build_sockets.c (sockets, probes, distros, forwards,
- * tests).  Nobody else includes it. */
+ * rules, captures), build_link.c (VLANs, impairment, policies), build_portal.c (portals) and build_sockets.c (sockets, probes,
+ * distros, forwards, tests).  Nobody else includes it. */
 #ifndef MODEL_BUILD_IMPL_H
 #define MODEL_BUILD_IMPL_H
 
@@ -26,6 +26,7 @@ struct builder {
 	GPtrArray *
 		network_nodes; /* of struct jt_node, by network->index; NULL for the network nobody wrote */
 	GPtrArray *vm_nodes;      /* of struct jt_node, by vm->index */
+	GPtrArray *portal_nodes;  /* of struct jt_node, by portal->index */
 	GHashTable *uplink_nodes; /* struct uplink -> struct jt_node */
 	GHashTable
 		*by_ip; /* host byte order -> whose it is, for people: "n1.0", "the gateway of …" */
@@ -33,6 +34,7 @@ struct builder {
 	GHashTable *by_cid; /* CID -> struct vm */
 	bool networks_known; /* false: "networks" itself is wrong, so no reference to one can be judged */
 	bool images_known;
+	bool portals_known;
 };
 
 /* The member if it is there and right, else NULL. */
@@ -48,7 +50,7 @@ struct jt_node *build_machine_setting(const struct builder *b, const struct jt_n
 bool build_usable(const struct jt_node *member);
 /* Takes path (may be NULL) and returns it absolute, seen from the directory of the lab file. */
 char *build_lab_relative(const struct lab *lab, char *path);
-/* The error for a reference to none of items (structs that begin with their name). */
+/* The error for a reference to none of items (structs that begin with their name): a text, or a map's member by its key. */
 void build_no_such(struct builder *b, const struct jt_node *node, const char *kind,
 		   const GPtrArray *items);
 
@@ -66,6 +68,10 @@ void build_link(struct builder *b, struct link *link, const struct jt_node *node
 void build_uplinks(struct builder *b, struct network *n);
 void build_uplink_addresses(struct builder *b, struct network *n);
 void build_network_duties(struct builder *b);
+
+/* build_portal.c: the portals; then, once every VM and its sockets are known, their ports and who has them. */
+void build_portals(struct builder *b);
+void build_portal_duties(struct builder *b);
 
 /* build_sockets.c: everything about sockets.  The VMs and their names are known; every VM gets a CID. */
 void build_sockets(struct builder *b);

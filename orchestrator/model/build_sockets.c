@@ -11,7 +11,7 @@
 #include "model/units.h"
 
 /* Keys of a VM that mean nothing without sockets. */
-static const char *const needs_sockets[] = { "peers", "probes", "distros", "forwards" };
+static const char *const needs_sockets[] = { "peers", "probes", "distros", "forwards", "portals" };
 
 static struct jt_node *vm_node(const struct builder *b, const struct vm *vm)
 {

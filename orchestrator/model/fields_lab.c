@@ -17,6 +17,10 @@ static const char *const arch_words[] = { "x86_64", "aarch64", NULL };
 static const char *const accel_words[] = { "auto", "kvm", "tcg", NULL };
 static const char *const sockets_words[] = { "vsock", "none", "hvsock", NULL };
 
+static const char *const mode_words[] = { "rw", "ro", NULL };
+static const char *const door_words[] = { "pmem", "ivshmem", "vhost-user", NULL };
+
+static_assert(G_N_ELEMENTS(door_words) == PORTAL_DOOR_COUNT + 1, "enum portal_door and its words");
 static_assert(G_N_ELEMENTS(arch_words) == LAB_ARCH_COUNT + 1, "enum lab_arch and its words");
 static_assert(G_N_ELEMENTS(accel_words) == LAB_ACCEL_COUNT + 1, "enum lab_accel and its words");
 static_assert(G_N_ELEMENTS(sockets_words) == LAB_SOCKETS_COUNT + 1,
@@ -209,6 +213,74 @@ static const struct field_object field_test = {
 	.fields = test_fields,
 };
 
+static const struct field portal_fields[] = {
+	{ .key = "size",
+	  .kind = FIELD_SIZE,
+	  .min = LAB_PORTAL_MIN,
+	  .max = LAB_PORTAL_MAX,
+	  .unsaid = LAB_PORTAL_SIZE,
+	  .brief = "All of its memory, a multiple of 2 MiB; 6 MiB of it are the portal's own." },
+	{ .key = "file",
+	  .kind = FIELD_TEXT,
+	  .min = 1,
+	  .max = PATH_BYTES,
+	  .unsaid = "a file in the runtime directory that goes with the lab",
+	  .brief =
+		  "Path of the file that it is; made if it is not there, kept when the lab goes down. A relative one "
+		  "starts at the directory of the lab file." },
+	{ .key = "port",
+	  .kind = FIELD_COUNT,
+	  .min = 1024,
+	  .max = NAMES_CID_MAX,
+	  .unsaid = "derived from the names of lab and portal",
+	  .brief =
+		  "The socket port of the host (CID 2) on which VMs ask for its memory. Programs in VMs find it by "
+		  "themselves." },
+	{ .key = "description", .kind = FIELD_TEXT, .max = TEXT_MAX, .brief = "For people." },
+	{},
+};
+
+static const struct field_object field_portal = {
+	.name = "portal",
+	.brief = "Memory that VMs and processes of the host share, without a copy.",
+	.fields = portal_fields,
+};
+
+static const struct field access_fields[] = {
+	{ .key = "mode",
+	  .kind = FIELD_WORD,
+	  .words = mode_words,
+	  .unsaid = "rw",
+	  .brief = "`rw`, or `ro`: QEMU maps it so that the VM cannot write." },
+	{ .key = "door",
+	  .kind = FIELD_WORD,
+	  .words = door_words,
+	  .unsaid = "pmem",
+	  .brief =
+		  "How the VM gets to it: `pmem` (virtio-pmem, in the guest /dev/daxN.0), `ivshmem` (a PCI device), "
+		  "`vhost-user` (virtio-pmem served by the portal's daemon)." },
+	{ .key = "quota",
+	  .kind = FIELD_SIZE,
+	  .min = LAB_PORTAL_UNIT,
+	  .max = LAB_PORTAL_MAX,
+	  .unsaid = "as much as is free",
+	  .brief = "How much of its memory the VM may be granted, a multiple of 2 MiB." },
+	{},
+};
+
+static const struct field_object field_access = {
+	.name = "access",
+	.brief = "What a VM has of a portal. `{}` is to read and write it.",
+	.fields = access_fields,
+};
+
+/* A list of names, or what is special about each. */
+static const struct field access_choices[] = {
+	{ .key = "names", .kind = FIELD_NAMES, .max = LAB_ACCESSES_MAX },
+	{ .key = "map", .kind = FIELD_MAP, .max = LAB_ACCESSES_MAX, .object = &field_access },
+	{},
+};
+
 static const struct field vm_fields[] = {
 	MACHINE_FIELDS,
 	{ .key = "role",
@@ -262,6 +334,11 @@ static const struct field vm_fields[] = {
 	  .brief =
 		  "Ways between sockets of the host and of the VM, from the listening end to the other: "
 		  "`tcp:127.0.0.1:2222:22`, `unix:/path:22`, `8080:tcp:127.0.0.1:80`, `8080:unix:/path`." },
+	{ .key = "portals",
+	  .kind = FIELD_EITHER,
+	  .choices = access_choices,
+	  .brief =
+		  "Portals that it shares: a list of names, or an object from names to what is special about each." },
 	{},
 };
 
@@ -318,6 +395,12 @@ static const struct field lab_fields[] = {
 	  .max = LAB_POLICIES_MAX,
 	  .object = &field_policy,
 	  .brief = "Policies by name, each sharing the rate of a link among classes of traffic." },
+	{ .key = "portals",
+	  .kind = FIELD_MAP,
+	  .max = LAB_PORTALS_MAX,
+	  .object = &field_portal,
+	  .brief =
+		  "Shared memory by name, for the VMs that name it and for processes of the host." },
 	{ .key = "images",
 	  .kind = FIELD_MAP,
 	  .max = LAB_VMS_MAX,
@@ -345,10 +428,12 @@ const struct field_object field_lab = {
 };
 
 const struct field_object *const field_objects[] = {
-	&field_lab,        &field_defaults, &field_network, &field_uplink,  &field_mirror,
-	&field_rule,       &field_match,    &field_storm,   &field_capture, &field_image,
-	&field_vm,         &field_nic,      &field_vlan,    &field_sides,   &field_impair,
-	&field_impairment, &field_gemodel,  &field_markov,  &field_slot,    &field_codel,
-	&field_flap,       &field_profile,  &field_moment,  &field_policy,  &field_class,
-	&field_traffic,    &field_probe,    &field_distro,  &field_test,    NULL,
+	&field_lab,     &field_defaults,   &field_network, &field_uplink,
+	&field_mirror,  &field_rule,       &field_match,   &field_storm,
+	&field_capture, &field_portal,     &field_access,  &field_image,
+	&field_vm,      &field_nic,        &field_vlan,    &field_sides,
+	&field_impair,  &field_impairment, &field_gemodel, &field_markov,
+	&field_slot,    &field_codel,      &field_flap,    &field_profile,
+	&field_moment,  &field_policy,     &field_class,   &field_traffic,
+	&field_probe,   &field_distro,     &field_test,    NULL,
 };

@@ -38,6 +38,13 @@ const char *lab_direction_name(enum lab_direction direction)
 	return names[direction];
 }
 
+const char *portal_door_name(enum portal_door door)
+{
+	static const char *const names[PORTAL_DOOR_COUNT] = { "pmem", "ivshmem", "vhost-user" };
+
+	return names[door];
+}
+
 /* --- memory --------------------------------------------------------------------------------------------------------- */
 
 static void link_clear(struct link *link)
@@ -178,6 +185,16 @@ static void test_free(void *data)
 	g_free(test);
 }
 
+static void portal_free(void *data)
+{
+	struct portal *portal = data;
+
+	g_free(portal->name);
+	g_free(portal->description);
+	g_free(portal->file);
+	g_free(portal);
+}
+
 static void vm_free(void *data)
 {
 	struct vm *vm = data;
@@ -194,6 +211,7 @@ static void vm_free(void *data)
 	g_ptr_array_unref(vm->probes);
 	g_ptr_array_unref(vm->distros);
 	g_ptr_array_unref(vm->forwards);
+	g_ptr_array_unref(vm->portals);
 	g_free(vm);
 }
 
@@ -208,6 +226,7 @@ struct vm *vm_new(const char *name, unsigned index)
 	vm->probes = g_ptr_array_new_with_free_func(probe_free);
 	vm->distros = g_ptr_array_new_with_free_func(distro_free);
 	vm->forwards = g_ptr_array_new_with_free_func(forward_free);
+	vm->portals = g_ptr_array_new_with_free_func(g_free);
 	return vm;
 }
 
@@ -225,6 +244,7 @@ static struct lab *lab_new(const char *text, size_t len, const char *path)
 	lab->profiles = g_ptr_array_new_with_free_func(named_free);
 	lab->policies = g_ptr_array_new_with_free_func(named_free);
 	lab->networks = g_ptr_array_new_with_free_func(network_free);
+	lab->portals = g_ptr_array_new_with_free_func(portal_free);
 	lab->images = g_ptr_array_new_with_free_func(image_ref_free);
 	lab->vms = g_ptr_array_new_with_free_func(vm_free);
 	lab->vms_by_name = g_hash_table_new(g_str_hash, g_str_equal);
@@ -241,6 +261,7 @@ void lab_free(struct lab *lab)
 	g_ptr_array_unref(lab->policies);
 	g_ptr_array_unref(lab->vms);
 	g_ptr_array_unref(lab->images);
+	g_ptr_array_unref(lab->portals);
 	g_ptr_array_unref(lab->networks);
 	g_free(lab->name);
 	g_free(lab->path);
@@ -336,6 +357,22 @@ struct network *lab_find_network(const struct lab *lab, const char *name)
 	for (unsigned i = 0; i < lab->networks->len; i++)
 		if (strcmp(lab_network(lab, i)->name, name) == 0)
 			return lab_network(lab, i);
+	return NULL;
+}
+
+struct portal *lab_find_portal(const struct lab *lab, const char *name)
+{
+	for (unsigned i = 0; i < lab->portals->len; i++)
+		if (strcmp(lab_portal(lab, i)->name, name) == 0)
+			return lab_portal(lab, i);
+	return NULL;
+}
+
+const struct portal_access *vm_find_portal(const struct vm *vm, const struct portal *portal)
+{
+	for (unsigned i = 0; i < vm->portals->len; i++)
+		if (vm_portal(vm, i)->portal == portal)
+			return vm_portal(vm, i);
 	return NULL;
 }
 

@@ -34,6 +34,7 @@ struct json_object;
 #define LAB_PROBE_TIMEOUT   "5s"
 #define LAB_PROBE_INTERVAL  "500ms"
 #define LAB_TEST_TIMEOUT    "60s"
+#define LAB_PORTAL_SIZE     "64MiB"
 
 /* Limits of a lab, each with the reason in lab.5. */
 #define LAB_FILE_MAX     (16u << 20)   /* bytes of lab.json */
@@ -63,11 +64,18 @@ struct json_object;
 #define LAB_CAPTURES_MAX    32   /* of a network */
 #define LAB_LINKS_MAX       1024 /* of a mirror or capture */
 #define LAB_MOMENTS_MAX     1024 /* of a timeline */
-#define LAB_TIMELINE_MAX_S  86400
-#define LAB_VLAN_MAX        4094 /* 0 and 4095 are not VLANs */
-#define LAB_MTU_VXLAN       1450 /* what fits an Ethernet of 1500 inside VXLAN over IPv4 */
-#define LAB_MTU_MIN         576
-#define LAB_MTU_MAX         65521 /* a frame with its header fits in 65535 bytes */
+#define LAB_PORTALS_MAX     32   /* of a lab: one daemon process each */
+#define LAB_ACCESSES_MAX    8    /* portals of a VM: slots of QEMU's root bus, and of its memory */
+#define LAB_PORTAL_NAME_MAX \
+	31 /* of a portal, and of a VM that has one: what an arena has room for */
+#define LAB_PORTAL_MIN     (8ull << 20) /* bytes: label, tables, pages of leases, and 2 MiB to share */
+#define LAB_PORTAL_MAX     (16ull << 30)
+#define LAB_PORTAL_UNIT    (2ull << 20) /* what a portal's memory is granted in */
+#define LAB_TIMELINE_MAX_S 86400
+#define LAB_VLAN_MAX       4094 /* 0 and 4095 are not VLANs */
+#define LAB_MTU_VXLAN      1450 /* what fits an Ethernet of 1500 inside VXLAN over IPv4 */
+#define LAB_MTU_MIN        576
+#define LAB_MTU_MAX        65521 /* a frame with its header fits in 65535 bytes */
 
 enum lab_arch { LAB_ARCH_X86_64, LAB_ARCH_AARCH64, LAB_ARCH_COUNT };
 enum lab_accel { LAB_ACCEL_AUTO, LAB_ACCEL_KVM, LAB_ACCEL_TCG, LAB_ACCEL_COUNT };
@@ -198,6 +206,33 @@ struct lab_test {
 	char *hint; /* NULL: none */
 };
 
+/* Memory that VMs and processes of the host share: one file, and a daemon that grants it. */
+struct portal {
+	char *name;
+	char *description; /* NULL: none */
+	uint64_t size;     /* bytes of the file, a multiple of LAB_PORTAL_UNIT */
+	char *file; /* absolute path, kept when the lab goes down; NULL: it is made and goes with the lab */
+	uint32_t port; /* of CID 2, on which its daemon grants leases to guests; unique in the lab */
+	unsigned index; /* in lab->portals */
+};
+
+/* How a VM gets to a portal's memory. */
+enum portal_door {
+	PORTAL_DOOR_PMEM,       /* QEMU maps the file: virtio-pmem-pci, in the guest /dev/daxN.0 */
+	PORTAL_DOOR_IVSHMEM,    /* ivshmem-doorbell: a PCI BAR */
+	PORTAL_DOOR_VHOST_USER, /* the daemon is the device: virtio-pmem over vhost-user */
+	PORTAL_DOOR_COUNT
+};
+const char *portal_door_name(enum portal_door door); /* "pmem", "ivshmem", "vhost-user" */
+
+struct portal_access {
+	struct portal *portal;
+	enum portal_door door;
+	bool readonly;
+	uint64_t quota; /* bytes it may be granted; 0: as much as there is */
+	unsigned index; /* in vm->portals */
+};
+
 struct vm {
 	char *name;        /* also the guest's host name */
 	char *role;        /* NULL: none.  A word for the guest and for people */
@@ -217,6 +252,7 @@ struct vm {
 	GPtrArray *probes;   /* of struct probe */
 	GPtrArray *distros;  /* of struct distro */
 	GPtrArray *forwards; /* of struct forward */
+	GPtrArray *portals;  /* of struct portal_access */
 	unsigned index;      /* in lab->vms, the order of the file */
 };
 
@@ -231,6 +267,7 @@ struct lab {
 	GPtrArray *policies;     /* of struct named */
 	GPtrArray *tests;        /* of struct lab_test, in the order of the file */
 	GPtrArray *networks;     /* of struct network, in the order of the file */
+	GPtrArray *portals;      /* of struct portal, in the order of the file */
 	GPtrArray *images;       /* of struct lab_image; "tiny" is always the first */
 	GPtrArray *vms;          /* of struct vm, in the order of the file; at least one */
 	GHashTable *vms_by_name; /* borrowed keys and values */
@@ -253,6 +290,7 @@ void lab_free(struct lab *lab);
 /* NULL: no such. */
 struct vm *lab_find_vm(const struct lab *lab, const char *name);
 struct network *lab_find_network(const struct lab *lab, const char *name);
+struct portal *lab_find_portal(const struct lab *lab, const char *name);
 
 /* The i-th of each, typed. */
 static inline struct vm *lab_vm(const struct lab *lab, unsigned i)
@@ -265,10 +303,23 @@ static inline struct network *lab_network(const struct lab *lab, unsigned i)
 	return lab->networks->pdata[i];
 }
 
+static inline struct portal *lab_portal(const struct lab *lab, unsigned i)
+{
+	return lab->portals->pdata[i];
+}
+
 static inline struct nic *vm_nic(const struct vm *vm, unsigned i)
 {
 	return vm->nics->pdata[i];
 }
+
+static inline const struct portal_access *vm_portal(const struct vm *vm, unsigned i)
+{
+	return vm->portals->pdata[i];
+}
+
+/* NULL: the VM has nothing to do with it. */
+const struct portal_access *vm_find_portal(const struct vm *vm, const struct portal *portal);
 
 /* The uplink whose gateway guests of the network take as their way out: the first that has one; NULL: none. */
 const struct uplink *network_way_out(const struct network *network);

@@ -104,6 +104,29 @@ void daemon_paths_free(struct daemon_paths *paths)
 	g_free(paths);
 }
 
+struct portal_paths *portal_paths_new(const struct lab_paths *paths, const char *portal_name)
+{
+	struct portal_paths *p = g_new0(struct portal_paths, 1);
+
+	p->daemon = daemon_paths_new(under(paths->run_dir, portal_name, ".pctl"),
+				     under(paths->portals_dir, portal_name, ""), NULL);
+	p->lease = under(paths->run_dir, portal_name, ".portal");
+	p->ivshmem = under(paths->run_dir, portal_name, ".ivshmem");
+	p->memory = under(paths->run_dir, portal_name, ".arena");
+	return p;
+}
+
+void portal_paths_free(struct portal_paths *paths)
+{
+	if (!paths)
+		return;
+	daemon_paths_free(paths->daemon);
+	g_free(paths->lease);
+	g_free(paths->ivshmem);
+	g_free(paths->memory);
+	g_free(paths);
+}
+
 struct vm_paths *vm_paths_new(const struct lab_paths *paths, const char *vm_name, unsigned n_nics)
 {
 	struct vm_paths *v = g_new0(struct vm_paths, 1);
@@ -115,6 +138,7 @@ struct vm_paths *vm_paths_new(const struct lab_paths *paths, const char *vm_name
 		g_ptr_array_add(v->ports,
 				g_strdup_printf("%s/%s-%u.vu", paths->run_dir, vm_name, i));
 	v->vsock = under(paths->run_dir, vm_name, "-s.vu");
+	v->pmem = under(paths->run_dir, vm_name, "-p");
 	v->vs = under(paths->run_dir, vm_name, ".vs");
 	v->dir = under(paths->vms_dir, vm_name, "");
 	v->qemu_log = under(v->dir, "qemu.log", "");
@@ -133,6 +157,7 @@ void vm_paths_free(struct vm_paths *paths)
 	g_free(paths->con);
 	g_ptr_array_unref(paths->ports);
 	g_free(paths->vsock);
+	g_free(paths->pmem);
 	g_free(paths->vs);
 	g_free(paths->dir);
 	g_free(paths->qemu_log);
@@ -141,6 +166,11 @@ void vm_paths_free(struct vm_paths *paths)
 	g_free(paths->guest_conf);
 	g_free(paths->script);
 	g_free(paths);
+}
+
+char *vm_paths_pmem(const struct vm_paths *paths, unsigned access_index)
+{
+	return g_strdup_printf("%s%u.vu", paths->pmem, access_index);
 }
 
 char *vm_paths_vs_port(const struct vm_paths *paths, uint32_t port)
@@ -166,8 +196,23 @@ struct lab_paths *lab_paths_new_named(const char *lab_name, const struct lab_dir
 				     under(p->run_dir, "hvsock.journal", ""));
 	p->nets_dir = under(p->state_dir, "nets", "");
 	p->vms_dir = under(p->state_dir, "vms", "");
+	p->portals_dir = under(p->state_dir, "portals", "");
 	p->nets = g_ptr_array_new_with_free_func((GDestroyNotify)daemon_paths_free);
 	p->vms = g_ptr_array_new_with_free_func((GDestroyNotify)vm_paths_free);
+	p->portals = g_ptr_array_new_with_free_func((GDestroyNotify)portal_paths_free);
+	return p;
+}
+
+/* Its file may be one that the lab names. */
+static struct portal_paths *portal_paths_of(const struct lab_paths *paths,
+					    const struct portal *portal)
+{
+	struct portal_paths *p = portal_paths_new(paths, portal->name);
+
+	if (!portal->file)
+		return p;
+	g_free(p->memory);
+	p->memory = g_strdup(portal->file);
 	return p;
 }
 
@@ -177,6 +222,8 @@ struct lab_paths *lab_paths_new(const struct lab *lab, const struct lab_dirs *di
 
 	for (unsigned i = 0; i < lab->networks->len; i++)
 		g_ptr_array_add(p->nets, net_paths_new(p, lab_network(lab, i)->name));
+	for (unsigned i = 0; i < lab->portals->len; i++)
+		g_ptr_array_add(p->portals, portal_paths_of(p, lab_portal(lab, i)));
 	for (unsigned i = 0; i < lab->vms->len; i++)
 		g_ptr_array_add(p->vms,
 				vm_paths_new(p, lab_vm(lab, i)->name, lab_vm(lab, i)->nics->len));
@@ -199,8 +246,10 @@ void lab_paths_free(struct lab_paths *paths)
 	daemon_paths_free(paths->hvsock);
 	g_free(paths->nets_dir);
 	g_free(paths->vms_dir);
+	g_free(paths->portals_dir);
 	g_ptr_array_unref(paths->nets);
 	g_ptr_array_unref(paths->vms);
+	g_ptr_array_unref(paths->portals);
 	g_free(paths);
 }
 
@@ -299,6 +348,16 @@ uint32_t names_cid(const char *lab_name, const char *vm_name, unsigned attempt)
 
 	snprintf(tail, sizeof(tail), "cid.%u", attempt);
 	h = mixed(hash_string(hash_string(hash_string(HASH_START, lab_name), vm_name), tail));
+	return 1u << 30 | (uint32_t)(h >> 34);
+}
+
+uint32_t names_portal_port(const char *lab_name, const char *portal_name, unsigned attempt)
+{
+	char tail[24];
+	uint64_t h;
+
+	snprintf(tail, sizeof(tail), "portal.%u", attempt);
+	h = mixed(hash_string(hash_string(hash_string(HASH_START, lab_name), portal_name), tail));
 	return 1u << 30 | (uint32_t)(h >> 34);
 }
 

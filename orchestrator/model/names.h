@@ -56,19 +56,28 @@ struct lab_paths {
 	char *ssh_config; /* state_dir/ssh_config: `ssh -F` it to reach VMs by name over their sockets */
 	char *nets_dir;              /* state_dir/nets */
 	char *vms_dir;               /* state_dir/vms */
+	char *portals_dir;           /* state_dir/portals */
 	struct daemon_paths *hvsock; /* of the lab's one vhost-user-hvsock */
 	GPtrArray *
 		nets; /* of struct daemon_paths, by network->index; empty for lab_paths_new_named() */
-	GPtrArray *vms; /* of struct vm_paths, by vm->index; empty for lab_paths_new_named() */
+	GPtrArray *vms;     /* of struct vm_paths, by vm->index; empty for lab_paths_new_named() */
+	GPtrArray *portals; /* of struct portal_paths, by portal->index; the same */
 };
 
-/* A daemon of the lab: the switch of a network, or the one vhost-user-hvsock. */
+/* A daemon of the lab: the switch of a network, the one vhost-user-hvsock, or a portal's. */
 struct daemon_paths {
-	char *ctl;    /* run_dir/NET.ctl, run_dir/hvsock.sock: its control socket */
-	char *dir;    /* state_dir/nets/NET, state_dir/hvsock */
+	char *ctl; /* run_dir/NET.ctl, run_dir/hvsock.sock, run_dir/PORTAL.pctl: its control socket */
+	char *dir;    /* state_dir/nets/NET, state_dir/hvsock, state_dir/portals/PORTAL */
 	char *config; /* dir/config.json */
 	char *log;    /* dir/log */
 	char *journal; /* run_dir/hvsock.journal: the connections it has open; NULL: a switch keeps none */
+};
+
+struct portal_paths {
+	struct daemon_paths *daemon;
+	char *lease;   /* run_dir/PORTAL.portal: processes of the host attach there */
+	char *ivshmem; /* run_dir/PORTAL.ivshmem: QEMUs with that door ask there */
+	char *memory;  /* run_dir/PORTAL.arena, or the file that the lab names for it */
 };
 
 struct vm_paths {
@@ -76,6 +85,7 @@ struct vm_paths {
 	char *con;        /* run_dir/VM.con: the serial console */
 	GPtrArray *ports; /* of char *, by nic->index: run_dir/VM-I.vu */
 	char *vsock;      /* run_dir/VM-s.vu: the vhost-user socket of its vsock device */
+	char *pmem;       /* run_dir/VM-p: what vm_paths_pmem() begins with */
 	char *vs; /* run_dir/VM.vs: say "CONNECT PORT\n" there to reach a port of the guest; vm_paths_vs_port() */
 	char *dir;         /* state_dir/vms/VM */
 	char *qemu_log;    /* dir/qemu.log: QEMU's own words */
@@ -106,13 +116,24 @@ static inline const char *vm_paths_port(const struct vm_paths *paths, unsigned n
 	return paths->ports->pdata[nic_index];
 }
 
+static inline const struct portal_paths *lab_paths_portal(const struct lab_paths *paths,
+							  unsigned index)
+{
+	return paths->portals->pdata[index];
+}
+
+/* run_dir/VM-pI.vu: where the daemon of the VM's portal of that index is its virtio-pmem device.  g_free(). */
+char *vm_paths_pmem(const struct vm_paths *paths, unsigned access_index);
+
 /* run_dir/VM.vs_PORT: whoever listens there is reached by the guest on that port of CID 2.  g_free(). */
 char *vm_paths_vs_port(const struct vm_paths *paths, uint32_t port);
 
-/* Paths of a VM or network by name alone (one that is in the state, but no longer in the lab file). */
+/* Paths of a VM, network or portal by name alone (one that is in the state, but no longer in the lab file). */
 struct vm_paths *vm_paths_new(const struct lab_paths *paths, const char *vm_name, unsigned n_nics);
 void vm_paths_free(struct vm_paths *paths);
 struct daemon_paths *net_paths_new(const struct lab_paths *paths, const char *network_name);
+struct portal_paths *portal_paths_new(const struct lab_paths *paths, const char *portal_name);
+void portal_paths_free(struct portal_paths *paths);
 /* A copy, to keep beyond the struct lab_paths. */
 struct daemon_paths *daemon_paths_copy(const struct daemon_paths *paths);
 void daemon_paths_free(struct daemon_paths *paths);
@@ -140,6 +161,9 @@ void names_mac_format(const uint8_t mac[6], char ret_text[NAMES_MAC_LEN + 1]);
 #define NAMES_CID_MIN 3u /* 0 to 2: hypervisor, loopback, host */
 #define NAMES_CID_MAX 0xfffffffeu
 uint32_t names_cid(const char *lab_name, const char *vm_name, unsigned attempt);
+
+/* The port of a portal: out of 2^30 from 2^30 upward, by a hash over lab, portal and attempt, for the same reasons. */
+uint32_t names_portal_port(const char *lab_name, const char *portal_name, unsigned attempt);
 
 /* The n-th (from 0) address that is dealt out in a subnet, host byte order: from the tenth host upward, then, after the
  * last one, from the first (so that the low addresses, where gateways live, are used last).  n < number of hosts. */

@@ -2,6 +2,7 @@
 #include "plan/observed.h"
 
 #include <json-c/json.h>
+#include <string.h>
 
 #include "err.h"
 
@@ -23,6 +24,16 @@ static void vm_free(void *data)
 	g_free(vm);
 }
 
+static void portal_free(void *data)
+{
+	struct observed_portal *p = data;
+
+	g_free(p->name);
+	g_free(p->settings);
+	g_ptr_array_unref(p->vms);
+	g_free(p);
+}
+
 struct observed *observed_new(void)
 {
 	struct observed *o = g_new0(struct observed, 1);
@@ -32,6 +43,7 @@ struct observed *observed_new(void)
 	o->ports = g_ptr_array_new_with_free_func(port_free);
 	o->vms = g_ptr_array_new_with_free_func(vm_free);
 	o->sockets_of = g_ptr_array_new_with_free_func(g_free);
+	o->portals = g_ptr_array_new_with_free_func(portal_free);
 	return o;
 }
 
@@ -44,6 +56,7 @@ void observed_free(struct observed *observed)
 	g_ptr_array_unref(observed->ports);
 	g_ptr_array_unref(observed->vms);
 	g_ptr_array_unref(observed->sockets_of);
+	g_ptr_array_unref(observed->portals);
 	g_free(observed);
 }
 
@@ -80,6 +93,29 @@ void observed_add_vm(struct observed *observed, const char *vm, const char *sett
 	g_ptr_array_add(observed->vms, v);
 }
 
+struct observed_portal *observed_add_portal(struct observed *observed, const char *portal,
+					    const char *settings)
+{
+	struct observed_portal *p = g_new0(struct observed_portal, 1);
+
+	p->name = g_strdup(portal);
+	p->settings = g_strdup(settings);
+	p->vms = g_ptr_array_new_with_free_func(g_free);
+	g_ptr_array_add(observed->portals, p);
+	return p;
+}
+
+struct observed_portal *observed_find_portal(const struct observed *observed, const char *portal)
+{
+	for (unsigned i = 0; i < observed->portals->len; i++) {
+		struct observed_portal *p = observed->portals->pdata[i];
+
+		if (strcmp(p->name, portal) == 0)
+			return p;
+	}
+	return NULL;
+}
+
 static struct json_object *names_to_json(const GPtrArray *names)
 {
 	struct json_object *list = json_object_new_array();
@@ -101,6 +137,22 @@ static struct json_object *switches_to_json(const struct observed *observed)
 			json_object_object_add(json, name, json_object_new_string(settings));
 	}
 	return json;
+}
+
+static struct json_object *portals_to_json(const struct observed *observed)
+{
+	struct json_object *list = json_object_new_array();
+
+	for (unsigned i = 0; i < observed->portals->len; i++) {
+		const struct observed_portal *p = observed->portals->pdata[i];
+		struct json_object *o = json_object_new_object();
+
+		json_object_object_add(o, "name", json_object_new_string(p->name));
+		json_object_object_add(o, "settings", json_object_new_string(p->settings));
+		json_object_object_add(o, "vms", names_to_json(p->vms));
+		json_object_array_add(list, o);
+	}
+	return list;
 }
 
 struct json_object *observed_to_json(const struct observed *observed)
@@ -130,6 +182,7 @@ struct json_object *observed_to_json(const struct observed *observed)
 	json_object_object_add(json, "switches", switches_to_json(observed));
 	json_object_object_add(json, "ports", ports);
 	json_object_object_add(json, "vms", vms);
+	json_object_object_add(json, "portals", portals_to_json(observed));
 	json_object_object_add(json, "sockets",
 			       observed->sockets ? names_to_json(observed->sockets_of) : NULL);
 	return json;
@@ -221,6 +274,21 @@ static gboolean read_vms(struct observed *observed, struct json_object *array)
 	return TRUE;
 }
 
+/* A supervisor of an earlier version tells of none. */
+static gboolean read_portals(struct observed *observed, struct json_object *array)
+{
+	for (size_t i = 0; array && i < json_object_array_length(array); i++) {
+		struct json_object *o = json_object_array_get_idx(array, i);
+		const char *name = get_string(o, "name"), *settings = get_string(o, "settings");
+		struct json_object *vms = get_array(o, "vms");
+
+		if (!name || !settings || !vms ||
+		    !read_names(observed_add_portal(observed, name, settings)->vms, vms))
+			return FALSE;
+	}
+	return TRUE;
+}
+
 gboolean observed_from_json(struct json_object *json, struct observed **ret_observed,
 			    GError **error)
 {
@@ -230,7 +298,8 @@ gboolean observed_from_json(struct json_object *json, struct observed **ret_obse
 
 	if (networks && ports && vms && read_names(observed->networks, networks) &&
 	    read_switches(observed, json) && read_ports(observed, ports) &&
-	    read_vms(observed, vms) && read_sockets(observed, json)) {
+	    read_vms(observed, vms) && read_sockets(observed, json) &&
+	    read_portals(observed, get_array(json, "portals"))) {
 		*ret_observed = observed;
 		return TRUE;
 	}

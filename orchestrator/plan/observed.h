@@ -6,7 +6,7 @@
  *
  * The JSON form is how it travels from the supervisor to the CLI:
  *   {"networks":["lan"],"ports":[{"network":"lan","name":"n1.0"}],"vms":[{"name":"n1","settings":"…"}],
- *    "sockets":["n1"],"switches":{"lan":"…"}}
+ *    "sockets":["n1"],"switches":{"lan":"…"},"portals":[{"name":"shared","settings":"…","vms":["n1"]}]}
  * "sockets" is null where the daemon of sockets does not run.
  */
 #ifndef PLAN_OBSERVED_H
@@ -27,6 +27,12 @@ struct observed_vm {
 	char *settings; /* plan_vm_settings() when it was started */
 };
 
+struct observed_portal {
+	char *name;
+	char *settings; /* render_portal_text() when its daemon was started */
+	GPtrArray *vms; /* of char *: VMs that its daemon admits */
+};
+
 struct observed {
 	GPtrArray *networks;   /* of char *: switches that run */
 	GHashTable *switches;  /* network -> render_switch_text() of what its switch was told */
@@ -34,6 +40,7 @@ struct observed {
 	GPtrArray *vms;        /* of struct observed_vm */
 	bool sockets;          /* the daemon of sockets runs */
 	GPtrArray *sockets_of; /* of char *: VMs whose sockets it serves */
+	GPtrArray *portals;    /* of struct observed_portal: those whose daemons run */
 };
 
 /* Nothing runs. */
@@ -46,6 +53,12 @@ void observed_add_settings(struct observed *observed, const char *network, const
 void observed_add_port(struct observed *observed, const char *network, const char *port);
 void observed_add_sockets_of(struct observed *observed, const char *vm);
 void observed_add_vm(struct observed *observed, const char *vm, const char *settings);
+
+/* The new one's vms are filled in by the caller, with strings that it gives away. */
+struct observed_portal *observed_add_portal(struct observed *observed, const char *portal,
+					    const char *settings);
+/* NULL: it does not run. */
+struct observed_portal *observed_find_portal(const struct observed *observed, const char *portal);
 
 /* Caller owns. */
 struct json_object *observed_to_json(const struct observed *observed);

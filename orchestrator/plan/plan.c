@@ -6,46 +6,12 @@
 #include <string.h>
 
 #include "model/lab.h"
+#include "plan/plan_impl.h"
+#include "render/portal.h"
 #include "render/switch.h"
 
 /* Keys of a change that are told; the rest is counted. */
 #define KEYS_SHOWN 6
-
-/* What happens to a VM of the lab. */
-enum fate {
-	FATE_START,   /* it does not run */
-	FATE_KEEP,    /* it runs as it should */
-	FATE_RESTART, /* it runs with other settings, and restarting was asked for */
-	FATE_HELD,    /* it runs with other settings and is left alone */
-};
-
-/* A port that is to exist: strings borrowed from the lab or from struct planner.texts. */
-struct wanted_port {
-	const char *network;
-	const char *name;
-};
-
-/* Step numbers in the tables are stored as n + 1, so that "not there" (NULL) and step 0 differ.  Keys that are made up here
- * ("network/port") belong to texts. */
-struct planner {
-	const struct lab *lab; /* NULL: nothing is wanted */
-	const struct observed *observed;
-	struct plan *plan;
-	enum fate *fates;             /* by vm->index */
-	GHashTable *running;          /* VM name -> struct observed_vm */
-	GHashTable *nets_observed;    /* set of names */
-	GHashTable *nets_wanted;      /* set of names */
-	GHashTable *ports_observed;   /* set of "network/port" */
-	GHashTable *ports_wanted;     /* set of "network/port" */
-	GHashTable *sockets_observed; /* set of VM names */
-	GHashTable *sockets_wanted;   /* set of VM names */
-	GArray *ports;                /* of struct wanted_port, in the order of the lab */
-	GHashTable *done_by
-		[STEP_KIND_COUNT]; /* subject ("network/port" for STEP_PORT_ADD) -> step of that kind */
-	GHashTable *
-		freed_by; /* port -> step that frees its socket, which is the same file in every network */
-	GStringChunk *texts;
-};
 
 /* --- words ---------------------------------------------------------------------------------------------------------- */
 
@@ -145,7 +111,8 @@ char *plan_vm_settings(const struct lab *lab, const struct vm *vm)
 	for (unsigned i = 0; i < vm->nics->len; i++)
 		nic_settings(vm_nic(vm, i), out);
 	way_out_settings(vm, out);
-	socket_settings(lab, vm, out);
+	render_portal_accesses(vm, out);
+	socket_settings(lab, vm, out); /* to the end: socket_part() */
 	return g_string_free(out, FALSE);
 }
 
@@ -195,7 +162,7 @@ static char *describe_keys(const GPtrArray *keys)
 	return g_strdup_printf("%s changed", list->str);
 }
 
-static char *describe_change(const char *before, const char *after)
+char *plan_describe_change(const char *before, const char *after)
 {
 	g_autoptr(GPtrArray) keys = differing_keys(before, after);
 
@@ -225,60 +192,10 @@ static void step_free(void *data)
 
 	g_free(s->subject);
 	g_free(s->network);
+	g_free(s->portal);
 	g_free(s->reason);
 	g_array_unref(s->deps);
 	g_free(s);
-}
-
-static struct step *add_step(struct planner *p, enum step_kind kind, const char *subject,
-			     char *reason_owned)
-{
-	struct step *s = g_new0(struct step, 1);
-
-	s->kind = kind;
-	s->subject = g_strdup(subject);
-	s->reason = reason_owned;
-	s->index = p->plan->steps->len;
-	s->deps = g_array_new(FALSE, FALSE, sizeof(unsigned));
-	g_ptr_array_add(p->plan->steps, s);
-	p->plan->n_todo++;
-	return s;
-}
-
-/* Into sets and tables; key must outlive the planner.  False: it was there. */
-static bool put(GHashTable *set, const char *key)
-{
-	return g_hash_table_add(set, (char *)(uintptr_t)key);
-}
-
-static void put_step(GHashTable *table, const char *key, const struct step *step)
-{
-	g_hash_table_insert(table, (char *)(uintptr_t)key, GUINT_TO_POINTER(step->index + 1));
-}
-
-static bool contains(GHashTable *table, const char *key)
-{
-	return g_hash_table_contains(table, key);
-}
-
-/* step comes after the step that table has for key, if it has one. */
-static void depend(struct step *step, GHashTable *table, const char *key)
-{
-	unsigned n = GPOINTER_TO_UINT(g_hash_table_lookup(table, key));
-
-	if (n == 0)
-		return;
-	n--;
-	g_assert(n < step->index);
-	g_array_append_val(step->deps, n);
-}
-
-/* "network/port", kept until the planner ends; equal ones are one string. */
-static const char *port_key(struct planner *p, const char *network, const char *port)
-{
-	g_autofree char *key = g_strconcat(network, "/", port, NULL);
-
-	return g_string_chunk_insert_const(p->texts, key);
 }
 
 /* The VM a port belongs to, by its name: "n1" of "n1.0"; "" of an uplink's. */
@@ -348,18 +265,22 @@ static void find_wanted(struct planner *p, enum plan_flags flags)
 		for (unsigned j = 0; j < n->uplinks->len; j++)
 			want_port(p, n->name, network_uplink(n, j)->port);
 	}
+	for (unsigned i = 0; i < p->lab->portals->len; i++)
+		put(p->portals_wanted, lab_portal(p->lab, i)->name);
 	for (unsigned i = 0; i < p->lab->vms->len; i++) {
 		const struct vm *vm = lab_vm(p->lab, i);
 
 		p->fates[i] = decide(p, vm, flags);
 		if (p->fates[i] == FATE_HELD) {
 			want_held_ports(p, vm);
+			plan_want_held_accesses(p, vm);
 			if (contains(p->sockets_observed, vm->name))
 				put(p->sockets_wanted, vm->name);
 			continue;
 		}
 		if (vm->sockets != LAB_SOCKETS_NONE)
 			put(p->sockets_wanted, vm->name);
+		plan_want_accesses(p, vm);
 		for (unsigned j = 0; j < vm->nics->len; j++)
 			want_port(p, vm_nic(vm, j)->network->name, vm_nic(vm, j)->port);
 	}
@@ -372,7 +293,7 @@ static char *change_of(const struct planner *p, const struct vm *vm)
 	const struct observed_vm *running = g_hash_table_lookup(p->running, vm->name);
 	g_autofree char *settings = plan_vm_settings(p->lab, vm);
 
-	return describe_change(running->settings, settings);
+	return plan_describe_change(running->settings, settings);
 }
 
 static void stop_vms(struct planner *p)
@@ -638,6 +559,9 @@ static void start_vm(struct planner *p, const struct vm *vm)
 	depend(s, p->done_by[STEP_VM_STOP], vm->name);
 	depend(s, p->done_by[STEP_IMAGE], vm->image->name);
 	depend(s, p->done_by[STEP_SOCKETS_ADD], vm->name);
+	for (unsigned i = 0; i < vm->portals->len; i++)
+		depend(s, p->done_by[STEP_PORTAL_ADD],
+		       port_key(p, vm_portal(vm, i)->portal->name, vm->name));
 	for (unsigned i = 0; i < vm->nics->len; i++) {
 		const struct nic *nic = vm_nic(vm, i);
 
@@ -682,6 +606,10 @@ static void planner_init(struct planner *p, const struct lab *lab, const struct 
 		.ports_wanted = table_new(),
 		.sockets_observed = table_new(),
 		.sockets_wanted = table_new(),
+		.portals_observed = table_new(),
+		.portals_wanted = table_new(),
+		.accesses_observed = table_new(),
+		.accesses_wanted = table_new(),
 		.ports = g_array_new(FALSE, FALSE, sizeof(struct wanted_port)),
 		.freed_by = table_new(),
 		.texts = g_string_chunk_new(4096),
@@ -701,6 +629,10 @@ static void planner_done(struct planner *p)
 	g_hash_table_unref(p->ports_wanted);
 	g_hash_table_unref(p->sockets_observed);
 	g_hash_table_unref(p->sockets_wanted);
+	g_hash_table_unref(p->portals_observed);
+	g_hash_table_unref(p->portals_wanted);
+	g_hash_table_unref(p->accesses_observed);
+	g_hash_table_unref(p->accesses_wanted);
 	g_array_unref(p->ports);
 	for (unsigned i = 0; i < STEP_KIND_COUNT; i++)
 		g_hash_table_unref(p->done_by[i]);
@@ -724,6 +656,7 @@ static void find_observed(struct planner *p)
 	/* Sockets without their daemon are none. */
 	for (unsigned i = 0; o->sockets && i < o->sockets_of->len; i++)
 		put(p->sockets_observed, o->sockets_of->pdata[i]);
+	plan_find_portals(p);
 	for (unsigned i = 0; i < o->vms->len; i++) {
 		struct observed_vm *vm = o->vms->pdata[i];
 
@@ -764,6 +697,8 @@ struct plan *plan_make(const struct lab *lab, const struct observed *observed,
 	stop_networks(&p);
 	remove_sockets(&p);
 	stop_sockets(&p);
+	plan_stop_portals(&p);
+	plan_remove_accesses(&p);
 	if (lab) {
 		prepare_images(&p);
 		start_networks(&p);
@@ -771,9 +706,12 @@ struct plan *plan_make(const struct lab *lab, const struct observed *observed,
 		update_networks(&p);
 		start_sockets(&p);
 		add_sockets(&p);
+		plan_start_portals(&p);
+		plan_add_accesses(&p);
 		for (unsigned i = 0; i < lab->vms->len; i++)
 			start_vm(&p, lab_vm(lab, i));
 		tell_held(&p);
+		plan_tell_held_portals(&p);
 	}
 	for (unsigned i = 0; i < p.plan->steps->len; i++)
 		tidy_deps(plan_step(p.plan, i)->deps);
@@ -900,6 +838,7 @@ struct observed *plan_result(const struct plan *plan, const struct lab *lab,
 		}
 	}
 	result_settings(plan, lab, result);
+	plan_result_portals(plan, lab, observed, result);
 	return result;
 }
 
@@ -912,6 +851,8 @@ static void format_step(const struct step *s, GString *out)
 	if (s->network)
 		g_string_append_printf(out, s->kind == STEP_PORT_ADD ? " to %s" : " from %s",
 				       s->network);
+	if (s->portal)
+		g_string_append_printf(out, " to portal %s", s->portal);
 	g_string_append_printf(out, "  (%s", s->reason);
 	for (unsigned i = 0; i < s->deps->len; i++)
 		g_string_append_printf(out, "%s%u", i == 0 ? "; after " : ", ",
@@ -938,6 +879,8 @@ static struct json_object *step_to_json(const struct step *s)
 	json_object_object_add(json, "subject", json_object_new_string(s->subject));
 	if (s->network)
 		json_object_object_add(json, "network", json_object_new_string(s->network));
+	if (s->portal)
+		json_object_object_add(json, "portal", json_object_new_string(s->portal));
 	json_object_object_add(json, "reason", json_object_new_string(s->reason));
 	json_object_object_add(json, "held", json_object_new_boolean(s->held));
 	for (unsigned i = 0; i < s->deps->len; i++)

@@ -13,12 +13,16 @@
  * change becomes VM_STOP, PORT_REMOVE, PORT_ADD, VM_START; the same goes for the VM's sockets.  A switch that died under running VMs is started again and
  * given its ports; the VMs reconnect by themselves and have no step.
  *
+ * Nor is a portal whose settings changed made anew while a VM has it that is left running, because what it holds is lost by
+ * it: that is STEP_PORTAL_RESTART, held.  Else it becomes PORTAL_STOP and PORTAL_START.  Processes of the host are not counted:
+ * their leases end, and they may come again.
+ *
  * What a switch is told beside its ports (impairment, rules, VLANs, render/switch.h) changes while everything runs: one step
  * STEP_NET_UPDATE where a network that runs is told other things than the lab says.  Those of ports that come or go are told
  * with them and need no step.
  *
  * Order: a step's deps have smaller numbers than itself, so executing front to back is right, and so is executing
- * everything whose deps are done at once.  A VM_START depends on its image, its ports, its sockets and the VM_STARTs of its `after`:
+ * everything whose deps are done at once.  A VM_START depends on its image, its ports, its sockets, its accesses to portals and the VM_STARTs of its `after`:
  * there "done" means the VM is *ready*.  A VM of `after` that has no step runs already; whoever executes still has to see
  * that it is ready.
  */
@@ -40,14 +44,19 @@ struct vm;
 	X(STEP_NET_STOP, "net-stop", "stop switch")                      \
 	X(STEP_SOCKETS_REMOVE, "sockets-remove", "remove sockets of VM") \
 	X(STEP_SOCKETS_STOP, "sockets-stop", "stop daemon of")           \
+	X(STEP_PORTAL_STOP, "portal-stop", "stop portal")                \
+	X(STEP_PORTAL_REMOVE, "portal-remove", "remove access of VM")    \
 	X(STEP_IMAGE, "image", "prepare image")                          \
 	X(STEP_NET_START, "net-start", "start switch")                   \
 	X(STEP_PORT_ADD, "port-add", "add port")                         \
 	X(STEP_NET_UPDATE, "net-update", "update switch")                \
 	X(STEP_SOCKETS_START, "sockets-start", "start daemon of")        \
 	X(STEP_SOCKETS_ADD, "sockets-add", "add sockets of VM")          \
+	X(STEP_PORTAL_START, "portal-start", "start portal")             \
+	X(STEP_PORTAL_ADD, "portal-add", "add access of VM")             \
 	X(STEP_VM_START, "vm-start", "start VM")                         \
-	X(STEP_VM_RESTART, "vm-restart", "restart VM")
+	X(STEP_VM_RESTART, "vm-restart", "restart VM")                   \
+	X(STEP_PORTAL_RESTART, "portal-restart", "make anew portal")
 
 #define STEP_KIND_ID(id, word, text) id,
 enum step_kind { STEP_KINDS(STEP_KIND_ID) STEP_KIND_COUNT };
@@ -61,9 +70,10 @@ const char *step_kind_text(enum step_kind kind);
 
 struct step {
 	enum step_kind kind;
-	bool held;      /* told, not done: STEP_VM_RESTART only */
-	char *subject;  /* VM, network, image, port ("n1.0"), or PLAN_SOCKETS */
+	bool held;      /* told, not done: STEP_VM_RESTART and STEP_PORTAL_RESTART only */
+	char *subject;  /* VM, network, portal, image, port ("n1.0"), or PLAN_SOCKETS */
 	char *network;  /* ports: of which network; otherwise NULL */
+	char *portal;   /* accesses: to which portal; otherwise NULL */
 	char *reason;   /* for people: "not running", "memory changed", "no longer in the lab" */
 	unsigned index; /* in plan->steps */
 	GArray *deps;   /* of unsigned, indices of steps that come first, ascending */

@@ -68,6 +68,27 @@ bool render_qemu_uses_kvm(const struct vm *vm, const struct qemu_caps *caps)
 	return caps->kvm_usable && vm->arch == HOST_ARCH;
 }
 
+/* Portals by virtio-pmem are memory devices: room for them comes on top of the guest's own memory. */
+static void add_memory(GPtrArray *argv, const struct vm *vm)
+{
+	uint64_t room = 0;
+	unsigned slots = 0;
+
+	for (unsigned i = 0; i < vm->portals->len; i++) {
+		const struct portal_access *a = vm_portal(vm, i);
+
+		if (a->door != PORTAL_DOOR_PMEM)
+			continue;
+		room += a->portal->size >> 20;
+		slots++;
+	}
+	if (slots > 0)
+		addf(argv, "-m", "%" G_GUINT64_FORMAT "M,slots=%u,maxmem=%" G_GUINT64_FORMAT "M",
+		     vm->memory >> 20, slots, (vm->memory >> 20) + room);
+	else
+		addf(argv, "-m", "%" G_GUINT64_FORMAT "M", vm->memory >> 20);
+}
+
 static void add_machine(GPtrArray *argv, const struct vm *vm, bool kvm)
 {
 	const struct machine *m = &machines[vm->arch];
@@ -79,7 +100,7 @@ static void add_machine(GPtrArray *argv, const struct vm *vm, bool kvm)
 	addf(argv, "-machine", "%s,accel=%s,memory-backend=mem0", m->type, kvm ? "kvm" : "tcg");
 	add(argv, "-cpu", kvm ? "host" : m->tcg_cpu);
 	addf(argv, "-smp", "%u", vm->vcpus);
-	addf(argv, "-m", "%" G_GUINT64_FORMAT "M", vm->memory >> 20);
+	add_memory(argv, vm);
 	addf(argv, "-object", "memory-backend-memfd,id=mem0,size=%" G_GUINT64_FORMAT "M,share=on",
 	     vm->memory >> 20);
 }
@@ -197,6 +218,72 @@ static void add_distro(GPtrArray *argv, const struct distro *distro)
 	addf(argv, "-device", "virtio-blk-pci,drive=distro%u,serial=%s", i, distro->name);
 }
 
+/* A portal: its file, mapped by QEMU, or a socket of its daemon.  None of these sockets can reconnect: the devices take
+ * their memory once. */
+static void add_portal(GPtrArray *argv, const struct portal_access *a,
+		       const struct lab_paths *paths, const struct vm_paths *p)
+{
+	const struct portal_paths *own = lab_paths_portal(paths, a->portal->index);
+	g_autofree char *file = escape_commas(own->memory), *ivshmem = escape_commas(own->ivshmem);
+	g_autofree char *socket = vm_paths_pmem(p, a->index), *pmem = escape_commas(socket);
+	unsigned i = a->index;
+
+	switch (a->door) {
+	case PORTAL_DOOR_PMEM:
+		addf(argv, "-object",
+		     "memory-backend-file,id=portal%u,mem-path=%s,size=%" G_GUINT64_FORMAT
+		     "M,share=on%s",
+		     i, file, a->portal->size >> 20, a->readonly ? ",readonly=on" : "");
+		addf(argv, "-device", "virtio-pmem-pci,id=portal-%s,memdev=portal%u",
+		     a->portal->name, i);
+		break;
+	case PORTAL_DOOR_IVSHMEM:
+		addf(argv, "-chardev", "socket,id=portal%u,path=%s", i, ivshmem);
+		addf(argv, "-device", "ivshmem-doorbell,id=portal-%s,chardev=portal%u,vectors=%u",
+		     a->portal->name, i, RENDER_IVSHMEM_VECTORS);
+		break;
+	case PORTAL_DOOR_VHOST_USER:
+		addf(argv, "-chardev", "socket,id=portal%u,path=%s", i, pmem);
+		addf(argv, "-device",
+		     RENDER_TEST_DEVICE
+		     ",id=portal-%s,chardev=portal%u,virtio-id=27,num_vqs=1,config_size=16",
+		     a->portal->name, i);
+		break;
+	case PORTAL_DOOR_COUNT:
+		g_assert_not_reached();
+	}
+}
+
+/* The device that a portal's door is made of. */
+static bool has_door(const struct qemu_caps *caps, enum portal_door door)
+{
+	return door == PORTAL_DOOR_PMEM    ? caps->has_pmem :
+	       door == PORTAL_DOOR_IVSHMEM ? caps->has_ivshmem :
+					     caps->has_vhost_user_device;
+}
+
+gboolean render_qemu_check(const struct vm *vm, const struct qemu_caps *caps, GError **error)
+{
+	static const char *const devices[PORTAL_DOOR_COUNT] = {
+		"virtio-pmem-pci",
+		"ivshmem-doorbell",
+		RENDER_TEST_DEVICE " (QEMU 11.1 has it)",
+	};
+
+	for (unsigned i = 0; i < vm->portals->len; i++) {
+		const struct portal_access *a = vm_portal(vm, i);
+
+		if (has_door(caps, a->door))
+			continue;
+		g_set_error(error, ORCH_ERROR, ORCH_ERROR_HOST_UNFIT,
+			    "VM %s reaches portal %s by \"%s\": QEMU %s has no %s", vm->name,
+			    a->portal->name, portal_door_name(a->door), caps->version,
+			    devices[a->door]);
+		return FALSE;
+	}
+	return TRUE;
+}
+
 gboolean render_qemu(const struct lab *lab, const struct vm *vm, const struct qemu_caps *caps,
 		     const struct image *image, const struct lab_paths *paths, enum render_for whom,
 		     GStrv *ret_argv, GError **error)
@@ -212,6 +299,8 @@ gboolean render_qemu(const struct lab *lab, const struct vm *vm, const struct qe
 			vm->name, lab->name);
 		return FALSE;
 	}
+	if (!render_qemu_check(vm, caps, error))
+		return FALSE;
 	argv = g_ptr_array_new();
 	add(argv, caps->binary, NULL);
 	add_machine(argv, vm, kvm);
@@ -223,6 +312,8 @@ gboolean render_qemu(const struct lab *lab, const struct vm *vm, const struct qe
 		add_sockets(argv, caps, whom, p);
 	for (unsigned i = 0; i < vm->distros->len; i++)
 		add_distro(argv, vm->distros->pdata[i]);
+	for (unsigned i = 0; i < vm->portals->len; i++)
+		add_portal(argv, vm_portal(vm, i), paths, p);
 	add(argv, "-device", "virtio-rng-pci");
 	g_ptr_array_add(argv, NULL);
 	*ret_argv = (GStrv)g_ptr_array_free(argv, FALSE);
@@ -271,6 +362,26 @@ static bool strv_has_prefix(char **words, const char *prefix)
 	return *words != NULL;
 }
 
+/* What has to be there for its portals. */
+static void append_portals(GString *out, const struct vm *vm, const struct lab_paths *paths)
+{
+	for (unsigned i = 0; i < vm->portals->len; i++) {
+		const struct portal_access *a = vm_portal(vm, i);
+		const struct portal_paths *own = lab_paths_portal(paths, a->portal->index);
+		g_autofree char *socket = vm_paths_pmem(lab_paths_vm(paths, vm->index), a->index);
+
+		if (a->door == PORTAL_DOOR_PMEM)
+			g_string_append_printf(
+				out, "# vhost-user-portal has to have made %s of portal %s\n",
+				own->memory, a->portal->name);
+		else
+			g_string_append_printf(
+				out, "# vhost-user-portal of portal %s has to listen on %s\n",
+				a->portal->name,
+				a->door == PORTAL_DOOR_IVSHMEM ? own->ivshmem : socket);
+	}
+}
+
 char *render_qemu_script(const struct lab *lab, const struct vm *vm, const struct lab_paths *paths,
 			 GStrv argv)
 {
@@ -285,6 +396,7 @@ char *render_qemu_script(const struct lab *lab, const struct vm *vm, const struc
 	if (strv_has_prefix(argv, "vhost-user-vsock-pci,"))
 		g_string_append_printf(out, "# vhost-user-hvsock has to listen on %s for VM %s\n",
 				       p->vsock, vm->name);
+	append_portals(out, vm, paths);
 	append_preparation(out, paths->run_dir, p);
 	append_quoted(out, "exec ", argv[0]);
 	for (char **word = argv + 1; *word; word++)

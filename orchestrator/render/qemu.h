@@ -17,8 +17,11 @@
  *   - its sockets as a vhost-user client of the daemon, where this QEMU has the device;
  *   - each distribution as a virtio disk whose serial number is the distribution's name;
  *   - each NIC as a vhost-user client of its port's socket; QEMU reconnects by itself when the switch is restarted;
+ *   - each portal as its door: a virtio-pmem device over its file, which QEMU maps shared and, where the VM may only read,
+ *     read-only; or a device that gets the memory from its daemon;
  *   - the guest's configuration by fw_cfg, from a file: never on the kernel command line.
  *
+ * The files of the portals must have been made, by their daemons: a QEMU that finds none makes an empty one.
  * The sockets of the ports must be listening before QEMU starts: a QEMU that finds none waits forever without a word.
  */
 #ifndef RENDER_QEMU_H
@@ -47,8 +50,16 @@ bool render_qemu_has_sockets(const struct vm *vm, const struct qemu_caps *caps);
 /* The id of the chardev that has to be connected before x-exit-preconfig. */
 #define RENDER_VSOCK_CHARDEV "vs0"
 
-/* The words, argv[0] (caps->binary) included; free with g_strfreev().  The one error: ORCH_ERROR_HOST_UNFIT, the VM insists
- * on KVM and the host has none. */
+/* Whether this QEMU has what the VM's portals are reached by.  ORCH_ERROR_HOST_UNFIT, naming what it lacks. */
+gboolean render_qemu_check(const struct vm *vm, const struct qemu_caps *caps, GError **error);
+
+/* Doorbells of each ivshmem device: one interrupt of the guest. */
+#define RENDER_IVSHMEM_VECTORS 1u
+/* QEMU's device for a vhost-user backend of any kind. */
+#define RENDER_TEST_DEVICE "vhost-user-test-device-pci"
+
+/* The words, argv[0] (caps->binary) included; free with g_strfreev().  The errors are
+ * ORCH_ERROR_HOST_UNFIT: the VM insists on KVM and the host has none, or what render_qemu_check() finds. */
 gboolean render_qemu(const struct lab *lab, const struct vm *vm, const struct qemu_caps *caps,
 		     const struct image *image, const struct lab_paths *paths, enum render_for whom,
 		     GStrv *ret_argv, GError **error);

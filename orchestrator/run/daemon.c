@@ -24,6 +24,8 @@
 static const char *const port_members[] = { "name", "socket-path", NULL };
 static const char *const vm_members[] = { "name", "cid", "socket-path", "uds-path", NULL };
 
+static const char *const client_members[] = { "name", "socket-path", "mode", NULL };
+
 const struct daemon_kind daemon_switch = {
 	.program = "vhost-user-net",
 	.noun = "switch",
@@ -44,6 +46,17 @@ const struct daemon_kind daemon_hvsock = {
 	.remove_method = "vm.remove",
 	.notification = "vm",
 	.members = vm_members,
+};
+
+const struct daemon_kind daemon_portal = {
+	.program = "vhost-user-portal",
+	.noun = "daemon of portal",
+	.list = "clients",
+	.list_method = "client.list",
+	.add_method = "client.add",
+	.remove_method = "client.remove",
+	.notification = "client",
+	.members = client_members,
 };
 
 const char *daemon_stage_word(enum daemon_stage stage)

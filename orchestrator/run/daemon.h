@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* One daemon of a lab: its process, what it serves, and its life after death.
  *
- * There are two kinds, told apart by a table: the switch of a network (vhost-user-net), which serves ports, and the lab's one
- * vhost-user-hvsock, which serves the sockets of VMs.  What a daemon serves are its items here.
+ * There are three kinds, told apart by a table: the switch of a network (vhost-user-net), which serves ports, the lab's one
+ * vhost-user-hvsock, which serves the sockets of VMs, and a portal's vhost-user-portal, which admits clients.  What a daemon
+ * serves are its items here.
  *
  * The list of items kept here is what is wanted; the daemon's is what is.  Before every start the list is written to the
  * daemon's configuration, so that a daemon that has been started anew listens on all of its sockets before it says a word,
@@ -39,7 +40,7 @@ struct daemon_kind {
 	const char *const *
 		members; /* of an item of its list that make up what add_method takes; NULL-terminated */
 };
-extern const struct daemon_kind daemon_switch, daemon_hvsock;
+extern const struct daemon_kind daemon_switch, daemon_hvsock, daemon_portal;
 
 enum daemon_stage { DAEMON_DOWN, DAEMON_STARTING, DAEMON_RUNNING, DAEMON_STOPPING, DAEMON_FAILED };
 const char *daemon_stage_word(enum daemon_stage stage);
@@ -47,7 +48,7 @@ const char *daemon_stage_word(enum daemon_stage stage);
 /* Whether a state is one in which the guest's driver has set the device up. */
 bool daemon_negotiated(const char *state);
 
-/* A port of a switch, or the sockets of a VM. */
+/* A port of a switch, the sockets of a VM, or a client of a portal. */
 struct daemon_item {
 	char *name;
 	char *params; /* what makes it what it is, for add_method: a JSON object, as text */
@@ -67,7 +68,7 @@ struct daemon_ops {
 };
 
 struct daemon {
-	char *name; /* of the network; "sockets" */
+	char *name; /* of the network or portal; "sockets" */
 	const struct daemon_kind *kind;
 	struct daemon_paths *paths;
 	enum daemon_stage stage;

@@ -122,8 +122,15 @@ static GHashTable *listening_sockets(void)
 	return paths;
 }
 
-/* Sockets on which nobody listens any more: what is ours has ended, and a stranger's is not touched. */
-static void clear_sockets(const char *directory)
+/* The memory of a portal that was to go with its lab. */
+static bool is_arena(const char *name, const struct stat *st)
+{
+	return S_ISREG(st->st_mode) && g_str_has_suffix(name, ".arena");
+}
+
+/* Sockets on which nobody listens any more, and the memory of portals: what is ours has ended, and a stranger's socket is not
+ * touched. */
+static void clear_run(const char *directory)
 {
 	g_autoptr(GHashTable) listening = listening_sockets();
 	g_autoptr(GDir) dir = g_dir_open(directory, 0, NULL);
@@ -133,8 +140,10 @@ static void clear_sockets(const char *directory)
 		g_autofree char *path = g_build_filename(directory, name, NULL);
 		struct stat st;
 
-		if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) &&
-		    !g_hash_table_contains(listening, path))
+		if (lstat(path, &st) < 0)
+			continue;
+		if (is_arena(name, &st) ||
+		    (S_ISSOCK(st.st_mode) && !g_hash_table_contains(listening, path)))
 			(void)unlink(path);
 	}
 	(void)rmdir(directory);
@@ -145,7 +154,7 @@ bool dirs_clear(const struct lab_dirs *dirs, const struct lab_paths *paths, bool
 	g_autofree char *labs = g_build_filename(dirs->state, "labs", NULL);
 
 	(void)unlink(paths->hvsock->journal);
-	clear_sockets(paths->run_dir);
+	clear_run(paths->run_dir);
 	(void)rmdir(dirs->runtime);
 	clear_state(paths->state_dir, everything);
 	(void)rmdir(labs);

@@ -177,6 +177,32 @@ static enum step_state look_at_sockets_add(struct executor *e, const struct step
 	return item && item->state ? DONE : BEGUN;
 }
 
+static enum step_state look_at_portal_start(struct executor *e, const struct step *step)
+{
+	const struct daemon *d = sup_find_portal(e->sup, step->subject);
+
+	if (d->stage == DAEMON_RUNNING)
+		return DONE;
+	if (d->stage == DAEMON_FAILED)
+		return fail(e, d->name, d->reason_code, d->reason);
+	return BEGUN;
+}
+
+static enum step_state look_at_portal_add(struct executor *e, const struct step *step)
+{
+	const struct daemon *d = sup_find_portal(e->sup, step->portal);
+	const struct daemon_item *item = d ? daemon_find_item(d, step->subject) : NULL;
+
+	if (!d || d->stage == DAEMON_FAILED)
+		return FAILED; /* the portal itself has been reported */
+	if (item && item->problem)
+		return fail(e, step->subject,
+			    strstr(item->problem, "in use") ? ORCH_ERROR_CONFLICT :
+							      ORCH_ERROR_FAILED,
+			    item->problem);
+	return item && item->state ? DONE : BEGUN;
+}
+
 static enum step_state look_at_image(struct executor *e, const struct step *step)
 {
 	const GError *problem = NULL;
@@ -204,6 +230,13 @@ static enum step_state look(struct executor *e, const struct step *step)
 	case STEP_NET_STOP:
 		sw = sup_find_switch(e->sup, step->subject);
 		return sw && sw->stage != DAEMON_DOWN ? BEGUN : DONE;
+	case STEP_PORTAL_STOP:
+		sw = sup_find_portal(e->sup, step->subject);
+		return sw && sw->stage != DAEMON_DOWN ? BEGUN : DONE;
+	case STEP_PORTAL_START:
+		return look_at_portal_start(e, step);
+	case STEP_PORTAL_ADD:
+		return look_at_portal_add(e, step);
 	case STEP_SOCKETS_STOP:
 		return e->sup->sockets && e->sup->sockets->stage != DAEMON_DOWN ? BEGUN : DONE;
 	case STEP_SOCKETS_START:
@@ -222,7 +255,9 @@ static enum step_state look(struct executor *e, const struct step *step)
 		return look_at_vm_start(e, step);
 	case STEP_PORT_REMOVE:
 	case STEP_SOCKETS_REMOVE:
+	case STEP_PORTAL_REMOVE:
 	case STEP_VM_RESTART:
+	case STEP_PORTAL_RESTART:
 	case STEP_KIND_COUNT:
 		break;
 	}
@@ -283,6 +318,35 @@ static void begin_sockets_start(struct executor *e)
 		(void)daemon_start(d, NULL); /* a failure is seen when it is looked at */
 }
 
+static void add_access(struct supervisor *sup, const struct step *step)
+{
+	const struct vm *vm = lab_find_vm(sup->lab, step->subject);
+	const struct portal *portal = lab_find_portal(sup->lab, step->portal);
+
+	if (vm && portal)
+		sup_add_access(sup, vm, portal);
+}
+
+/* With all the VMs that the plan gives it, as with networks. */
+static void begin_portal_start(struct executor *e, const struct step *step)
+{
+	for (guint i = 0; i < e->plan->steps->len; i++) {
+		const struct step *other = plan_step(e->plan, i);
+
+		if (other->kind == STEP_PORTAL_ADD && strcmp(other->portal, step->subject) == 0)
+			add_access(e->sup, other);
+	}
+	sup_start_portal(e->sup, lab_find_portal(e->sup->lab, step->subject));
+}
+
+static void begin_portal_remove(struct executor *e, const struct step *step)
+{
+	struct daemon *d = sup_find_portal(e->sup, step->portal);
+
+	if (d)
+		daemon_remove_item(d, step->subject);
+}
+
 static void begin_port_remove(struct executor *e, const struct step *step)
 {
 	struct daemon *sw = sup_find_switch(e->sup, step->network);
@@ -297,7 +361,10 @@ static void begin_vm_start(struct executor *e, const struct step *step)
 	g_autoptr(GError) error = NULL;
 	struct machine *m = sup_machine(e->sup, step->subject);
 
-	if (machine_alive(m) || launch_vm(e->sup, vm, &error))
+	if (machine_alive(m))
+		return;
+	/* Its portals may be others than the lab's, as long as other VMs have them. */
+	if (sup_want_accesses(e->sup, vm, &error) != LAUNCH_FAILED && launch_vm(e->sup, vm, &error))
 		return;
 	if (m->stage != STAGE_FAILED) {
 		g_free(m->reason);
@@ -344,8 +411,21 @@ static void begin(struct executor *e, const struct step *step)
 	case STEP_SOCKETS_ADD:
 		sup_add_sockets(e->sup, lab_find_vm(e->sup->lab, step->subject));
 		break;
+	case STEP_PORTAL_STOP:
+		daemon_stop(sup_portal(e->sup, step->subject));
+		break;
+	case STEP_PORTAL_REMOVE:
+		begin_portal_remove(e, step);
+		break;
+	case STEP_PORTAL_START:
+		begin_portal_start(e, step);
+		break;
+	case STEP_PORTAL_ADD:
+		add_access(e->sup, step);
+		break;
 	case STEP_IMAGE: /* looking at it begins it */
 	case STEP_VM_RESTART:
+	case STEP_PORTAL_RESTART:
 	case STEP_KIND_COUNT:
 		break;
 	}
@@ -449,6 +529,7 @@ static void prune(struct executor *e)
 	struct supervisor *sup = e->sup;
 	g_autoptr(GList) machines = g_hash_table_get_keys(sup->machines);
 	g_autoptr(GList) switches = g_hash_table_get_keys(sup->switches);
+	g_autoptr(GList) portals = g_hash_table_get_keys(sup->portals);
 
 	for (GList *l = machines; l; l = l->next) {
 		const char *name = l->data;
@@ -463,6 +544,13 @@ static void prune(struct executor *e)
 		if (!(sup->lab && lab_find_network(sup->lab, name)) &&
 		    !daemon_alive(sup_find_switch(sup, name)))
 			sup_forget_switch(sup, name);
+	}
+	for (GList *l = portals; l; l = l->next) {
+		const char *name = l->data;
+
+		if (!(sup->lab && lab_find_portal(sup->lab, name)) &&
+		    !daemon_alive(sup_find_portal(sup, name)))
+			sup_forget_portal(sup, name);
 	}
 }
 
@@ -538,6 +626,15 @@ enum launch executor_start_vm(struct supervisor *sup, const struct vm *vm, GErro
 			return LAUNCH_FAILED;
 		}
 		wait |= !item->state;
+	}
+	switch (sup_want_accesses(sup, vm, error)) {
+	case LAUNCH_FAILED:
+		return LAUNCH_FAILED;
+	case LAUNCH_WAIT:
+		wait = true;
+		break;
+	case LAUNCH_READY:
+		break;
 	}
 	switch (launch_image(sup, vm->image->name, &problem)) {
 	case LAUNCH_WAIT:

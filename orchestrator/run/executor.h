@@ -17,7 +17,7 @@ struct supervisor;
 struct executor;
 
 struct executor_failure {
-	char *subject; /* VM, network or image */
+	char *subject; /* VM, network, portal or image */
 	char *text;
 	int exit_code; /* of enum orch_error */
 };

@@ -143,6 +143,9 @@ gboolean launch_check(const struct lab *lab, const struct lab_dirs *dirs,
 	g_clear_pointer(&daemon, g_free);
 	if (lab_has_sockets(lab) && !host_find_daemon("vhost-user-hvsock", &daemon, error))
 		return FALSE;
+	g_clear_pointer(&daemon, g_free);
+	if (lab->portals->len > 0 && !host_find_daemon("vhost-user-portal", &daemon, error))
+		return FALSE;
 	for (guint i = 0; i < lab->vms->len; i++) {
 		const struct vm *vm = lab_vm(lab, i);
 
@@ -157,6 +160,8 @@ gboolean launch_check(const struct lab *lab, const struct lab_dirs *dirs,
 				vm->name);
 			return FALSE;
 		}
+		if (!render_qemu_check(vm, caps[vm->arch], error))
+			return FALSE;
 	}
 	return TRUE;
 }

@@ -7,6 +7,7 @@
 
 #include "model/lab.h"
 #include "plan/plan.h"
+#include "render/portal.h"
 #include "run/machine.h"
 #include "run/state.h"
 #include "run/watch.h"
@@ -32,6 +33,16 @@ static void found_net(struct remains *r, const char *name, const struct proc_id 
 	state_add_net(r->state, name)->id = *id;
 }
 
+/* Its settings are taken for the lab's. */
+static void found_portal(struct remains *r, const char *name, const struct proc_id *id)
+{
+	const struct portal *portal = r->lab ? lab_find_portal(r->lab, name) : NULL;
+	struct state_net *n = state_add_portal(r->state, name);
+
+	n->id = *id;
+	n->settings = portal ? render_portal_text(r->lab, portal) : NULL;
+}
+
 static void found_vm(struct remains *r, const char *name, const struct proc_id *id)
 {
 	struct vm *vm = r->lab ? lab_find_vm(r->lab, name) : NULL;
@@ -50,7 +61,8 @@ static void found_vm(struct remains *r, const char *name, const struct proc_id *
 			       vm_paths_port(lab_paths_vm(r->paths, vm->index), i));
 }
 
-/* "n1.qmp" is VM n1's monitor, "lan.ctl" the switch of network lan, hvsock.sock the daemon of sockets. */
+/* "n1.qmp" is VM n1's monitor, "lan.ctl" the switch of network lan, "shared.pctl" the daemon of portal shared, hvsock.sock that
+ * of sockets. */
 static void find_by_sockets(struct remains *r)
 {
 	g_autoptr(GDir) dir = g_dir_open(r->paths->run_dir, 0, NULL);
@@ -71,6 +83,8 @@ static void find_by_sockets(struct remains *r)
 			found_vm(r, name, &id);
 		else if (strcmp(dot, ".ctl") == 0 && listener_of(path, &id))
 			found_net(r, name, &id);
+		else if (strcmp(dot, ".pctl") == 0 && listener_of(path, &id))
+			found_portal(r, name, &id);
 	}
 }
 

@@ -7,14 +7,16 @@
 
 #include "model/lab.h"
 #include "plan/plan.h"
+#include "render/portal.h"
 #include "run/json.h"
 #include "run/remains.h"
 #include "run/state.h"
 
-static const struct state_net *find_net(const struct state *s, const char *name)
+/* Of state->nets or state->portals. */
+static const struct state_net *find_by_name(const GPtrArray *nets, const char *name)
 {
-	for (guint i = 0; i < s->nets->len; i++) {
-		const struct state_net *n = s->nets->pdata[i];
+	for (guint i = 0; i < nets->len; i++) {
+		const struct state_net *n = nets->pdata[i];
 
 		if (strcmp(n->name, name) == 0)
 			return n;
@@ -282,18 +284,94 @@ static struct json_object *report_net(const char *name, const struct network *ne
 	return o;
 }
 
+/* A daemon's process; was may be NULL: it never ran. */
+static void report_process(struct json_object *o, const struct state_net *was)
+{
+	bool alive = was && proc_id_alive(&was->id);
+
+	json_put_str(o, "stage", was && was->stage ? was->stage : alive ? "running" : "down");
+	if (alive)
+		json_put_int(o, "pid", was->id.pid);
+	json_put_int(o, "restarts", was ? was->restarts : 0);
+	json_put_str(o, "reason", was ? was->reason : NULL);
+}
+
 static struct json_object *report_daemon(const struct state_net *was, const struct lab_paths *paths)
 {
 	struct json_object *o = json_object_new_object();
-	bool alive = proc_id_alive(&was->id);
 
-	json_put_str(o, "stage", was->stage ? was->stage : alive ? "running" : "down");
-	if (alive)
-		json_put_int(o, "pid", was->id.pid);
-	json_put_int(o, "restarts", was->restarts);
-	json_put_str(o, "reason", was->reason);
+	report_process(o, was);
 	json_put_str(o, "control-socket", paths->hvsock->ctl);
 	return o;
+}
+
+static struct json_object *report_access(const struct vm *vm, const struct portal_access *a)
+{
+	struct json_object *o = json_object_new_object();
+
+	json_put_str(o, "vm", vm->name);
+	json_put_str(o, "mode", a->readonly ? "ro" : "rw");
+	json_put_str(o, "door", portal_door_name(a->door));
+	if (a->quota)
+		json_put_int(o, "quota-mib", (int64_t)(a->quota >> 20));
+	return o;
+}
+
+static void report_portal_of_lab(struct json_object *o, const struct lab *lab,
+				 const struct lab_paths *paths, const struct portal *portal)
+{
+	const struct portal_paths *files = lab_paths_portal(paths, portal->index);
+	struct json_object *accesses = json_object_new_array();
+
+	json_put_int(o, "size-mib", (int64_t)(portal->size >> 20));
+	json_put_int(o, "port", portal->port);
+	json_put_str(o, "file", files->memory);
+	json_put_str(o, "attach", files->lease);
+	for (guint i = 0; i < lab->vms->len; i++) {
+		const struct portal_access *a = vm_find_portal(lab_vm(lab, i), portal);
+
+		if (a)
+			json_object_array_add(accesses, report_access(lab_vm(lab, i), a));
+	}
+	json_object_object_add(o, "vms", accesses);
+}
+
+/* lab NULL: it is no longer in the lab file. */
+static struct json_object *report_portal(const char *name, const struct lab *lab,
+					 const struct lab_paths *paths, const struct state *state)
+{
+	const struct portal *portal = lab ? lab_find_portal(lab, name) : NULL;
+	const struct state_net *was = find_by_name(state->portals, name);
+	struct portal_paths *files = portal_paths_new(paths, name);
+	struct json_object *o = json_object_new_object();
+	g_autofree char *text = portal ? render_portal_text(lab, portal) : NULL;
+
+	json_put_str(o, "name", name);
+	report_process(o, was);
+	json_put_str(o, "control-socket", files->daemon->ctl);
+	json_put_bool(o, "needs-restart",
+		      text && was && was->id.pid && g_strcmp0(was->settings, text) != 0);
+	if (portal)
+		report_portal_of_lab(o, lab, paths, portal);
+	portal_paths_free(files);
+	return o;
+}
+
+static struct json_object *report_portals(const struct lab *lab, const struct lab_paths *paths,
+					  const struct state *state)
+{
+	struct json_object *list = json_object_new_array();
+
+	for (guint i = 0; lab && i < lab->portals->len; i++)
+		json_object_array_add(list,
+				      report_portal(lab_portal(lab, i)->name, lab, paths, state));
+	for (guint i = 0; i < state->portals->len; i++) {
+		const struct state_net *was = state->portals->pdata[i];
+
+		if (!lab || !lab_find_portal(lab, was->name))
+			json_object_array_add(list, report_portal(was->name, lab, paths, state));
+	}
+	return list;
 }
 
 /* "ready": every VM is; "down": nothing runs; "starting": some are on their way; else "partial". */
@@ -322,8 +400,8 @@ struct json_object *report_make(const struct lab *lab, const struct lab_paths *p
 	for (guint i = 0; lab && i < lab->networks->len; i++) {
 		const struct network *n = lab_network(lab, i);
 
-		json_object_array_add(nets,
-				      report_net(n->name, n, find_net(state, n->name), state));
+		json_object_array_add(nets, report_net(n->name, n,
+						       find_by_name(state->nets, n->name), state));
 	}
 	for (guint i = 0; i < state->nets->len; i++) {
 		const struct state_net *n = state->nets->pdata[i];
@@ -351,6 +429,7 @@ struct json_object *report_make(const struct lab *lab, const struct lab_paths *p
 	if (state->sockets && access(paths->ssh_config, R_OK) == 0)
 		json_put_str(o, "ssh-config", paths->ssh_config);
 	json_object_object_add(o, "networks", nets);
+	json_object_object_add(o, "portals", report_portals(lab, paths, state));
 	json_object_object_add(o, "vms", vms);
 	return o;
 }

@@ -97,6 +97,7 @@ struct state *state_new(const char *lab, const char *path)
 	s->path = g_strdup(path);
 	proc_boot_id(s->boot_id);
 	s->nets = g_ptr_array_new_with_free_func(net_free);
+	s->portals = g_ptr_array_new_with_free_func(net_free);
 	s->vms = g_ptr_array_new_with_free_func(vm_free);
 	s->forwards = g_ptr_array_new_with_free_func(forward_free);
 	s->settings = g_ptr_array_new_with_free_func(setting_free);
@@ -112,6 +113,7 @@ void state_free(struct state *s)
 	g_ptr_array_unref(s->nets);
 	if (s->sockets)
 		net_free(s->sockets);
+	g_ptr_array_unref(s->portals);
 	g_ptr_array_unref(s->vms);
 	g_ptr_array_unref(s->forwards);
 	g_ptr_array_unref(s->settings);
@@ -139,6 +141,14 @@ struct state_net *state_add_sockets(struct state *s)
 	g_assert(!s->sockets);
 	s->sockets = net_new("sockets");
 	return s->sockets;
+}
+
+struct state_net *state_add_portal(struct state *s, const char *name)
+{
+	struct state_net *n = net_new(name);
+
+	g_ptr_array_add(s->portals, n);
+	return n;
 }
 
 struct state_vm *state_add_vm(struct state *s, const char *name)
@@ -203,14 +213,16 @@ static struct proc_id read_id(struct json_object *o)
 	return id;
 }
 
-static bool read_net(struct state *s, struct json_object *o)
+/* A switch, or the daemon of a portal: add puts it into its list. */
+static bool read_net(struct state *s, struct json_object *o,
+		     struct state_net *(*add)(struct state *s, const char *name))
 {
 	const char *name = json_str(o, "name");
 	struct state_net *n;
 
 	if (!name)
 		return false;
-	n = state_add_net(s, name);
+	n = add(s, name);
 	n->id = read_id(o);
 	n->restarts = (unsigned)json_int(o, "restarts", 0);
 	n->settings = g_strdup(json_str(o, "settings"));
@@ -277,6 +289,7 @@ static bool read_settings(struct state *s, struct json_object *list)
 static bool read_all(struct state *s, struct json_object *o)
 {
 	struct json_object *nets = json_member(o, "networks", json_type_array);
+	struct json_object *portals = json_member(o, "portals", json_type_array);
 	struct json_object *vms = json_member(o, "vms", json_type_array);
 	const char *boot = json_str(o, "boot");
 
@@ -293,7 +306,11 @@ static bool read_all(struct state *s, struct json_object *o)
 		s->sockets->restarts = (unsigned)json_int(sockets, "restarts", 0);
 	}
 	for (size_t i = 0; i < json_object_array_length(nets); i++)
-		if (!read_net(s, json_object_array_get_idx(nets, i)))
+		if (!read_net(s, json_object_array_get_idx(nets, i), state_add_net))
+			return false;
+	/* One of an earlier version has none. */
+	for (size_t i = 0; portals && i < json_object_array_length(portals); i++)
+		if (!read_net(s, json_object_array_get_idx(portals, i), state_add_portal))
 			return false;
 	for (size_t i = 0; i < json_object_array_length(vms); i++)
 		if (!read_vm(s, json_object_array_get_idx(vms, i)))
@@ -308,6 +325,8 @@ static void forget_pids(struct state *s)
 	s->supervisor.pid = 0;
 	for (guint i = 0; i < s->nets->len; i++)
 		((struct state_net *)s->nets->pdata[i])->id.pid = 0;
+	for (guint i = 0; i < s->portals->len; i++)
+		((struct state_net *)s->portals->pdata[i])->id.pid = 0;
 	if (s->sockets)
 		s->sockets->id.pid = 0;
 	for (guint i = 0; i < s->vms->len; i++) {
@@ -438,11 +457,28 @@ static struct json_object *settings_to_json(const struct state *s)
 	return list;
 }
 
+static struct json_object *nets_to_json(const GPtrArray *nets)
+{
+	struct json_object *list = json_object_new_array();
+
+	for (guint i = 0; i < nets->len; i++) {
+		const struct state_net *n = nets->pdata[i];
+		struct json_object *net = json_object_new_object();
+
+		json_put_str(net, "name", n->name);
+		write_id(net, &n->id);
+		json_put_int(net, "restarts", n->restarts);
+		json_put_str(net, "settings", n->settings);
+		json_object_array_add(list, net);
+	}
+	return list;
+}
+
 gboolean state_save(const char *path, const struct state *s, GError **error)
 {
 	auto_json o = json_object_new_object();
 	struct json_object *supervisor = json_object_new_object();
-	struct json_object *nets = json_object_new_array(), *vms = json_object_new_array();
+	struct json_object *vms = json_object_new_array();
 	const char *text;
 
 	json_put_int(o, "format", STATE_FORMAT);
@@ -451,17 +487,8 @@ gboolean state_save(const char *path, const struct state *s, GError **error)
 	json_put_str(o, "boot", s->boot_id);
 	write_id(supervisor, &s->supervisor);
 	json_object_object_add(o, "supervisor", supervisor);
-	for (guint i = 0; i < s->nets->len; i++) {
-		const struct state_net *n = s->nets->pdata[i];
-		struct json_object *net = json_object_new_object();
-
-		json_put_str(net, "name", n->name);
-		write_id(net, &n->id);
-		json_put_int(net, "restarts", n->restarts);
-		json_put_str(net, "settings", n->settings);
-		json_object_array_add(nets, net);
-	}
-	json_object_object_add(o, "networks", nets);
+	json_object_object_add(o, "networks", nets_to_json(s->nets));
+	json_object_object_add(o, "portals", nets_to_json(s->portals));
 	if (s->sockets) {
 		struct json_object *sockets = json_object_new_object();
 
@@ -485,6 +512,8 @@ bool state_anything_alive(const struct state *s)
 
 	for (guint i = 0; i < s->nets->len; i++)
 		alive |= proc_id_alive(&((struct state_net *)s->nets->pdata[i])->id);
+	for (guint i = 0; i < s->portals->len; i++)
+		alive |= proc_id_alive(&((struct state_net *)s->portals->pdata[i])->id);
 	if (s->sockets)
 		alive |= proc_id_alive(&s->sockets->id);
 	for (guint i = 0; i < s->vms->len; i++)

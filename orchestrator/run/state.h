@@ -23,7 +23,7 @@ struct state_net {
 	char *name;
 	struct proc_id id;
 	unsigned restarts;
-	char *settings; /* of a switch: what it was told, as render_switch_text(); NULL: nothing */
+	char *settings; /* of a switch: what it was told, as render_switch_text(); of a portal: render_portal_text(); NULL: nothing */
 	const char *stage; /* not in the file: daemon_stage_word() or NULL */
 	char *reason;      /* nor is this */
 };
@@ -73,6 +73,7 @@ struct state {
 	struct proc_id supervisor; /* pid 0: ended in an orderly way */
 	GPtrArray *nets;           /* of struct state_net */
 	struct state_net *sockets; /* the daemon of sockets; NULL: none */
+	GPtrArray *portals;        /* of struct state_net: the daemons of portals */
 	GPtrArray *vms;            /* of struct state_vm */
 	GPtrArray *forwards;       /* of struct state_forward */
 	GPtrArray *settings;       /* of struct state_setting */
@@ -83,6 +84,7 @@ struct state *state_new(const char *lab, const char *path);
 void state_free(struct state *s);
 struct state_net *state_add_net(struct state *s, const char *name);
 struct state_net *state_add_sockets(struct state *s);
+struct state_net *state_add_portal(struct state *s, const char *name);
 struct state_vm *state_add_vm(struct state *s, const char *name);
 struct state_port *state_add_port(struct state_vm *vm, const char *name, const char *network,
 				  const char *path);

@@ -234,6 +234,22 @@ static void observe_sockets(const struct daemon *d, struct observed *o)
 	}
 }
 
+static void observe_portal(const struct supervisor *sup, const struct daemon *d, struct observed *o)
+{
+	struct observed_portal *portal;
+
+	if (!daemon_alive(d) || d->stage == DAEMON_STOPPING)
+		return;
+	portal = observed_add_portal(o, d->name, sup_portal_text(sup, d->name));
+	for (guint i = 0; i < d->items->len; i++) {
+		const struct daemon_item *item = d->items->pdata[i];
+
+		/* The processes of the host are no VM. */
+		if (!item->problem && names_valid(item->name))
+			g_ptr_array_add(portal->vms, g_strdup(item->name));
+	}
+}
+
 static void observe_settings(struct supervisor *sup, const struct daemon *sw, struct observed *o)
 {
 	g_autofree char *text = network_text_of_file(sup, sw->name);
@@ -263,6 +279,9 @@ struct observed *sup_observe(struct supervisor *sup)
 		}
 	}
 	observe_sockets(sup->sockets, o);
+	g_hash_table_iter_init(&iter, sup->portals);
+	while (g_hash_table_iter_next(&iter, NULL, &value))
+		observe_portal(sup, value, o);
 	g_hash_table_iter_init(&iter, sup->machines);
 	while (g_hash_table_iter_next(&iter, NULL, &value)) {
 		const struct machine *m = value;
@@ -331,6 +350,14 @@ struct state *sup_state(struct supervisor *sup)
 	}
 	if (sup->sockets)
 		state_of_daemon(state_add_sockets(s), sup->sockets);
+	g_hash_table_iter_init(&iter, sup->portals);
+	while (g_hash_table_iter_next(&iter, NULL, &value)) {
+		const struct daemon *d = value;
+		struct state_net *n = state_add_portal(s, d->name);
+
+		state_of_daemon(n, d);
+		n->settings = g_strdup(sup_portal_text(sup, d->name));
+	}
 	g_hash_table_iter_init(&iter, sup->machines);
 	while (g_hash_table_iter_next(&iter, NULL, &value))
 		state_of_machine(sup, s, value);
@@ -346,6 +373,9 @@ bool sup_anything_runs(struct supervisor *sup)
 	bool runs = sup->sockets && daemon_alive(sup->sockets);
 
 	g_hash_table_iter_init(&iter, sup->switches);
+	while (g_hash_table_iter_next(&iter, NULL, &value))
+		runs |= daemon_alive(value);
+	g_hash_table_iter_init(&iter, sup->portals);
 	while (g_hash_table_iter_next(&iter, NULL, &value))
 		runs |= daemon_alive(value);
 	g_hash_table_iter_init(&iter, sup->machines);
@@ -453,6 +483,8 @@ static void adopt(struct supervisor *sup)
 	if (state_anything_alive(state)) {
 		sup_adopt_forwards(sup, state);
 		sup_adopt_sockets(sup, state);
+		for (guint i = 0; i < state->portals->len; i++)
+			sup_adopt_portal(sup, state->portals->pdata[i]);
 	}
 	sup->state_dirty = true;
 	remains_free(remains);
@@ -470,6 +502,9 @@ static gboolean bound_logs(gpointer p)
 	if (sup->sockets)
 		logfile_bound(sup->sockets->paths->log);
 	g_hash_table_iter_init(&iter, sup->switches);
+	while (g_hash_table_iter_next(&iter, NULL, &value))
+		logfile_bound(((struct daemon *)value)->paths->log);
+	g_hash_table_iter_init(&iter, sup->portals);
 	while (g_hash_table_iter_next(&iter, NULL, &value))
 		logfile_bound(((struct daemon *)value)->paths->log);
 	g_hash_table_iter_init(&iter, sup->machines);
@@ -526,7 +561,7 @@ static void machine_free_value(void *p)
 	machine_free(p);
 }
 
-static void switch_free_value(void *p)
+static void daemon_free_value(void *p)
 {
 	daemon_free(p);
 }
@@ -538,7 +573,9 @@ static struct supervisor *sup_new(const char *lab_name)
 	sup->name = g_strdup(lab_name);
 	sup->dirs = lab_dirs_new();
 	sup->paths = lab_paths_new_named(lab_name, sup->dirs);
-	sup->switches = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, switch_free_value);
+	sup->switches = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, daemon_free_value);
+	sup->portals = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, daemon_free_value);
+	sup->portal_texts = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
 	sup->machines = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, machine_free_value);
 	sup->forwards = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	sup->changes = forward_changes_new();
@@ -566,6 +603,8 @@ static void sup_free(struct supervisor *sup)
 	service_free(sup->service);
 	g_hash_table_unref(sup->switches);
 	daemon_free(sup->sockets);
+	g_hash_table_unref(sup->portals);
+	g_hash_table_unref(sup->portal_texts);
 	g_hash_table_unref(sup->machines);
 	g_hash_table_unref(sup->forwards);
 	g_hash_table_unref(sup->changes);

@@ -8,7 +8,7 @@
  *
  * It can be killed at any moment: what it started goes on, and the next supervisor takes it over (remains.h).
  *
- * The files of this: supervisor.c (life and adoption), sockets.c (the daemon of sockets), forwards.c (what it
+ * The files of this: supervisor.c (life and adoption), sockets.c (the daemon of sockets), portals.c (the daemons of portals), forwards.c (what it
  * forwards), network.c (what switches are told), links.c (what clients change of that), executor.c (plan -> deeds), launch.c (what a VM needs before its QEMU starts), service.c (the methods of its
  * socket), report.c (what it says about itself).
  */
@@ -24,6 +24,8 @@
 #include "run/machine.h"
 #include "run/daemon.h"
 
+enum launch { LAUNCH_WAIT, LAUNCH_READY, LAUNCH_FAILED };
+
 struct executor;
 struct observed;
 struct qemu_caps;
@@ -33,12 +35,14 @@ struct state;
 struct supervisor {
 	char *name;
 	struct lab_dirs *dirs;
-	struct lab_paths *paths; /* of the name alone while there is no lab */
-	struct lab *lab;         /* as applied last; NULL: none yet, or it is being taken down */
-	char *lab_path;          /* the file it came from */
-	GHashTable *switches;    /* name -> struct daemon */
-	struct daemon *sockets;  /* the lab's vhost-user-hvsock; NULL: never was needed */
-	GHashTable *forwards;    /* set of ids: forwards that the daemon has, or was given */
+	struct lab_paths *paths;  /* of the name alone while there is no lab */
+	struct lab *lab;          /* as applied last; NULL: none yet, or it is being taken down */
+	char *lab_path;           /* the file it came from */
+	GHashTable *switches;     /* name -> struct daemon */
+	struct daemon *sockets;   /* the lab's vhost-user-hvsock; NULL: never was needed */
+	GHashTable *portals;      /* name -> struct daemon */
+	GHashTable *portal_texts; /* name -> render_portal_text() that it was started with */
+	GHashTable *forwards;     /* set of ids: forwards that the daemon has, or was given */
 	bool forwards_asked, forwards_known; /* what it has, since it runs */
 	GHashTable *changes; /* id -> struct state_forward: what clients have added and removed */
 	GPtrArray *forward_calls;     /* those that wait for the daemon */
@@ -65,7 +69,7 @@ int supervise(const char *lab_name, int client_fd);
 /* Look at everything once the current event has been dealt with. */
 void sup_poke(struct supervisor *sup);
 
-/* Tell subscribers and the log.  kind is "vm", "network" or "lab"; text may be NULL. */
+/* Tell subscribers and the log.  kind is "vm", "network", "sockets", "portal" or "lab"; text may be NULL. */
 void sup_event(struct supervisor *sup, const char *kind, const char *subject, const char *stage,
 	       const char *text);
 
@@ -110,6 +114,26 @@ void sup_attend_agent(struct supervisor *sup, struct machine *m);
 void sup_adopt_sockets(struct supervisor *sup, const struct state *state);
 /* Write the ssh_config of the lab. */
 void sup_write_ssh_config(const struct supervisor *sup);
+
+/* --- portals.c -------------------------------------------------------------------------------------------- */
+
+struct state_net;
+
+/* The daemon of a portal, made if need be; NULL: there is none. */
+struct daemon *sup_portal(struct supervisor *sup, const char *name);
+struct daemon *sup_find_portal(struct supervisor *sup, const char *name);
+/* One that is no longer in the lab and no longer runs. */
+void sup_forget_portal(struct supervisor *sup, const char *name);
+/* The settings it was started with, as render_portal_text(); "" where it was not. */
+const char *sup_portal_text(const struct supervisor *sup, const char *name);
+/* Start it as the lab says now, with the clients that it was given.  One that runs stays as it is. */
+void sup_start_portal(struct supervisor *sup, const struct portal *portal);
+/* Have it admit that VM, as the lab says now; nothing if the VM does not have the portal. */
+void sup_add_access(struct supervisor *sup, const struct vm *vm, const struct portal *portal);
+/* Have all portals of a VM admit it.  LAUNCH_FAILED: one does not run, runs with other settings, or refuses. */
+enum launch sup_want_accesses(struct supervisor *sup, const struct vm *vm, GError **error);
+/* Go on with one that an earlier supervisor started; or start it again. */
+void sup_adopt_portal(struct supervisor *sup, const struct state_net *was);
 
 /* --- forwards.c ------------------------------------------------------------------------------------------- */
 
@@ -215,8 +239,6 @@ void link_show_carriers(struct supervisor *sup);
 struct json_object *link_report(struct supervisor *sup, const char *network, const char *port);
 
 /* --- launch.c --------------------------------------------------------------------------------------------- */
-
-enum launch { LAUNCH_WAIT, LAUNCH_READY, LAUNCH_FAILED };
 
 /* Check what can be known before anything is started: QEMU and daemon found, acceleration possible.  Fills in what is
  * missing in caps (by architecture), which is the caller's.  ORCH_ERROR_HOST_UNFIT.  Needs no supervisor: `up` asks

@@ -8,6 +8,7 @@
 
 #include "agent/guest/agent.h"
 #include "agent/guest/netif.h"
+#include "agent/guest/portals.h"
 #include "agent/guest/settings.h"
 #include "agent/guest/writefile.h"
 
@@ -24,6 +25,7 @@ struct conf {
 		const char *address; /* NULL: none */
 	} gateway;
 	bool nics[NICS_MAX]; /* spoken of */
+	struct portals portals;
 };
 
 /* Make the NIC with this MAC be ethN. */
@@ -95,6 +97,8 @@ static void take_line(struct conf *c, char *line)
 		c->dns = value;
 	else if (strcmp(key, "host") == 0)
 		fprintf(c->hosts, "%s\n", value);
+	else if (strcmp(key, "portal") == 0)
+		portals_expect(&c->portals, value);
 	else if (strncmp(key, "nic.", 4) == 0)
 		set_nic(c, key, value);
 }
@@ -170,6 +174,7 @@ void guestconf_apply(struct agent *agent)
 		take_line(&c, line);
 	bring_up(&c);
 	set_way_out(&c);
+	portals_attach(&c.portals, agent);
 	if (fclose(c.hosts) == 0)
 		set_names(&c, hosts);
 	free(hosts);

@@ -24,6 +24,8 @@ import foreign
 MODULES = ["virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "failover",
            "net_failover", "virtio_net", "vsock", "vmw_vsock_virtio_transport_common", "vmw_vsock_virtio_transport",
            "vsock_diag"]
+# What shows shared memory: a virtio-pmem device as /dev/pmem0, or as /dev/dax0.0 if it is labelled so.
+PMEM_MODULES = ["libnvdimm", "nd_virtio", "nd_btt", "nd_pmem", "device_dax", "dax_pmem", "virtio_pmem"]
 LOOPBACK = "vsock_loopback"  # a transport of its own: /lib/vsock_loopback.ko, loaded by who wants it
 BOOT_S = 180
 
@@ -92,9 +94,9 @@ class Kernel:
         data = self._modules[name].read_bytes()
         return lzma.decompress(data) if self._modules[name].suffix == ".xz" else data
 
-    def initramfs(self, files):
-        """Its modules and busybox, and `files`: name -> bytes, all executable."""
-        there = [name for name in MODULES if name in self._modules]
+    def initramfs(self, files, modules=()):
+        """Its modules, these as well, and busybox, and `files`: name -> bytes, all executable."""
+        there = [name for name in [*MODULES, *modules] if name in self._modules]
         cpio = Cpio()
         parents = {str(parent) for name in files for parent in pathlib.PurePath(name).parents}
         for directory in sorted({"bin", "lib", "opt"} | parents - {"."}):
@@ -227,23 +229,23 @@ def reconnect(qemu):
 class Guest:
     """A running QEMU.  `vsock` (or None) and `net` are vhost-user sockets; `options` go behind the device
     vhost-user-vsock-pci, `net_options` behind the card; `reconnecting` if its socket device shall find a daemon that has
-    been replaced, which a card does always."""
+    been replaced, which a card does always; `devices` is more of QEMU's command line, `memory` what -m says."""
 
     def __init__(self, directory, name, qemu, kernel, initramfs, vsock, net=None, address=None, options="",
-                 reconnecting=False, net_options="", queues=1):
+                 reconnecting=False, net_options="", queues=1, devices=(), memory="256M"):
         self.name, self.directory = name, pathlib.Path(directory)
         self._log = self.directory / f"{name}.log"
         self._text = b""
         # A busy host lets an emulated timer look dead.
         append = "console=ttyS0 quiet panic=-1 no_timer_check" + (f" guest_address={address}" if address else "")
         argv = [qemu, "-name", name, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-                "-machine", "q35,accel=tcg,memory-backend=mem0", "-cpu", cpu(qemu), "-m", "256M",
+                "-machine", "q35,accel=tcg,memory-backend=mem0", "-cpu", cpu(qemu), "-m", memory,
                 "-object", "memory-backend-memfd,id=mem0,size=256M,share=on",
                 "-kernel", str(kernel.image), "-initrd", str(initramfs), "-append", append,
                 "-chardev", f"file,id=con0,path={self.directory}/{name}.console", "-serial", "chardev:con0",
                 "-chardev", f"socket,id=sh0,path={self.directory}/{name}.sh,server=on,wait=off", "-serial", "chardev:sh0",
                 "-chardev", f"socket,id=qmp0,path={self.directory}/{name}.qmp,server=on,wait=off",
-                "-mon", "chardev=qmp0,mode=control", "-smp", str(queues)]
+                "-mon", "chardev=qmp0,mode=control", "-smp", str(queues), *devices]
         if vsock:
             argv += ["-chardev", f"socket,id=vs0,path={vsock}" + (f",{reconnect(qemu)}" if reconnecting else ""),
                      "-device", "vhost-user-vsock-pci,id=vsock0,chardev=vs0" + (f",{options}" if options else "")]

@@ -3,12 +3,19 @@
 
 #include "relax.h"
 
+/* Bytes that are fetched ahead at most: there are so many lines that a processor can wait for. */
+#define FETCH_MOST 4096
 /* PADs in a row that a producer has reason for: one at a lane's end. */
 #define PADS_MAX 2
-/* A consumer that catches up with a busy producer reads the very cache lines that are being written, and both wait for
- * each other.  After this many records in a row it waits a little when it finds none, and falls back some lines. */
-#define BUSY_BURST  16
-#define BUSY_PAUSES 8
+/* A consumer that catches up with a busy producer reads the very cache lines that are being written, and both wait for each
+ * other.  It sees that by records that come one or two at a time, with hardly a look in vain between them.  Then it
+ * waits a little when it finds nothing, so that the producer gets some lines ahead, and for longer as long as that is
+ * less than a good run; up to about two microseconds.  Who waits for answers looks in vain more often than that, and is
+ * never made to wait. */
+#define LOOKS_BUSY  2
+#define STREAK_BUSY 8
+#define RUN_GOOD    4096 /* bytes */
+#define PAUSE_MAX   64u
 
 static int producer_poisoned(struct lane_producer *p, enum ring_fault fault)
 {
@@ -38,7 +45,7 @@ void lane_consumer_init(struct lane_consumer *c, const uint8_t *data, uint64_t s
 {
 	c->data = data;
 	c->mask = size - 1;
-	c->next = c->pos = c->said = position;
+	c->next = c->pos = c->said = c->since = position;
 	c->quantum = size / 8;
 	c->fault = RING_FAULT_NONE;
 	c->array.left = 0;
@@ -94,12 +101,19 @@ static void lay_out(uint8_t *to, const uint8_t *from, uint32_t len, uint32_t str
 		memcpy(to + (size_t)i * stride, from + (size_t)i * len, len);
 }
 
+/* The next record is often as long as this one: begin to fetch its lines while the caller makes it. */
+static void fetch_as_much(const struct lane_producer *p, uint64_t span)
+{
+	for (uint64_t at = 0; at <= min(span, (uint64_t)FETCH_MOST); at += 64)
+		lane_fetch_line(p, at);
+}
+
 int lane_send_array(struct lane_producer *p, const void *data, uint32_t len, unsigned n,
 		    uint32_t type)
 {
 	uint32_t stride = (uint32_t)ring_stride(len);
 	uint32_t most = ring_longest(p->mask + 1) - (uint32_t)sizeof(struct ring_array);
-	void *at;
+	void *at = NULL;
 	int r;
 
 	if (stride && n > most / stride)
@@ -122,6 +136,7 @@ int lane_send_array(struct lane_producer *p, const void *data, uint32_t len, uns
 	*(struct ring_array *)at = (struct ring_array){ le32_of(len), le32_of(n) };
 	lay_out((uint8_t *)at + sizeof(struct ring_array), data, len, stride, n);
 	lane_publish(p, RING_ARRAY, (uint32_t)sizeof(struct ring_array) + n * stride, type);
+	fetch_as_much(p, (uint64_t)n * stride);
 	return (int)n;
 }
 
@@ -169,14 +184,32 @@ int lane_send_batch(struct lane_producer *p, const struct portal_record *records
 	return i > 0 ? (int)i : r;
 }
 
+/* The lane was found empty behind a run of records. */
+static void run_over(struct lane_consumer *c)
+{
+	uint64_t run = c->next - c->since;
+
+	c->since = c->next;
+	c->streak = c->looks <= LOOKS_BUSY ? c->streak + 1 : 0;
+	c->looks = 0;
+	if (c->streak < STREAK_BUSY)
+		c->pause = 0;
+	else if (run < RUN_GOOD)
+		c->pause = min(2 * c->pause + 1, PAUSE_MAX);
+	else
+		c->pause -= c->pause / 4;
+	for (uint32_t i = 0; i < c->pause; i++)
+		cpu_relax();
+}
+
 static int empty(struct lane_consumer *c)
 {
 	if (c->said != c->pos)
 		lane_say(c);
-	if (c->burst >= BUSY_BURST)
-		for (int i = 0; i < BUSY_PAUSES; i++)
-			cpu_relax();
-	c->burst = 0;
+	if (c->next != c->since)
+		run_over(c);
+	else
+		c->looks++;
 	return -EAGAIN;
 }
 
@@ -233,7 +266,6 @@ void lane_array_advance(struct lane_consumer *c, unsigned n)
 
 	a->at += (size_t)n * a->stride;
 	a->left -= n;
-	c->burst += n;
 	if (a->left == 0)
 		c->next = a->end;
 }
@@ -289,7 +321,6 @@ static unsigned take(struct lane_consumer *c, uint64_t word, uint8_t *to, uint32
 	if (c->array.left == 0) {
 		memcpy(to, c->data + (c->next & c->mask) + sizeof(le64_t), len);
 		c->next += ring_span(word & RING_LEN_MAX);
-		c->burst++;
 		return 1;
 	}
 	n = min(n, c->array.left);

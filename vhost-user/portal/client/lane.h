@@ -40,6 +40,7 @@ struct lane_producer {
 	uint64_t reserved; /* bytes of the reservation, and one more; 0: there is none */
 	uint64_t wanted;   /* bytes that were not there when last asked for */
 	uint32_t max_record;
+	int64_t short_most; /* what portal_send() does at once: max_record, at most LANE_SHORT; -1: nothing */
 	uint32_t fault;               /* enum ring_fault */
 	uint64_t seen;                /* the consumer's position when last looked at */
 	uint64_t rung;                /* the sleep that we have ended, or tried to */
@@ -65,9 +66,13 @@ struct lane_consumer {
 	uint64_t said; /* the position that the producer can see */
 	uint64_t quantum;
 	uint32_t max_record;
-	uint32_t fault; /* enum ring_fault */
-	uint32_t burst; /* records since the lane was empty */
-	uint32_t index; /* of the lane */
+	uint32_t short_most; /* max_record, at most LANE_SHORT */
+	uint32_t fault;      /* enum ring_fault */
+	uint32_t looks;      /* in vain, since the last record */
+	uint32_t streak;     /* runs of records that came right behind one another */
+	uint32_t pause;      /* made behind such a run */
+	uint64_t since;      /* the position at which the lane was empty last */
+	uint32_t index;      /* of the lane */
 	struct lane_array array;
 	uint64_t rung;               /* the producer's sleep that we have ended */
 	struct ring_end *place;      /* our page of this lane */
@@ -80,6 +85,25 @@ static inline le64_t *lane_word(const struct lane_producer *p, uint64_t position
 }
 
 /* ---- producer ------------------------------------------------------------- */
+
+/* Begin to fetch the line that a producer will write in a while.  The store buffer hides the wait for one or two lines
+ * that the consumer has read, not for one after the other. */
+#define LANE_AHEAD 512
+
+static inline void lane_fetch_line(const struct lane_producer *p, uint64_t ahead)
+{
+	const uint8_t *line = p->data + ((p->tail + ahead) & p->mask);
+
+	/* Not what the consumer has yet to read. */
+	if (p->tail + ahead > p->limit)
+		return;
+#ifdef __x86_64__
+	/* The compiler has this instruction only where it may assume newer processors; older ones pass it by. */
+	__asm__ volatile("prefetchw %0" : : "m"(*line));
+#else
+	__builtin_prefetch(line, 1);
+#endif
+}
 
 /* Room for a record of len bytes at the tail, PAD before it if need be.  0; -EAGAIN (full); -EPROTO. */
 int lane_make_room(struct lane_producer *p, uint64_t span);
@@ -112,6 +136,7 @@ static inline void lane_publish(struct lane_producer *p, enum ring_record_kind k
 	le64_store_release(lane_word(p, at), ring_word(at, kind, type, len));
 	p->tail = end;
 	p->reserved = 0;
+	lane_fetch_line(p, LANE_AHEAD);
 }
 
 /* The sleep to end, if the consumer sleeps and we have not rung for this one yet; otherwise 0. */
@@ -125,26 +150,31 @@ static inline uint64_t lane_sleeper(const struct lane_producer *p)
 	return likely((sleep & RING_SLEEP_MASK) == 0) || sleep == p->rung ? 0 : sleep;
 }
 
-/* memcpy() whose short lengths cost no call. */
-static inline void lane_copy(void *to, const void *from, uint32_t len)
+/* What is longer is worth a call of memcpy(). */
+#define LANE_SHORT 64u
+
+/* memcpy() of up to LANE_SHORT bytes, by two that overlap. */
+static inline void lane_copy_short(void *to, const void *from, uint32_t len)
 {
 	uint8_t *d = to;
 	const uint8_t *s = from;
 
-	if (len > 64) {
-		memcpy(d, s, len);
-	} else if (len >= 32) {
-		memcpy(d, s, 32);
-		memcpy(d + len - 32, s + len - 32, 32);
-	} else if (len >= 16) {
-		memcpy(d, s, 16);
-		memcpy(d + len - 16, s + len - 16, 16);
-	} else if (len >= 8) {
+	if (len >= 8 && len <= 16) {
 		memcpy(d, s, 8);
 		memcpy(d + len - 8, s + len - 8, 8);
-	} else {
-		for (uint32_t i = 0; i < len; i++)
-			d[i] = s[i];
+	} else if (len > 32) {
+		memcpy(d, s, 32);
+		memcpy(d + len - 32, s + len - 32, 32);
+	} else if (len > 16) {
+		memcpy(d, s, 16);
+		memcpy(d + len - 16, s + len - 16, 16);
+	} else if (len >= 4) {
+		memcpy(d, s, 4);
+		memcpy(d + len - 4, s + len - 4, 4);
+	} else if (len > 0) {
+		d[0] = s[0];
+		d[len / 2] = s[len / 2];
+		d[len - 1] = s[len - 1];
 	}
 }
 
@@ -202,7 +232,6 @@ static inline void lane_advance(struct lane_consumer *c, uint32_t len)
 		return;
 	}
 	c->next += ring_span(len);
-	c->burst++;
 }
 
 /* Let the producer see how far we are. */

@@ -165,6 +165,7 @@ static int lane_produce(struct portal_ring *r, uint32_t lane)
 		.mask = r->geo.size - 1,
 		.tail = tail,
 		.max_record = r->geo.max_record,
+		.short_most = r->broadcast ? -1 : (int64_t)min(r->geo.max_record, LANE_SHORT),
 		.seen = from,
 		.own = end,
 		.place = place,
@@ -220,6 +221,7 @@ static int consumer_open(struct portal_ring *r)
 		le32_store_release(&place->state, RING_END_OPEN);
 		r->lanes[i] = (struct lane_consumer){
 			.max_record = r->geo.max_record,
+			.short_most = min(r->geo.max_record, LANE_SHORT),
 			.index = i,
 			.place = place,
 			.peer = ring_producer_end(r, i),
@@ -227,10 +229,17 @@ static int consumer_open(struct portal_ring *r)
 		lane_consumer_init(&r->lanes[i], ring_lane_data(r, i), r->geo.size, position);
 	}
 	r->lane = r->lanes;
+	if (!r->many && !r->broadcast)
+		r->direct = r->lane;
 	if (r->broadcast)
 		broadcast_join(r);
 	return 0;
 }
+
+/* A lane in which nothing ever comes, for who has none. */
+static const uint64_t silence;
+static struct lane_consumer silent = { .data = (const uint8_t *)&silence,
+				       .mask = sizeof(silence) - 1 };
 
 static void lanes_free(struct portal_ring *r)
 {
@@ -240,6 +249,7 @@ static void lanes_free(struct portal_ring *r)
 	r->end = NULL;
 	r->lanes = NULL;
 	r->lane = NULL;
+	r->direct = &silent;
 }
 
 int ring_open(void *mem, uint64_t len, enum portal_role role, const struct ring_env *env,
@@ -264,6 +274,7 @@ int ring_open(void *mem, uint64_t len, enum portal_role role, const struct ring_
 	r->broadcast = r->geo.kind == PORTAL_BROADCAST;
 	r->env = *env;
 	r->mem = mem;
+	r->direct = &silent;
 	r->far = (struct ring_end *)(void *)(r->mem + RING_PAGE);
 	/* Where there is one processor, who spins keeps away whom it waits for. */
 	r->futexes = ring_has_futexes(&r->far->bell);

@@ -63,6 +63,8 @@ struct portal_ring {
 	bool broadcast;
 	const le64_t *quiesce;
 	struct lane_producer producer;
+	struct lane_consumer *
+		direct; /* what portal_recv() reads if it needs not look further: of SPSC the lane, otherwise silent */
 	struct lane_consumer *lane; /* the one being read */
 	struct lane_consumer *lanes;
 	unsigned budget; /* records that the current lane may still give before the next one's turn */
@@ -80,7 +82,7 @@ struct portal_ring {
 	uint64_t spin_ns;         /* before a sleep */
 	struct portal_ring *next; /* of the same portal */
 	struct portal *portal;
-	bool closed; /* our end is given back, the memory perhaps not */
+	bool closed;                 /* our end is given back, the memory perhaps not */
 	char name[PORTAL_NAME_SIZE]; /* published by us, or empty */
 };
 

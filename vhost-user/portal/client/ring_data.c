@@ -65,9 +65,11 @@ int portal_commit(struct portal_ring *r, uint32_t len, uint32_t type)
 	return 0;
 }
 
-int portal_send(struct portal_ring *r, const void *data, uint32_t len, uint32_t type)
+/* Anything that portal_send() does not do at once. */
+static __attribute__((noinline)) int send_slowly(struct portal_ring *r, const void *data,
+						 uint32_t len, uint32_t type)
 {
-	void *at;
+	void *at = NULL;
 	int res;
 
 	if (unlikely(type > 0xff))
@@ -75,10 +77,31 @@ int portal_send(struct portal_ring *r, const void *data, uint32_t len, uint32_t 
 	res = reserve(r, len, &at);
 	if (unlikely(res < 0))
 		return res;
-	lane_copy(at, data, len);
+	memcpy(at, data, len);
 	lane_publish(&r->producer, RING_DATA, len, type);
 	published(r);
 	return 0;
+}
+
+static __attribute__((noinline)) int wake(struct portal_ring *r, uint64_t sleep)
+{
+	ring_wake(r, r->far, sleep, &r->producer.rung);
+	return 0;
+}
+
+int portal_send(struct portal_ring *r, const void *data, uint32_t len, uint32_t type)
+{
+	struct lane_producer *p = &r->producer;
+	uint64_t sleep;
+
+	if (unlikely((int64_t)len > p->short_most) ||
+	    unlikely(p->tail + ring_span(len) > p->limit) || unlikely(type > 0xff) ||
+	    unlikely((le64_load(r->quiesce) & 0xff) != PORTAL_RUNNING))
+		return send_slowly(r, data, len, type);
+	lane_copy_short(p->data + (p->tail & p->mask) + sizeof(le64_t), data, len);
+	lane_publish(p, RING_DATA, len, type);
+	sleep = lane_sleeper(p);
+	return likely(sleep == 0) ? 0 : wake(r, sleep);
 }
 
 int portal_send_batch(struct portal_ring *r, const struct portal_record *records, unsigned n)
@@ -239,7 +262,9 @@ int portal_release(struct portal_ring *r)
 	return release(r);
 }
 
-int64_t portal_recv(struct portal_ring *r, void *data, uint32_t size, uint32_t *ret_type)
+/* Anything that portal_recv() does not do at once. */
+static __attribute__((noinline)) int64_t recv_slowly(struct portal_ring *r, void *data,
+						     uint32_t size, uint32_t *ret_type)
 {
 	struct portal_record record;
 	int res = front(r, &record);
@@ -248,7 +273,7 @@ int64_t portal_recv(struct portal_ring *r, void *data, uint32_t size, uint32_t *
 		return res;
 	if (unlikely(record.len > size))
 		return -EMSGSIZE;
-	lane_copy(data, record.data, record.len);
+	memcpy(data, record.data, record.len);
 	advance(r, record.len);
 	res = release(r);
 	if (unlikely(res < 0))
@@ -256,6 +281,31 @@ int64_t portal_recv(struct portal_ring *r, void *data, uint32_t size, uint32_t *
 	if (ret_type)
 		*ret_type = record.type;
 	return record.len;
+}
+
+static __attribute__((noinline)) int64_t received(struct portal_ring *r, uint64_t sleep,
+						  uint32_t len)
+{
+	room_made(r, r->lane, sleep);
+	return len;
+}
+
+int64_t portal_recv(struct portal_ring *r, void *data, uint32_t size, uint32_t *ret_type)
+{
+	struct lane_consumer *c = r->direct;
+	uint64_t word = lane_next_word(c), place = (c->next & c->mask) + sizeof(le64_t), sleep;
+	uint32_t len = word & RING_LEN_MAX;
+
+	if (unlikely(word >> 32 != ring_mark(c->next, RING_DATA)) ||
+	    unlikely(len > c->short_most) || unlikely(len > size) ||
+	    unlikely(len > c->mask + 1 - place))
+		return recv_slowly(r, data, size, ret_type);
+	lane_copy_short(data, c->data + place, len);
+	c->next += ring_span(len);
+	if (ret_type)
+		*ret_type = word >> 24 & 0xff;
+	sleep = lane_release(c);
+	return likely(sleep == 0) ? len : received(r, sleep, len);
 }
 
 /* Of a ring of many, or of a broadcast: one by one. */
@@ -271,7 +321,7 @@ static int recv_singly(struct portal_ring *r, uint8_t *data, uint32_t len, unsig
 			res = -EMSGSIZE;
 		if (res < 0)
 			break;
-		lane_copy(data + (size_t)i * len, record.data, len);
+		memcpy(data + (size_t)i * len, record.data, len);
 		advance(r, len);
 		res = release(r);
 		if (res < 0)

@@ -4,6 +4,7 @@
 #define TESTS_UNIT_RANDOM_LAB_H
 
 #include <glib.h>
+#include <string.h>
 
 /* A setting or nothing. */
 static inline void random_machine(GRand *r, GString *out)
@@ -105,6 +106,30 @@ static inline void random_sockets(GRand *r, GString *out)
 	}
 }
 
+/* Portals that a VM has, or none: not of one without sockets. */
+static inline void random_accesses(GRand *fate, GString *out)
+{
+	static const char *const accesses[] = {
+		"\"portals\": [\"p0\"], ",
+		"\"portals\": [\"p1\", \"p0\"], ",
+		"\"portals\": { \"p1\": { \"mode\": \"ro\" } }, ",
+		"\"portals\": { \"p0\": { \"door\": \"ivshmem\" }, \"p1\": { \"quota\": \"4MiB\" } }, ",
+	};
+	int i = g_rand_int_range(fate, 0, 2 * (int)G_N_ELEMENTS(accesses));
+
+	if (i < (int)G_N_ELEMENTS(accesses) && !strstr(out->str, "\"none\""))
+		g_string_append(out, accesses[i]);
+}
+
+/* Two portals, of which `fate` changes one. */
+static inline void random_portals(GRand *fate, GString *out)
+{
+	g_string_append_printf(
+		out,
+		"\"portals\": { \"p0\": { \"size\": \"%dMiB\" }, \"p1\": { \"file\": \"p,1\" } }, ",
+		8 << g_rand_int_range(fate, 0, 2));
+}
+
 /* Up to max_vms VMs on one to four networks.  keep (0..100): how many in a hundred VMs exist at all, so that two texts of the
  * same seed and different keep are versions of one lab. */
 static inline char *random_lab_text(guint32 seed, unsigned max_vms, unsigned keep)
@@ -126,14 +151,16 @@ static inline char *random_lab_text(guint32 seed, unsigned max_vms, unsigned kee
 	}
 	g_string_append(
 		out,
-		" }, \"images\": { \"own\": { \"kernel\": \"/k,ernel\", \"initrd\": \"i'nitrd\" } }, \"vms\": "
-		"{ ");
+		" }, \"images\": { \"own\": { \"kernel\": \"/k,ernel\", \"initrd\": \"i'nitrd\" } }, ");
+	random_portals(fate, out);
+	g_string_append(out, "\"vms\": { ");
 	for (unsigned i = 0; i < n_vms; i++) {
 		g_autoptr(GString) vm = g_string_new(NULL);
 
 		random_machine(r, vm);
 		random_nics(r, fate, vm, n_networks, given_ip);
 		random_sockets(fate, vm);
+		random_accesses(fate, vm);
 		if (i > 0 && (unsigned)g_rand_int_range(fate, 0, 100) >= keep)
 			continue;
 		if (g_rand_int_range(fate, 0, 5) == 0)

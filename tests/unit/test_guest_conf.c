@@ -88,11 +88,26 @@ static void tells_the_way_out(void **state)
 	lab_free(lab);
 }
 
+/* In the order of their devices, which is the VM's own, not the lab's. */
+static void tells_the_portals(void **state)
+{
+	struct lab *lab = parse(
+		"{\"name\":\"x\",\"networks\":{},\"portals\":{\"p\":{},\"q\":{}},\"vms\":{"
+		"\"a\":{\"portals\":{\"q\":{\"door\":\"ivshmem\"},\"p\":{\"mode\":\"ro\"}}},\"b\":{}}}");
+	g_autofree char *a = guest_conf(lab, lab_find_vm(lab, "a"));
+	g_autofree char *b = guest_conf(lab, lab_find_vm(lab, "b"));
+
+	assert_non_null(strstr(a, "\nportal q ivshmem\nportal p pmem\n"));
+	assert_null(strstr(b, "portal"));
+	lab_free(lab);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(tells_everything),
 					    cmocka_unit_test(tells_the_port),
-					    cmocka_unit_test(tells_the_way_out) };
+					    cmocka_unit_test(tells_the_way_out),
+					    cmocka_unit_test(tells_the_portals) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -304,6 +304,28 @@ static void sockets_need_daemon_agent_and_device(void **state)
 	s->facts->agent = agent;
 }
 
+/* Labs without portals run without: nothing of it makes a host unfit. */
+static void portals_need_daemon_and_device(void **state)
+{
+	struct sample *s = *state;
+	char *daemon;
+
+	gather(s, "");
+	daemon = s->facts->portal;
+	s->facts->portal = g_strdup("/d/vhost-user-portal");
+	if (s->facts->qemu) {
+		s->facts->qemu->has_pmem = false;
+		assert_row(s, "portals", DOCTOR_WARN, "virtio-pmem-pci");
+		s->facts->qemu->has_pmem = true;
+	}
+	assert_row(s, "portals", DOCTOR_OK, "/d/vhost-user-portal");
+	g_clear_pointer(&s->facts->portal, g_free);
+	g_free(s->facts->portal_error);
+	s->facts->portal_error = g_strdup("there is no vhost-user-portal");
+	assert_row(s, "portals", DOCTOR_WARN, "there is no vhost-user-portal");
+	s->facts->portal = daemon;
+}
+
 static void memory_counts_the_cgroup(void **state)
 {
 	struct sample *s = *state;
@@ -625,6 +647,7 @@ int main(void)
 		HOST_TEST(evmcs_ends_at_two_levels),
 		HOST_TEST(nesting_follows_the_parameter),
 		HOST_TEST(sockets_need_daemon_agent_and_device),
+		HOST_TEST(portals_need_daemon_and_device),
 		HOST_TEST(memory_counts_the_cgroup),
 		HOST_TEST(cgroups_and_tun_are_no_reason_to_fail),
 		HOST_TEST(unneeded_parts_are_told),

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include <glib.h>
 
+#include "model/lab.h"
 #include "model/names.h"
 
 static void test_dirs(void **state)
@@ -86,8 +87,8 @@ static void test_paths(void **state)
 /* No two things of a lab share a socket, whatever they are called. */
 static void test_socket_names_do_not_meet(void **state)
 {
-	static const char *const names[] = { "a", "a-0", "a-0-0", "sup",    "lan",
-					     "0", "a-1", "a-s",   "hvsock", "s" };
+	static const char *const names[] = { "a",   "a-0",    "a-0-0", "sup",  "lan", "0", "a-1",
+					     "a-s", "hvsock", "s",     "a-p0", "a-p", "p0" };
 	struct lab_dirs dirs = { .state = "/s", .runtime = "/r", .cache = "/c" };
 	g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	struct lab_paths *p = lab_paths_new_named("l", &dirs);
@@ -98,7 +99,15 @@ static void test_socket_names_do_not_meet(void **state)
 	for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
 		struct vm_paths *v = vm_paths_new(p, names[i], 16);
 		struct daemon_paths *n = net_paths_new(p, names[i]);
+		struct portal_paths *portal = portal_paths_new(p, names[i]);
 
+		assert_true(g_hash_table_add(seen, g_strdup(portal->daemon->ctl)));
+		assert_true(g_hash_table_add(seen, g_strdup(portal->lease)));
+		assert_true(g_hash_table_add(seen, g_strdup(portal->ivshmem)));
+		assert_true(g_hash_table_add(seen, g_strdup(portal->memory)));
+		for (unsigned j = 0; j < LAB_ACCESSES_MAX; j++)
+			assert_true(g_hash_table_add(seen, vm_paths_pmem(v, j)));
+		portal_paths_free(portal);
 		assert_true(g_hash_table_add(seen, g_strdup(v->qmp)));
 		assert_true(g_hash_table_add(seen, g_strdup(v->con)));
 		assert_true(g_hash_table_add(seen, g_strdup(v->vsock)));
@@ -188,6 +197,20 @@ static void test_cid(void **state)
 }
 
 /* Every host once, the tenth first, the ones below it last; the network and the broadcast address never. */
+/* As CIDs, and none of the agent's. */
+static void test_portal_port(void **state)
+{
+	uint32_t port = names_portal_port("l", "shared", 0);
+
+	assert_true(port == names_portal_port("l", "shared", 0));
+	assert_true(port != names_portal_port("l", "shared", 1));
+	assert_true(port != names_portal_port("m", "shared", 0));
+	for (unsigned i = 0; i < 1000; i++) {
+		port = names_portal_port("lab", "p", i);
+		assert_in_range(port, 1u << 30, NAMES_CID_MAX);
+	}
+}
+
 static void test_ip(void **state)
 {
 	g_autoptr(GHashTable) seen = g_hash_table_new(NULL, NULL);
@@ -222,6 +245,7 @@ int main(void)
 		cmocka_unit_test(test_lab_default),
 		cmocka_unit_test(test_mac),
 		cmocka_unit_test(test_cid),
+		cmocka_unit_test(test_portal_port),
 		cmocka_unit_test(test_ip),
 	};
 

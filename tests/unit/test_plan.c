@@ -122,6 +122,102 @@ static void test_change_is_told_or_done(void **state)
 	lab_free(after);
 }
 
+/* --- portals ------------------------------------------------------------------------------------------------------------ */
+
+#define PAIR(portal, a)                                                               \
+	"{\"networks\": {}, \"portals\": {\"p\": {" portal "}}, \"vms\": {\"a\": {" a \
+	"\"portals\": [\"p\"]}, \"b\": {}}}"
+
+static void test_portal_from_nothing(void **state)
+{
+	struct lab *lab = parse(PAIR("", ""));
+	struct observed *nothing = observed_new(), *all = all_of(lab);
+
+	assert_plan(lab, nothing, PLAN_DEFAULT,
+		    "   1  prepare image tiny  (VMs start from it)\n"
+		    "   2  start daemon of sockets  (not running)\n"
+		    "   3  add sockets of VM a  (not there; after 2)\n"
+		    "   4  add sockets of VM b  (not there; after 2)\n"
+		    "   5  start portal p  (not running)\n"
+		    "   6  add access of VM a to portal p  (not there; after 5)\n"
+		    "   7  start VM a  (not running; after 1, 3, 6)\n"
+		    "   8  start VM b  (not running; after 1, 4)\n");
+	assert_plan(lab, all, PLAN_DEFAULT, "nothing to do\n");
+	assert_plan(NULL, all, PLAN_DEFAULT,
+		    "   1  stop VM a  (no longer wanted)\n"
+		    "   2  stop VM b  (no longer wanted)\n"
+		    "   3  stop daemon of sockets  (no longer wanted; after 1, 2)\n"
+		    "   4  stop portal p  (no longer wanted; after 1)\n");
+	observed_free(nothing);
+	observed_free(all);
+	lab_free(lab);
+}
+
+/* What a portal holds is not thrown away while a VM has it. */
+static void test_portal_changed(void **state)
+{
+	struct lab *before = parse(PAIR("", "")), *after = parse(PAIR("\"size\": \"8MiB\"", ""));
+	struct observed *running = all_of(before), *bare = all_of(before);
+
+	assert_plan(after, running, PLAN_DEFAULT,
+		    "   1  restart VM a  (portal.p.size changed; not done: it runs)\n"
+		    "   2  make anew portal p  (size changed; not done: it runs)\n"
+		    "nothing to do\n");
+	assert_plan(after, running, PLAN_RESTART,
+		    "   1  stop VM a  (portal.p.size changed)\n"
+		    "   2  stop portal p  (size changed; after 1)\n"
+		    "   3  prepare image tiny  (VMs start from it)\n"
+		    "   4  start portal p  (not running; after 2)\n"
+		    "   5  add access of VM a to portal p  (not there; after 4)\n"
+		    "   6  start VM a  (portal.p.size changed; after 1, 3, 5)\n");
+	g_ptr_array_set_size(bare->vms, 0);
+	assert_plan(after, bare, PLAN_DEFAULT,
+		    "   1  stop portal p  (size changed)\n"
+		    "   2  prepare image tiny  (VMs start from it)\n"
+		    "   3  start portal p  (not running; after 1)\n"
+		    "   4  add access of VM a to portal p  (not there; after 3)\n"
+		    "   5  start VM a  (not running; after 2, 4)\n"
+		    "   6  start VM b  (not running; after 2)\n");
+	observed_free(running);
+	observed_free(bare);
+	lab_free(before);
+	lab_free(after);
+}
+
+/* Another mode is another access, and only the VM's own portal is touched; one that is gone waits for its VM. */
+static void test_access_changed(void **state)
+{
+	struct lab *before = parse(PAIR("", "")),
+		   *readonly =
+			   parse("{\"networks\": {}, \"portals\": {\"p\": {}}, \"vms\": {"
+				 "\"a\": {\"portals\": {\"p\": {\"mode\": \"ro\"}}}, \"b\": {}}}"),
+		   *gone = parse("{\"networks\": {}, \"vms\": {\"a\": {}, \"b\": {}}}");
+	struct observed *running = all_of(before);
+
+	assert_plan(readonly, running, PLAN_RESTART,
+		    "   1  stop VM a  (portal.p.mode changed)\n"
+		    "   2  remove access of VM a to portal p  (its settings changed; after 1)\n"
+		    "   3  prepare image tiny  (VMs start from it)\n"
+		    "   4  add access of VM a to portal p  (not there; after 2)\n"
+		    "   5  start VM a  (portal.p.mode changed; after 1, 3, 4)\n");
+	assert_plan(
+		gone, running, PLAN_DEFAULT,
+		"   1  restart VM a  (portal.p.door, portal.p.mode, portal.p.size, portal.p.port "
+		"changed; not done: it runs)\n"
+		"nothing to do\n");
+	assert_plan(
+		gone, running, PLAN_RESTART,
+		"   1  stop VM a  (portal.p.door, portal.p.mode, portal.p.size, portal.p.port changed)\n"
+		"   2  stop portal p  (no longer wanted; after 1)\n"
+		"   3  prepare image tiny  (VMs start from it)\n"
+		"   4  start VM a  (portal.p.door, portal.p.mode, portal.p.size, portal.p.port changed; "
+		"after 1, 3)\n");
+	observed_free(running);
+	lab_free(before);
+	lab_free(readonly);
+	lab_free(gone);
+}
+
 /* A VM that moves to another network keeps port and switch until it is restarted; its port's socket is one file, so the
  * new port waits for the old one. */
 static void test_network_move(void **state)
@@ -255,7 +351,8 @@ static void test_json(void **state)
 
 static void test_observed_json(void **state)
 {
-	struct lab *lab = parse(TWO);
+	struct lab *lab = parse(
+		"{\"portals\": {\"p\": {}}, \"vms\": {\"a\": {\"portals\": [\"p\"]}, \"b\": {}}}");
 	struct observed *all = all_of(lab), *back = NULL;
 	struct json_object *json = observed_to_json(all), *again;
 
@@ -285,6 +382,8 @@ static void test_observed_json_refused(void **state)
 		"{\"networks\":[],\"ports\":[],\"vms\":[]}",
 		"{\"networks\":[],\"ports\":[],\"vms\":[],\"sockets\":true}",
 		"{\"networks\":[],\"ports\":[],\"vms\":[],\"sockets\":[7]}",
+		"{\"networks\":[],\"switches\":{},\"ports\":[],\"vms\":[],\"sockets\":null,\"portals\":[{\"name\":\"p\"}]}",
+		"{\"networks\":[],\"switches\":{},\"ports\":[],\"vms\":[],\"sockets\":null,\"portals\":[{\"name\":\"p\",\"settings\":\"\",\"vms\":[7]}]}",
 	};
 
 	for (unsigned i = 0; i < G_N_ELEMENTS(bad); i++) {
@@ -338,6 +437,10 @@ static void check_order(const struct plan *plan, const struct lab *lab)
 		assert_true(depends_on(s, index_of(plan, STEP_IMAGE, vm->image->name)));
 		if (index_of(plan, STEP_SOCKETS_ADD, vm->name) != UINT_MAX)
 			assert_true(depends_on(s, index_of(plan, STEP_SOCKETS_ADD, vm->name)));
+		for (unsigned j = 0; j < plan->steps->len; j++)
+			if (plan_step(plan, j)->kind == STEP_PORTAL_ADD &&
+			    strcmp(plan_step(plan, j)->subject, vm->name) == 0)
+				assert_true(depends_on(s, j));
 		for (unsigned j = 0; j < vm->after->len; j++) {
 			unsigned n = index_of(plan, STEP_VM_START,
 					      ((struct vm *)vm->after->pdata[j])->name);
@@ -400,6 +503,14 @@ static void lose_some(struct observed *o, GRand *r)
 			g_ptr_array_remove_index(o->sockets_of, i);
 	if (g_rand_int_range(r, 0, 6) == 0)
 		o->sockets = false;
+	for (unsigned i = o->portals->len; i-- > 0;) {
+		struct observed_portal *p = o->portals->pdata[i];
+
+		if (p->vms->len > 0 && g_rand_int_range(r, 0, 4) == 0)
+			g_ptr_array_remove_index(p->vms, 0);
+		if (g_rand_int_range(r, 0, 6) == 0)
+			g_ptr_array_remove_index(o->portals, i);
+	}
 }
 
 /* From any version of a lab, damaged in any way, to any other version. */
@@ -438,6 +549,7 @@ static void test_down_leaves_nothing(void **state)
 		assert_int_equal(result->ports->len, 0);
 		assert_int_equal(result->networks->len, 0);
 		assert_int_equal(result->sockets_of->len, 0);
+		assert_int_equal(result->portals->len, 0);
 		assert_false(result->sockets);
 		observed_free(result);
 		observed_free(running);
@@ -475,6 +587,9 @@ int main(void)
 		cmocka_unit_test(test_second_time),
 		cmocka_unit_test(test_vm_added_and_removed),
 		cmocka_unit_test(test_change_is_told_or_done),
+		cmocka_unit_test(test_portal_from_nothing),
+		cmocka_unit_test(test_portal_changed),
+		cmocka_unit_test(test_access_changed),
 		cmocka_unit_test(test_network_move),
 		cmocka_unit_test(test_dead_switch),
 		cmocka_unit_test(test_sockets_change),

@@ -237,6 +237,7 @@ static void test_sockets_count(void **state)
 	make_socket(p, "n1-0.vu", true);
 	make_socket(p, "n2.qmp", false);
 	make_socket(p, "lan.ctl", true);
+	make_socket(p, "shared.pctl", true);
 	make_socket(p, "Odd Name.qmp", true);
 	r = remains_read("web", p->dirs);
 	assert_non_null(strstr(r->damage, "state.json is damaged"));
@@ -250,6 +251,9 @@ static void test_sockets_count(void **state)
 	assert_string_equal(((struct state_port *)v->ports->pdata[0])->name, "n1.0");
 	assert_int_equal(r->state->nets->len, 1);
 	assert_string_equal(((struct state_net *)r->state->nets->pdata[0])->name, "lan");
+	assert_int_equal(r->state->portals->len, 1);
+	assert_string_equal(((struct state_net *)r->state->portals->pdata[0])->name, "shared");
+	assert_int_equal(((struct state_net *)r->state->portals->pdata[0])->id.pid, getpid());
 	remains_free(r);
 }
 

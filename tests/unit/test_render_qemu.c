@@ -23,17 +23,33 @@ static struct image tiny = {
 	.key = "k", .kernel = "/c/kernel", .initrd = "/c/initrd", .append = "console=ttyS0 quiet"
 };
 static struct image bare = { .key = "", .kernel = "/c/kernel", .initrd = "", .append = "" };
-static struct qemu_caps old_qemu = {
-	.arch = "x86_64", .binary = "/usr/bin/qemu-system-x86_64", .version = "7.2.22", .major = 7
-};
+static struct qemu_caps old_qemu = { .arch = "x86_64",
+				     .binary = "/usr/bin/qemu-system-x86_64",
+				     .version = "7.2.22",
+				     .major = 7,
+				     .has_pmem = true,
+				     .has_ivshmem = true };
+static struct qemu_caps newest_qemu = { .arch = "x86_64",
+					.binary = "/usr/bin/qemu-system-x86_64",
+					.version = "11.1.3",
+					.major = 11,
+					.has_reconnect_ms = true,
+					.has_vsock = true,
+					.has_pmem = true,
+					.has_ivshmem = true,
+					.has_vhost_user_device = true };
 static struct qemu_caps new_qemu = { .arch = "x86_64",
 				     .binary = "/usr/bin/qemu-system-x86_64",
 				     .version = "10.0.2",
 				     .major = 10,
 				     .has_reconnect_ms = true,
 				     .has_vsock = true,
+				     .has_pmem = true,
+				     .has_ivshmem = true,
 				     .kvm_usable = true };
 static struct qemu_caps arm_qemu = { .arch = "aarch64",
+				     .has_pmem = true,
+				     .has_ivshmem = true,
 				     .has_vsock = true,
 				     .binary = "/usr/bin/qemu-system-aarch64",
 				     .version = "7.2.22",
@@ -96,6 +112,13 @@ static void test_golden(void **state)
 		  "\"nics\": [{\"network\": \"front\", \"offloads\": false}, {\"network\": \"back\", \"queues\": 4, \"mac\": \"52:54:00:AB:CD:EF\", "
 		  "\"ip\": \"192.168.101.200\"}]}}}",
 		  "r", &new_qemu, &tiny },
+		{ "qemu/portals.txt",
+		  "{\"portals\": {\"a\": {}, \"b\": {\"size\": \"8MiB\", \"file\": \"b,1\"}, \"c\": {}}, \"vms\": {\"n1\": "
+		  "{\"portals\": {\"b\": {\"mode\": \"ro\"}, \"c\": {\"door\": \"ivshmem\"}, \"a\": {}}}}}",
+		  "n1", &old_qemu, &tiny },
+		{ "qemu/portal-vhost-user.txt",
+		  "{\"portals\": {\"a\": {}}, \"vms\": {\"n1\": {\"portals\": {\"a\": {\"door\": \"vhost-user\"}}}}}",
+		  "n1", &newest_qemu, &tiny },
 		{ "qemu/aarch64.txt",
 		  "{\"images\": {\"own\": {\"kernel\": \"Image\"}}, \"vms\": {\"j\": {\"arch\": \"aarch64\", \"image\": \"own\"}}}",
 		  "j", &arm_qemu, &bare },
@@ -165,6 +188,28 @@ static void test_kvm_wanted_and_missing(void **state)
 	assert_int_equal(err_exit_code(error), 4);
 	assert_non_null(strstr(error->message, "n1"));
 	assert_non_null(strstr(error->message, "KVM"));
+	assert_null(argv);
+	g_error_free(error);
+	lab_paths_free(paths);
+	lab_free(lab);
+}
+
+/* A door that this QEMU has no device for is told with the VM, the portal and the device. */
+static void test_door_missing(void **state)
+{
+	struct lab *lab = parse("{\"portals\": {\"p\": {}}, \"vms\": {\"n1\": {\"portals\": "
+				"{\"p\": {\"door\": \"vhost-user\"}}}}}");
+	struct lab_paths *paths = lab_paths_new(lab, &dirs);
+	GError *error = NULL;
+	GStrv argv = NULL;
+
+	assert_true(render_qemu_check(lab_vm(lab, 0), &newest_qemu, NULL));
+	assert_false(render_qemu(lab, lab_vm(lab, 0), &old_qemu, &tiny, paths, RENDER_BY_HAND,
+				 &argv, &error));
+	assert_int_equal(err_exit_code(error), 4);
+	assert_string_equal(error->message,
+			    "VM n1 reaches portal p by \"vhost-user\": QEMU 7.2.22 has no "
+			    "vhost-user-test-device-pci (QEMU 11.1 has it)");
 	assert_null(argv);
 	g_error_free(error);
 	lab_paths_free(paths);
@@ -267,7 +312,7 @@ static char *value_of(const char *list, const char *key)
 /* An option of QEMU's whose value says which ids it makes and uses. */
 static void check_option(GHashTable *ids, const char *option, const char *value)
 {
-	static const char *const uses[] = { "chardev", "netdev", "memory-backend" };
+	static const char *const uses[] = { "chardev", "netdev", "memory-backend", "memdev" };
 	g_autofree char *id = value_of(value, "id");
 
 	if (id)
@@ -357,6 +402,7 @@ int main(void)
 		cmocka_unit_test(test_golden),
 		cmocka_unit_test(test_supervised),
 		cmocka_unit_test(test_kvm_wanted_and_missing),
+		cmocka_unit_test(test_door_missing),
 		cmocka_unit_test(test_sh_quote),
 		cmocka_unit_test(test_script_is_the_argv),
 		cmocka_unit_test(test_commas),

@@ -50,6 +50,10 @@ static struct state *sample(void)
 	assert_true(proc_id_read(getpid(), &s->supervisor));
 	n->id = s->supervisor;
 	n->restarts = 3;
+	n = state_add_portal(s, "shared");
+	n->id = s->supervisor;
+	n->restarts = 1;
+	n->settings = g_strdup("size 8388608\nport 7\n");
 	v->id.pid = 7;
 	v->id.start = 1234567890123;
 	v->stage = STAGE_READY;
@@ -69,6 +73,7 @@ static void test_round_trip(void **unused)
 {
 	struct state *s = sample(), *r = NULL;
 	const struct state_forward *f;
+	const struct state_net *n;
 	const struct state_vm *v;
 	struct stat st;
 
@@ -83,6 +88,12 @@ static void test_round_trip(void **unused)
 	assert_int_equal(r->nets->len, 1);
 	assert_int_equal(((struct state_net *)r->nets->pdata[0])->restarts, 3);
 	assert_true(state_anything_alive(r));
+	assert_int_equal(r->portals->len, 1);
+	n = r->portals->pdata[0];
+	assert_string_equal(n->name, "shared");
+	assert_int_equal(n->restarts, 1);
+	assert_true(proc_id_alive(&n->id));
+	assert_string_equal(n->settings, "size 8388608\nport 7\n");
 	v = state_find_vm(r, "n1");
 	assert_int_equal(v->id.pid, 7);
 	assert_true(v->id.start == 1234567890123);

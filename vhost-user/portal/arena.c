@@ -278,7 +278,7 @@ static int check_existing(struct arena *a, const struct arena_config *c, uint64_
 /* Find out what there is.  a->fresh: nothing, yet. */
 static int look_at_file(struct arena *a, const struct arena_config *c)
 {
-	uint8_t label[LABEL_SIZE], head_page[PORTAL_PAGE];
+	uint8_t label[LABEL_SIZE] = { 0 }, head_page[PORTAL_PAGE] = { 0 };
 	struct stat st;
 	uint64_t size;
 	int r;

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "backend.h"
 #include "base.h"
@@ -98,7 +99,8 @@ static void test_what_there_is(void **state)
 	says(answer,
 	     "\"flush-error\":0,\"vsock-port\":0,\"leases\":0,\"names\":0,\"quiesce\":{"
 	     "\"epoch\":0,\"state\":\"running\",\"waiting\":0,\"laggards\":0,\"left-ms\":0}");
-	says(answer, "/a\",\"mode\":\"rw\",\"quota\":16777216,\"used\":0,\"leases\":0}]}");
+	says(answer,
+	     "/a\",\"mode\":\"rw\",\"quota\":16777216,\"used\":0,\"leases\":0,\"state\":\"listening\"}]}");
 	says(call("leases", "{}"), "\"leases\":[]");
 
 	pf_hello(&pf, &client, "a", "me");
@@ -113,9 +115,49 @@ static void test_what_there_is(void **state)
 	says(call("extents", "{}"), "[{\"first\":13,\"count\":2,\"kind\":\"huge\",\"lease\":0,"
 				    "\"alive\":true}]");
 	says(call("extents", "{\"lease\":1}"), "\"grants\":[]");
-	says(call("info", "{}"), "\"used\":4194304,\"leases\":1}]}");
+	says(call("info", "{}"), "\"used\":4194304,\"leases\":1,\"state\":\"connected\"}]}");
 	says(call("stats", "{}"), "\"hellos\":1,");
 	says(answer, "\"grants\":1,\"returned\":0,\"published\":1,");
+}
+
+/* Clients come and go while others stay; with one goes all it had. */
+static void test_clients(void **state)
+{
+	struct pf_client other = { .fd = -1, .arena_fd = -1 };
+	struct portal_frame f;
+	char params[256];
+	uint32_t first = 0;
+
+	(void)tmp_path(&pf.dir, "b", path[2], sizeof(path[2]));
+	(void)snprintf(params, sizeof(params),
+		       "{\"name\":\"b\",\"socket-path\":\"%s\",\"quota\":4194304}", path[2]);
+	says(call("client.add", params), "\"result\":{}");
+	says(call("client.add", params), "there is a client \\\"b\\\"");
+	says(call("client.add", "{\"name\":\"c\",\"socket-path\":\"/x\",\"mode\":\"rx\"}"),
+	     "mode: neither rw nor ro");
+	says(call("client.add", "{\"name\":\"c\",\"socket-path\":\"/no/such/place\"}"),
+	     "/no/such/place: ");
+	says(call("client.list", "{}"),
+	     "/b\",\"mode\":\"rw\",\"quota\":4194304,\"used\":0,\"leases\":0,"
+	     "\"state\":\"listening\"}]");
+	pf_hello(&pf, &client, "a", "me");
+	pf_hello(&pf, &other, "b", "you");
+	assert_int_equal(pf_get(&other, 2, PORTAL_EXTENT_HUGE, &first), 0);
+	assert_int_equal(pf_publish(&other, "thing", 5, (uint64_t)first * PORTAL_EXTENT, 100), 0);
+	says(call("client.list", "{}"), "\"used\":4194304,\"leases\":1,\"state\":\"connected\"}]");
+
+	says(call("client.remove", "{\"name\":\"z\"}"), "-32001");
+	says(call("client.remove", "{\"name\":\"b\"}"), "\"result\":{}");
+	pf_notice(&other, PORTAL_REVOKED, &f);
+	pf_hang_up(&other);
+	pf_run_for(&pf, 5);
+	assert_int_equal(access(path[2], F_OK), -1);
+	says(call("leases", "{}"), "[{\"id\":0,\"generation\":1,\"client\":\"a\"");
+	assert_null(strstr(answer, "\"b\""));
+	says(call("names", "{}"), "\"names\":[]");
+	says(call("info", "{}"), "\"free\":13,");
+	assert_int_equal(pf_get(&client, 1, PORTAL_EXTENT_HUGE, &first), 0);
+	says(call("client.add", params), "\"result\":{}");
 }
 
 static void test_revoke(void **state)
@@ -164,6 +206,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_what_there_is, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_clients, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_revoke, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_quiesce, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_flush, setup, teardown),

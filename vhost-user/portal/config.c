@@ -11,7 +11,6 @@
 #include "log.h"
 #include "wire.h"
 
-#define WHY_MAX         160
 #define IVSHMEM_VECTORS 1u
 #define VECTORS_MAX     32u
 #define MS_MAX          86400000u /* a day */
@@ -19,7 +18,7 @@
 /* Where in the file something is read, for what is said of it. */
 struct place {
 	char at[48]; /* "/clients/0" */
-	char why[WHY_MAX];
+	char why[CONFIG_WHY_MAX];
 };
 
 static int wrong(struct place *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -150,9 +149,9 @@ static int client_member(void *part, struct place *p, const char *key, struct js
 		     key);
 }
 
-static int read_client(struct config *c, unsigned i, struct place *p, struct json_object *o)
+static int read_one_client(struct leases_client_config *client, struct place *p,
+			   struct json_object *o)
 {
-	struct leases_client_config *client = &c->clients[i];
 	int r;
 
 	*client = (struct leases_client_config){ .mode = PORTAL_READ_WRITE,
@@ -166,10 +165,29 @@ static int read_client(struct config *c, unsigned i, struct place *p, struct jso
 		return wrong(p, "name: longer than %u bytes", PORTAL_LABEL_MAX - 1);
 	if (strlen(client->socket_path) >= LEASES_PATH_MAX)
 		return wrong(p, "socket-path: longer than %u bytes", LEASES_PATH_MAX - 1);
-	for (unsigned k = 0; k < i; k++)
-		if (strcmp(c->clients[k].name, client->name) == 0)
-			return wrong(p, "name: there is a client \"%s\"", client->name);
 	return 0;
+}
+
+int config_client_read(struct json_object *o, struct leases_client_config *ret_client,
+		       char why[CONFIG_WHY_MAX])
+{
+	struct place p = { .at = "" };
+	int r = read_one_client(ret_client, &p, o);
+
+	if (r < 0)
+		memcpy(why, p.why, CONFIG_WHY_MAX);
+	return r;
+}
+
+static int read_client(struct config *c, unsigned i, struct place *p, struct json_object *o)
+{
+	const struct leases_client_config *client = &c->clients[i];
+	int r = read_one_client(&c->clients[i], p, o);
+
+	for (unsigned k = 0; k < i && r == 0; k++)
+		if (strcmp(c->clients[k].name, client->name) == 0)
+			r = wrong(p, "name: there is a client \"%s\"", client->name);
+	return r;
 }
 
 static int pmem_member(void *part, struct place *p, const char *key, struct json_object *value)

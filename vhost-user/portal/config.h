@@ -36,6 +36,13 @@ struct config {
 	unsigned ivshmem_vectors;
 };
 
+#define CONFIG_WHY_MAX 160
+
+/* One client, of `clients` or of the control socket.  0, or -EINVAL with `why`: "mode: neither rw nor ro".  Strings point into
+ * the JSON. */
+int config_client_read(struct json_object *o, struct leases_client_config *ret_client,
+		       char why[CONFIG_WHY_MAX]);
+
 /* Read `root` (NULL: there is no file, which is a mistake), that came from `path`.  Logs what is wrong.  0 or -EINVAL. */
 int config_read(struct json_object *root, const char *path, struct config *ret_config);
 

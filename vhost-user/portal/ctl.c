@@ -62,6 +62,7 @@ static struct json_object *client_json(const struct leases_client *c)
 	add_number(o, "quota", (uint64_t)c->quota * PORTAL_EXTENT);
 	add_number(o, "used", (uint64_t)c->n_extents * PORTAL_EXTENT);
 	add_number(o, "leases", c->n_leases);
+	add_string(o, "state", c->n_leases ? "connected" : "listening");
 	return o;
 }
 
@@ -154,6 +155,53 @@ static int info(struct control_call *call, struct json_object *params,
 	json_object_object_add(o, "clients", clients_json(l));
 	add_doors(o, &p->doors);
 	*ret_result = o;
+	return 0;
+}
+
+/* ---- clients ---- */
+
+static int client_list(struct control_call *call, struct json_object *params,
+		       struct json_object **ret_result)
+{
+	*ret_result = json_object_new_object();
+	json_object_object_add(*ret_result, "clients", clients_json(&portald_of(call)->leases));
+	return 0;
+}
+
+static int client_add(struct control_call *call, struct json_object *params,
+		      struct json_object **ret_result)
+{
+	struct leases_client_config c;
+	char why[CONFIG_WHY_MAX];
+	int r;
+
+	if (config_client_read(params, &c, why) < 0)
+		return control_error(call, CONTROL_ERROR_INVALID_PARAMS, "%s", why);
+	r = leases_add_client(&portald_of(call)->leases, &c);
+	if (r == -EEXIST)
+		return control_error(call, CONTROL_ERROR_EXISTS, "there is a client \"%s\"",
+				     c.name);
+	if (r == -ENOSPC)
+		return control_error(call, CONTROL_ERROR_LIMIT, "no more than %u clients",
+				     LEASES_CLIENTS_MAX);
+	if (r < 0)
+		return control_error(call, CONTROL_ERROR_FAILED, "%s: %s", c.socket_path,
+				     strerror(-r));
+	return 0;
+}
+
+static int client_remove(struct control_call *call, struct json_object *params,
+			 struct json_object **ret_result)
+{
+	struct portald *p = portald_of(call);
+	const char *name = NULL;
+	int r = control_string(call, params, "name", &name);
+
+	if (r < 0)
+		return r;
+	if (leases_remove_client(&p->leases, name) < 0)
+		return control_error(call, CONTROL_ERROR_NOT_FOUND, "no client \"%s\"", name);
+	control_notify_state(p->backend->control, "client", name, "removed");
 	return 0;
 }
 
@@ -350,6 +398,9 @@ static int stats(struct control_call *call, struct json_object *params,
 
 const struct control_method ctl_methods[] = {
 	{ "info", info, "" },
+	{ "client.list", client_list, "" },
+	{ "client.add", client_add, "name,socket-path,mode?,quota?,leases?,linger-ms?,quiesce?" },
+	{ "client.remove", client_remove, "name" },
 	{ "leases", leases, "" },
 	{ "names", names, "" },
 	{ "extents", extents, "lease?" },

@@ -3,6 +3,9 @@
  *
  *   info {} → {"name","uuid","size","arena-size","extents","free","quarantined","orphans","generation","incarnation",
  *              "durable","flush-error","vsock-port","leases","names","quiesce":QUIESCE,"clients":[CLIENT…]}
+ *   client.list {} → {"clients":[CLIENT…]}
+ *   client.add {"name","socket-path","mode"?,"quota"?,"leases"?,"linger-ms"?,"quiesce"?} → {}
+ *   client.remove {"name"} → {}                          its leases end with it
  *   leases {} → {"leases":[LEASE…]}
  *   names {} → {"names":[{"name","type","offset","length","lease","generation"}…]}
  *   extents {"lease"?} → {"grants":[{"first","count","kind","lease","alive"}…]}
@@ -12,12 +15,12 @@
  *   flush {} → {}                                        the end of it is told by the event "flush" {"error"}
  *   stats {} → {counter…}
  *
- *   CLIENT = {"name","socket-path","mode","quota","used","leases"}
+ *   CLIENT = {"name","socket-path","mode","quota","used","leases","state"}
  *   LEASE = {"id","generation","client","name","state","mode","extents","pid"?,"names"}
  *   QUIESCE = {"epoch","state","waiting","laggards","left-ms"}
  *
  * After "subscribe" come {"method":"lease","params":LEASE} whenever a lease changes its state, and
- * {"method":"quiesce","params":QUIESCE}.
+ * {"method":"quiesce","params":QUIESCE}; and {"method":"client","params":{"name","state":"removed"}} for a client that goes.
  *
  * Threads: the loop thread. */
 #ifndef PORTAL_CTL_H

@@ -319,6 +319,46 @@ int leases_add_client(struct leases *l, const struct leases_client_config *c)
 	return 0;
 }
 
+/* Of one that is about to go: neither a connection nor a lease knows it any more. */
+static void drop_client(struct leases *l, const struct leases_client *client)
+{
+	struct leases_conn *next;
+
+	for (uint32_t i = 0; i < PORTAL_LEASES; i++) {
+		if (l->lease[i].client != client)
+			continue;
+		(void)leases_revoke(l, i); /* or it is RECOVERING already */
+		l->lease[i].client = NULL;
+	}
+	for (struct leases_conn *c = l->conns; c; c = next) {
+		next = c->next;
+		if (c->client == client)
+			leases_conn_end(c);
+	}
+}
+
+static void free_client(struct leases_client *client)
+{
+	acceptor_close(&client->acceptor);
+	listen_unlink(client->socket_path);
+	free(client);
+}
+
+int leases_remove_client(struct leases *l, const char *name)
+{
+	struct leases_client *client = find_client(l, name);
+	uint32_t i = 0;
+
+	if (!client)
+		return -ENOENT;
+	while (l->client[i] != client)
+		i++;
+	drop_client(l, client);
+	l->client[i] = l->client[--l->n_clients];
+	free_client(client);
+	return 0;
+}
+
 static void copy_label(char ret[PORTAL_LABEL_MAX], const char shared[PORTAL_LABEL_MAX])
 {
 	memcpy(ret, shared, PORTAL_LABEL_MAX);
@@ -426,11 +466,8 @@ void leases_done(struct leases *l)
 		}
 		leases_conn_end(conn);
 	}
-	for (uint32_t i = 0; i < l->n_clients; i++) {
-		acceptor_close(&l->client[i]->acceptor);
-		listen_unlink(l->client[i]->socket_path);
-		free(l->client[i]);
-	}
+	for (uint32_t i = 0; i < l->n_clients; i++)
+		free_client(l->client[i]);
 	for (uint32_t i = 0; i < PORTAL_LEASES; i++)
 		loop_timer_cancel(l->loop, &l->lease[i].linger);
 	loop_timer_cancel(l->loop, &l->orphan_timer);

@@ -89,8 +89,8 @@ struct heap_head {
 	le64_t owner; /* portal_owner() */
 	le64_t huge;  /* the word of a huge block */
 	le64_t reserved[5];
-	le64_t visitors[PORTAL_LEASES /
-			64]; /* leases that changed words here without being the owner */
+	/* Leases that changed words here without being the owner. */
+	le64_t visitors[PORTAL_LEASES / 64];
 	le64_t more[4];
 	le32_t slots[HEAP_SLOTS]; /* HEAP_SLOT_WORD() */
 	/* By slot, one bit for each 64 words of its span: a FREED one is among them. */

@@ -1,0 +1,483 @@
+/* SPDX-License-Identifier: MIT */
+#include "heap_impl.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+__thread struct heap_mine heap_mine;
+
+/* ---- tags ---------------------------------------------------------------- */
+
+/* SplitMix64: a bijection, so that tags of one heap begin to repeat only by chance in their 36 bits. */
+static uint64_t mix(uint64_t x)
+{
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ULL;
+	x = (x ^ x >> 27) * 0x94d049bb133111ebULL;
+	return x ^ x >> 31;
+}
+
+uint64_t heap_tag(struct heap *heap)
+{
+	uint64_t n = __atomic_add_fetch(&heap->seed, 0x9e3779b97f4a7c15ULL, __ATOMIC_RELAXED);
+
+	return mix(n) & HEAP_TAG_MASK;
+}
+
+static uint64_t first_seed(uint64_t owner, uint64_t serial)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return mix(owner) ^ mix((uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec) ^
+	       mix(~serial);
+}
+
+/* ---- the threads' caches --------------------------------------------------- */
+
+/* A thread ends: its segments wait for the next one that is short. */
+static void cache_rest(void *value)
+{
+	struct heap_cache *cache = value;
+	struct heap *heap = cache->heap;
+
+	if (heap_mine.cache == cache)
+		heap_mine = (struct heap_mine){ 0 };
+	pthread_mutex_lock(&heap->lock);
+	cache->next_idle = heap->idle;
+	heap->idle = cache;
+	pthread_mutex_unlock(&heap->lock);
+}
+
+static struct heap_cache *cache_make(struct heap *heap)
+{
+	struct heap_cache *cache;
+
+	pthread_mutex_lock(&heap->lock);
+	cache = heap->idle;
+	if (cache) {
+		heap->idle = cache->next_idle;
+	} else if ((cache = aligned_alloc(CACHE_LINE, sizeof(*cache)))) {
+		heap_cache_init(cache, heap);
+		heap_list_append(&heap->caches, &cache->link);
+	}
+	pthread_mutex_unlock(&heap->lock);
+	return cache;
+}
+
+struct heap_cache *heap_cache_find(struct heap *heap)
+{
+	struct heap_cache *cache;
+
+	if (!heap->owner) {
+		errno = EROFS;
+		return NULL;
+	}
+	cache = pthread_getspecific(heap->key);
+	if (!cache) {
+		cache = cache_make(heap);
+		if (!cache)
+			return NULL;
+		if (pthread_setspecific(heap->key, cache)) {
+			cache_rest(cache);
+			errno = ENOMEM;
+			return NULL;
+		}
+	}
+	heap_mine = (struct heap_mine){ heap->serial, cache };
+	return cache;
+}
+
+/* ---- open, close ------------------------------------------------------------- */
+
+static uint64_t next_serial(void)
+{
+	static uint64_t last;
+
+	return __atomic_add_fetch(&last, 1, __ATOMIC_RELAXED);
+}
+
+static int heap_init(struct heap *heap, const struct heap_options *options)
+{
+	int error;
+
+	heap->base = options->base;
+	heap->size = options->size;
+	heap->serial = next_serial();
+	heap->n_extents = (uint32_t)(options->size / PORTAL_EXTENT);
+	heap->id = (uint16_t)portal_owner_id(options->owner);
+	heap->owner = options->owner;
+	heap->source = options->source;
+	heap->seed = first_seed(heap->owner, heap->serial);
+	heap_list_init(&heap->caches);
+	heap_list_init(&heap->huge);
+	heap_list_init(&heap->kept);
+	heap->segments = calloc(heap->n_extents, sizeof(struct heap_segment *));
+	if (!heap->segments)
+		return -ENOMEM;
+	error = pthread_mutex_init(&heap->lock, NULL);
+	if (error)
+		return -error;
+	error = pthread_key_create(&heap->key, cache_rest);
+	if (error)
+		pthread_mutex_destroy(&heap->lock);
+	return -error;
+}
+
+int heap_open(const struct heap_options *options, struct heap **ret_heap)
+{
+	struct heap *heap;
+	int error;
+
+	if (!options->size || options->size % PORTAL_EXTENT ||
+	    (uintptr_t)options->base % HEAP_UNIT ||
+	    options->size / PORTAL_EXTENT > PORTAL_EXTENTS_MAX ||
+	    (options->owner && !portal_owner_valid(options->owner)))
+		return -EINVAL;
+	heap = calloc(1, sizeof(*heap));
+	if (!heap)
+		return -ENOMEM;
+	error = heap_init(heap, options);
+	if (error) {
+		free(heap->segments);
+		free(heap);
+		return error;
+	}
+	*ret_heap = heap;
+	return 0;
+}
+
+void heap_close(struct heap *heap)
+{
+	if (!heap)
+		return;
+	pthread_key_delete(heap->key);
+	while (!heap_list_empty(&heap->caches)) {
+		struct heap_cache *cache = container_of(heap->caches.next, struct heap_cache, link);
+
+		heap_cache_trim(cache, 0);
+		heap_list_remove(&cache->link);
+		free(cache);
+	}
+	heap_huge_collect(heap);
+	for (uint32_t i = 0; i < heap->n_extents; i++)
+		free(heap->segments[i]);
+	pthread_mutex_destroy(&heap->lock);
+	free(heap->segments);
+	free(heap);
+}
+
+/* ---- allocating ---------------------------------------------------------------- */
+
+/* The first free block of the span's current group, which has one. */
+static inline void *span_take(struct heap_span *span)
+{
+	unsigned group = span->current;
+	uint64_t free = __atomic_load_n(&span->free[group], __ATOMIC_RELAXED);
+	unsigned index = group * 64 + (unsigned)__builtin_ctzll(free);
+	le64_t *word = &span->words[index];
+
+	__atomic_store_n(&span->free[group], free & (free - 1), __ATOMIC_RELAXED);
+	span->used++;
+	le64_store_release(word, span->live | ((le64_load(word) + HEAP_TAG_ONE) & HEAP_TAG_MASK));
+	return span->blocks + (size_t)index * span->size;
+}
+
+static __attribute__((noinline)) void *alloc_slow(struct heap_cache *cache, unsigned class)
+{
+	struct heap_span *span = cache ? heap_span_find(cache, class) : NULL;
+
+	return span ? span_take(span) : NULL;
+}
+
+static __attribute__((noinline)) void *alloc_huge(struct heap *heap, size_t size)
+{
+	void *block;
+
+	if (!heap->owner || size - 1 >= heap->size) {
+		errno = !heap->owner ? EROFS : size ? ENOMEM : EINVAL;
+		return NULL;
+	}
+	pthread_mutex_lock(&heap->lock);
+	block = heap_huge_alloc(heap, size);
+	pthread_mutex_unlock(&heap->lock);
+	return block;
+}
+
+void *heap_alloc(struct heap *heap, size_t size)
+{
+	struct heap_cache *cache = heap_mine.cache;
+	struct heap_span *span;
+	unsigned class;
+
+	if (likely(size - 1 < HEAP_QUICK_MAX)) /* 0 is not */
+		class = heap_quick_classes[(size - 1) / HEAP_UNIT];
+	else if (size - 1 < HEAP_BLOCK_MAX)
+		class = heap_class_of(size);
+	else
+		return alloc_huge(heap, size);
+	if (unlikely(heap_mine.serial != heap->serial))
+		return alloc_slow(heap_cache_find(heap), class);
+	span = cache->current[class];
+	if (unlikely(!span->free[span->current]))
+		return alloc_slow(cache, class);
+	return span_take(span);
+}
+
+/* What this client has in an extent: HEAP_NONE, nothing. */
+static unsigned kind_of(const struct heap_segment *segment)
+{
+	return segment ? __atomic_load_n(&segment->kind, __ATOMIC_ACQUIRE) : HEAP_NONE;
+}
+
+/* ---- freeing ------------------------------------------------------------------- */
+
+/* The span at an offset that lies in a segment of ours, and the block that begins there. */
+static inline struct heap_span *find_block(const struct heap_segment *segment, uint64_t offset,
+					   uint32_t *ret_index)
+{
+	unsigned slot = offset / HEAP_SLOT % HEAP_SLOTS;
+	struct heap_span *span = __atomic_load_n(&segment->by_slot[slot], __ATOMIC_ACQUIRE);
+
+	if (unlikely(!span) ||
+	    !heap_class_index(&heap_classes[span->class],
+			      (uint32_t)(offset % PORTAL_EXTENT) - span->slot * HEAP_SLOT,
+			      ret_index))
+		return NULL;
+	return span;
+}
+
+static inline bool bit_of(const uint64_t *bits, uint32_t index)
+{
+	return __atomic_load_n(&bits[index / 64], __ATOMIC_RELAXED) >> index % 64 & 1;
+}
+
+static inline void put_back(struct heap_cache *cache, struct heap_span *span, uint32_t index)
+{
+	unsigned group = index / 64;
+	uint64_t free = __atomic_load_n(&span->free[group], __ATOMIC_RELAXED);
+
+	__atomic_store_n(&span->free[group], free | BIT_ULL(index % 64), __ATOMIC_RELAXED);
+	if (unlikely(!free))
+		heap_span_refilled(cache, span, group);
+	if (unlikely(--span->used == 0))
+		heap_span_emptied(cache, span);
+}
+
+/* This thread's block, in a span with blocks that others know of. */
+static __attribute__((noinline)) int free_watched(struct heap_cache *cache, struct heap_span *span,
+						  uint32_t index)
+{
+	le64_t *word = &span->words[index];
+	uint64_t bit = BIT_ULL(index % 64);
+	int error;
+
+	if (bit_of(span->gone, index))
+		return -ENOENT;
+	if (bit_of(span->exported, index)) {
+		error = heap_withdraw(cache->heap, word, span->live,
+				      HEAP_WORD(HEAP_BLOCK_FREE, span->class, 0));
+		if (error)
+			return error;
+		__atomic_fetch_and(&span->exported[index / 64], ~bit, __ATOMIC_RELAXED);
+	} else {
+		le64_store_release(word, (le64_load(word) & HEAP_TAG_MASK) |
+						 HEAP_WORD(HEAP_BLOCK_FREE, span->class, 0));
+	}
+	put_back(cache, span, index);
+	return 0;
+}
+
+/* This client's block, in a segment of another thread's: a bit, which that thread collects.  If the handle was given
+ * out the word decides who frees it, and the inbox tells. */
+static int free_across(struct heap *heap, struct heap_segment *segment, uint64_t offset)
+{
+	struct heap_span *span;
+	uint32_t index, group;
+	uint64_t bit;
+	int error;
+
+	span = find_block(segment, offset, &index);
+	if (!span)
+		return -EINVAL;
+	group = index / 64;
+	bit = BIT_ULL(index % 64);
+	if (bit_of(span->free, index))
+		return -ENOENT;
+	if (bit_of(span->exported, index)) {
+		error = heap_withdraw(heap, &span->words[index], span->live,
+				      HEAP_WORD(HEAP_BLOCK_FREED, span->class, 0));
+		if (!error)
+			heap_notify(heap_head_at(heap->base, segment->extent), span->slot, index);
+		return error;
+	}
+	if (__atomic_fetch_or(&span->gone[group], bit, __ATOMIC_SEQ_CST) & bit)
+		return -ENOENT;
+	/* Pairs with collect_gone(): hints after what they hint at; each is cleared before that is looked at. */
+	if (!(__atomic_load_n(&span->gone_groups, __ATOMIC_SEQ_CST) & 1u << group))
+		__atomic_fetch_or(&span->gone_groups, 1u << group, __ATOMIC_SEQ_CST);
+	if (!(__atomic_load_n(&span->watch, __ATOMIC_SEQ_CST) & HEAP_WATCH_GONE))
+		__atomic_fetch_or(&span->watch, HEAP_WATCH_GONE, __ATOMIC_SEQ_CST);
+	return 0;
+}
+
+static int free_huge(struct heap *heap, struct heap_segment *segment, uint64_t offset)
+{
+	int error = -EINVAL;
+
+	pthread_mutex_lock(&heap->lock);
+	if (segment->run && offset == (uint64_t)segment->extent * PORTAL_EXTENT + HEAP_HEAD)
+		error = heap_huge_free(heap, segment);
+	pthread_mutex_unlock(&heap->lock);
+	return error;
+}
+
+/* This thread's block, in a span of which others know nothing. */
+static inline int free_own(struct heap_cache *cache, const struct heap_segment *segment,
+			   uint64_t offset)
+{
+	struct heap_span *span;
+	uint32_t index;
+	le64_t *word;
+
+	span = find_block(segment, offset, &index);
+	if (unlikely(!span))
+		return -EINVAL;
+	if (unlikely(bit_of(span->free, index)))
+		return -ENOENT;
+	if (unlikely(__atomic_load_n(&span->watch, __ATOMIC_RELAXED)))
+		return free_watched(cache, span, index);
+	word = &span->words[index];
+	le64_store_release(word, (le64_load(word) & HEAP_TAG_MASK) |
+					 HEAP_WORD(HEAP_BLOCK_FREE, span->class, 0));
+	put_back(cache, span, index);
+	return 0;
+}
+
+static __attribute__((noinline)) int free_elsewhere(struct heap *heap, struct heap_segment *segment,
+						    uint64_t offset)
+{
+	unsigned kind = kind_of(segment);
+	struct heap_cache *cache;
+
+	if (!heap->owner)
+		return -EROFS;
+	if (kind == HEAP_HUGE)
+		return free_huge(heap, segment, offset);
+	if (kind == HEAP_NONE)
+		return heap_foreign_free(heap, offset);
+	cache = heap_cache_of(heap); /* this thread may have used another heap last */
+	if (cache && __atomic_load_n(&segment->cache, __ATOMIC_RELAXED) == cache)
+		return free_own(cache, segment, offset);
+	return free_across(heap, segment, offset);
+}
+
+int heap_free(struct heap *heap, void *ptr)
+{
+	uint64_t offset = (uintptr_t)ptr - (uintptr_t)heap->base;
+	struct heap_segment *segment;
+
+	if (unlikely(offset >= heap->size))
+		return ptr ? -EINVAL : 0;
+	segment = heap_segment_at(heap, offset);
+	if (unlikely(!segment || heap_mine.serial != heap->serial ||
+		     __atomic_load_n(&segment->cache, __ATOMIC_RELAXED) != heap_mine.cache))
+		return free_elsewhere(heap, segment, offset);
+	return free_own(heap_mine.cache, segment, offset);
+}
+
+/* ---- asking about blocks ---------------------------------------------------------- */
+
+/* Is it allocated, by the private notes? */
+static bool is_live(const struct heap_span *span, uint32_t index)
+{
+	return !bit_of(span->free, index) && !bit_of(span->gone, index);
+}
+
+size_t heap_usable(const struct heap *heap, const void *ptr)
+{
+	uint64_t offset = (uintptr_t)ptr - (uintptr_t)heap->base;
+	struct heap_segment *segment;
+	struct heap_place place;
+	struct heap_span *span;
+	unsigned kind;
+	uint32_t index;
+	uint64_t word;
+
+	if (offset >= heap->size)
+		return 0;
+	segment = heap_segment_at(heap, offset);
+	kind = kind_of(segment);
+	if (kind == HEAP_FINE || kind == HEAP_COARSE) {
+		span = find_block(segment, offset, &index);
+		return span && is_live(span, index) ? span->size : 0;
+	}
+	if (!heap_locate(heap->base, heap->n_extents, offset, &place))
+		return 0;
+	word = le64_load_acquire(place.word) & ~HEAP_TAG_MASK;
+	return word == HEAP_WORD(HEAP_BLOCK_LIVE, place.class, heap->id) ? place.size : 0;
+}
+
+/* Others may know of this block from now on: its word decides. */
+static void export_block(struct heap_span *span, uint32_t index)
+{
+	uint64_t bit = BIT_ULL(index % 64);
+
+	if (__atomic_load_n(&span->exported[index / 64], __ATOMIC_RELAXED) & bit)
+		return;
+	__atomic_fetch_or(&span->exported[index / 64], bit, __ATOMIC_SEQ_CST);
+	__atomic_fetch_or(&span->watch, HEAP_WATCH_EXPORTED, __ATOMIC_SEQ_CST);
+}
+
+uint64_t heap_handle(const struct heap *heap, const void *ptr)
+{
+	uint64_t offset = (uintptr_t)ptr - (uintptr_t)heap->base, word;
+	struct heap_segment *segment;
+	struct heap_place place;
+	struct heap_span *span;
+	unsigned kind;
+	uint32_t index;
+
+	if (offset >= heap->size || !heap_locate(heap->base, heap->n_extents, offset, &place))
+		return 0;
+	segment = heap_segment_at(heap, offset);
+	kind = kind_of(segment);
+	if (kind == HEAP_HUGE) {
+		__atomic_store_n(&segment->handed, true, __ATOMIC_RELEASE);
+	} else if (kind != HEAP_NONE) {
+		span = find_block(segment, offset, &index);
+		if (!span || !is_live(span, index))
+			return 0;
+		export_block(span, index);
+	}
+	word = le64_load_acquire(place.word);
+	if (HEAP_WORD_STATE(word) != HEAP_BLOCK_LIVE || HEAP_WORD_CLASS(word) != place.class)
+		return 0;
+	return HEAP_HANDLE(offset, word);
+}
+
+void heap_collect(struct heap *heap)
+{
+	struct heap_cache *cache = heap_cache_of(heap);
+
+	if (!cache)
+		return;
+	heap_cache_adopt(cache);
+	heap_cache_trim(cache, 0);
+	pthread_mutex_lock(&heap->lock);
+	heap_huge_collect(heap);
+	pthread_mutex_unlock(&heap->lock);
+}
+
+void heap_stats(struct heap *heap, struct heap_stats *ret_stats)
+{
+	struct heap_stats stats = {
+		.collected = __atomic_load_n(&heap->collected, __ATOMIC_RELAXED),
+		.lies = __atomic_load_n(&heap->lies, __ATOMIC_RELAXED),
+		.segments = __atomic_load_n(&heap->n_segments, __ATOMIC_RELAXED),
+		.huge = __atomic_load_n(&heap->n_huge, __ATOMIC_RELAXED)
+	};
+
+	*ret_stats = stats;
+}

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: MIT */
+/* The inside of a heap: the private notes.  For heap*.c alone.
+ *
+ *	heap.c          open, close; the paths that most calls take
+ *	heap_span.c     a thread's spans and segments: what happens when a span runs dry, fills up, becomes empty
+ *	heap_huge.c     runs of extents
+ *	heap_foreign.c  blocks of other clients, by what the arena says of them
+ *	heap_recover.c  after a death: stands alone, has no private notes
+ *
+ *	heap ── by extent ──▶ segment ── by slot ──▶ span: bitmaps of its blocks
+ *	  └── caches: one for each thread ── by class: spans that have free blocks, full ones, those whose slots are free
+ *
+ * A bit of span->free says that a block is free, and is the truth.  Only the thread of the cache that has the segment
+ * changes it (other threads of the process look at it, hence the relaxed atomics).  Other threads' frees are bits of
+ * span->gone, other clients' are FREED words in the arena; heap_span_collect() turns both into bits of span->free.
+ * What another client claims to have freed counts only if its handle was ever given out (span->exported).
+ */
+#ifndef PORTAL_HEAP_IMPL_H
+#define PORTAL_HEAP_IMPL_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "base.h"
+#include "heap.h"
+#include "heap_class.h"
+
+#define HEAP_FIRST_EXTENT 2u /* before it lies the daemon's and the leases' */
+#define HEAP_BLOCKS_MAX (HEAP_SLOT / HEAP_UNIT)
+#define HEAP_GROUPS     (HEAP_BLOCKS_MAX / 64)
+
+/* Empty segments of a kind that a thread keeps: what comes and goes in waves needs no daemon. */
+#define HEAP_RESERVE 8u
+
+struct heap_link {
+	struct heap_link *next, *prev;
+};
+
+/* Where a span is listed. */
+enum heap_span_list {
+	HEAP_SPAN_IDLE, /* its slots are free; the words are still in order, should the class want it again */
+	HEAP_SPAN_PARTIAL, /* at least one block is free: summary is not 0 */
+	HEAP_SPAN_FULL,
+	HEAP_SPAN_LISTS,
+};
+
+/* What makes a free look twice. */
+enum heap_watch {
+	HEAP_WATCH_GONE = 1,     /* another thread freed a block: a bit of `gone` */
+	HEAP_WATCH_EXPORTED = 2, /* a handle was asked for: a bit of `exported` */
+};
+
+struct heap_span {
+	/* what every allocation and every free needs; written by the owner alone */
+	le64_t *words;    /* in the arena */
+	uint8_t *blocks;  /* in the arena */
+	uint64_t live;    /* HEAP_WORD(LIVE, class, this lease) */
+	uint32_t size;    /* of a block */
+	uint32_t used;    /* blocks that are not free */
+	uint32_t summary; /* bit g: free[g] may be other than 0; where it is, the bit is set */
+	uint8_t class;
+	uint8_t current; /* group that the next allocation looks at */
+	uint8_t list;    /* enum heap_span_list */
+	uint8_t slot;
+	uint64_t free[HEAP_GROUPS] __attribute__((aligned(CACHE_LINE))); /* atomic: others look */
+
+	/* what rarely changes */
+	uint32_t watch __attribute__((aligned(CACHE_LINE))); /* atomic: enum heap_watch */
+	struct heap_segment *segment;
+	struct heap_link link; /* cache->spans[class][list] */
+
+	/* what others write */
+	uint32_t gone_groups
+		__attribute__((aligned(CACHE_LINE))); /* atomic: bit g, gone[g] may not be 0 */
+	uint64_t gone[HEAP_GROUPS];                   /* atomic */
+	uint64_t exported[HEAP_GROUPS];               /* atomic */
+};
+
+struct heap_segment {
+	struct heap_cache *cache; /* atomic: whose it is; NULL: huge, or not ours any more */
+	struct heap_span *by_slot[HEAP_SLOTS]; /* atomic: the span there, also an idle one */
+	uint32_t extent, run;
+	uint32_t free_slots, all_slots;
+	uint8_t kind;          /* enum heap_kind; atomic */
+	bool handed;           /* huge: the handle was asked for; atomic */
+	struct heap_link link; /* cache->roomy or crowded, heap->huge or kept */
+	struct heap_span spans[HEAP_SLOTS];
+};
+
+/* One thread's. */
+struct heap_cache {
+	struct heap_span *current[HEAP_CLASSES]; /* a partial one, or heap_no_span */
+	struct heap *heap;
+	struct heap_link spans[HEAP_CLASSES][HEAP_SPAN_LISTS];
+	struct heap_link roomy[HEAP_HUGE];   /* by kind: segments with free slots */
+	struct heap_link crowded[HEAP_HUGE]; /* and without */
+	uint32_t n_empty[HEAP_HUGE];
+	struct heap_link link; /* heap->caches */
+	struct heap_cache *next_idle;
+} __attribute__((aligned(CACHE_LINE)));
+
+struct heap {
+	uint8_t *base;
+	uint64_t size;
+	uint64_t serial;                /* of this process: no other heap has or had it */
+	struct heap_segment **segments; /* by extent, atomic: never freed before the heap is */
+	uint32_t n_extents;
+	uint16_t id; /* of the lease */
+	uint64_t owner;
+	struct heap_source source;
+	pthread_key_t
+		key; /* its value is the thread's cache: at the thread's end it goes to `idle` */
+
+	pthread_mutex_t lock; /* of what follows, and around the source */
+	struct heap_link caches;
+	struct heap_cache *idle;     /* of threads that ended */
+	struct heap_link huge;       /* segments */
+	struct heap_link kept;       /* extents that the source did not take back */
+	uint64_t seed;               /* of tags; atomic */
+	uint32_t n_segments, n_huge; /* extents; atomic */
+	uint64_t collected, lies;    /* atomic */
+};
+
+/* The cache that this thread used last.  A heap is known by its serial: its address may have been another one's. */
+struct heap_mine {
+	uint64_t serial;
+	struct heap_cache *cache;
+};
+extern __thread struct heap_mine heap_mine __attribute__((tls_model("initial-exec")));
+
+extern struct heap_span heap_no_span; /* of which nothing is ever free */
+
+/* ---- heap.c ---- */
+
+/* This thread's cache; NULL: no memory. */
+struct heap_cache *heap_cache_find(struct heap *heap);
+
+static inline struct heap_cache *heap_cache_of(struct heap *heap)
+{
+	return likely(heap_mine.serial == heap->serial) ? heap_mine.cache : heap_cache_find(heap);
+}
+
+/* The next tag to begin with: no two are related. */
+uint64_t heap_tag(struct heap *heap);
+
+static inline struct heap_head *heap_head_at(uint8_t *base, uint32_t extent)
+{
+	return (struct heap_head *)(void *)(base + (uint64_t)extent * PORTAL_EXTENT);
+}
+
+static inline struct heap_segment *heap_segment_at(const struct heap *heap, uint64_t offset)
+{
+	return __atomic_load_n(&heap->segments[offset / PORTAL_EXTENT], __ATOMIC_ACQUIRE);
+}
+
+/* ---- heap_span.c ---- */
+
+void heap_cache_init(struct heap_cache *cache, struct heap *heap);
+
+/* A span of the class with a free block in its current group; NULL with errno. */
+struct heap_span *heap_span_find(struct heap_cache *cache, unsigned class);
+
+/* Group g of the span had no free block and has one now. */
+void heap_span_refilled(struct heap_cache *cache, struct heap_span *span, unsigned group);
+
+/* The last block that was in use is free. */
+void heap_span_emptied(struct heap_cache *cache, struct heap_span *span);
+
+/* Make free what others freed.  Returns how many blocks. */
+unsigned heap_span_collect(struct heap_cache *cache, struct heap_span *span);
+
+/* Take over what threads that ended left, if anything: false, nothing. */
+bool heap_cache_adopt(struct heap_cache *cache);
+
+/* Collect from all spans, and give back empty segments beyond `keep` of each kind. */
+void heap_cache_trim(struct heap_cache *cache, unsigned keep);
+
+/* ---- heap_huge.c: with the heap's lock held ---- */
+
+void *heap_huge_alloc(struct heap *heap, size_t size);
+int heap_huge_free(struct heap *heap, struct heap_segment *segment);
+void heap_huge_collect(struct heap *heap);
+
+/* A grant from the source or from what it would not take back, and the private notes for it.  0 or -errno. */
+int heap_grant(struct heap *heap, unsigned kind, uint32_t run, struct heap_segment **ret_segment);
+
+/* Give it back: the caller has unlinked it.  Others see no block there from now on. */
+void heap_ungrant(struct heap *heap, struct heap_segment *segment);
+
+/* ---- heap_foreign.c ---- */
+
+/* A block as the arena describes it. */
+struct heap_place {
+	struct heap_head *head;
+	le64_t *word;
+	uint8_t *block;
+	uint64_t size;
+	unsigned class; /* or HEAP_CLASS_HUGE */
+	unsigned slot, index;
+};
+
+/* What block begins at `offset`?  False: none that the arena knows. */
+bool heap_locate(uint8_t *base, uint32_t n_extents, uint64_t offset, struct heap_place *ret_place);
+
+int heap_foreign_free(struct heap *heap, uint64_t offset);
+
+/* A block of this client's whose handle was given out: make its word say `word` (with the old tag) if this client
+ * still holds it. 0, -EPERM, -ENOENT.  A word that cannot be is put right, and counted. */
+int heap_withdraw(struct heap *heap, le64_t *at, uint64_t live, uint64_t word);
+
+/* Say in the inbox that block `index` of the span at `slot` is FREED. */
+void heap_notify(struct heap_head *head, unsigned slot, unsigned index);
+
+/* ---- lists ---- */
+
+static inline void heap_list_init(struct heap_link *list)
+{
+	list->next = list->prev = list;
+}
+
+static inline bool heap_list_empty(const struct heap_link *list)
+{
+	return list->next == list;
+}
+
+static inline void heap_list_remove(struct heap_link *link)
+{
+	link->prev->next = link->next;
+	link->next->prev = link->prev;
+	heap_list_init(link);
+}
+
+static inline void heap_list_append(struct heap_link *list, struct heap_link *link)
+{
+	link->prev = list->prev;
+	link->next = list;
+	list->prev->next = link;
+	list->prev = link;
+}
+
+static inline void heap_list_push(struct heap_link *list, struct heap_link *link)
+{
+	heap_list_append(list->next, link);
+}
+
+/* Move all of `from` to the end of `list`. */
+static inline void heap_list_splice(struct heap_link *list, struct heap_link *from)
+{
+	if (heap_list_empty(from))
+		return;
+	from->next->prev = list->prev;
+	list->prev->next = from->next;
+	from->prev->next = list;
+	list->prev = from->prev;
+	heap_list_init(from);
+}
+
+#endif

@@ -7,6 +7,7 @@
 
 #include "backend.h"
 #include "base.h"
+#include "blocks.h"
 #include "ctl.h"
 #include "log.h"
 
@@ -98,6 +99,7 @@ static int start_leases(struct portald *p, const struct config *c)
 	const struct leases_config lc = {
 		.grace_ms = c->grace_ms,
 		.hold_max_ms = c->freeze_max_ms,
+		.heap = &blocks_heap,
 		.changed = on_changed,
 		.context = p,
 	};

@@ -24,7 +24,7 @@ void pf_init(struct pf *pf)
 	log_set_level(LOG_LEVEL_ERROR);
 	tmp_dir_init(&pf->dir);
 	tmp_path(&pf->dir, "arena", pf->path, sizeof(pf->path));
-	pf->config = (struct leases_config){ .grace_ms = 200, .hold_max_ms = 60000 };
+	pf->config = (struct leases_config){ .grace_ms = PF_LINGER_MS, .hold_max_ms = 60000 };
 	pf->loop = &pf->own_loop;
 	assert_int_equal(loop_init(pf->loop), 0);
 }
@@ -71,7 +71,7 @@ void pf_start(struct pf *pf)
 	add_client(pf, "a", PORTAL_READ_WRITE, 0, true);
 	add_client(pf, "b", PORTAL_READ_WRITE, 0, false);
 	add_client(pf, "r", PORTAL_READ_ONLY, 0, false);
-	add_client(pf, "l", PORTAL_READ_WRITE, 200, false);
+	add_client(pf, "l", PORTAL_READ_WRITE, PF_LINGER_MS, false);
 	assert_int_equal(leases_start(&pf->leases), 0);
 }
 

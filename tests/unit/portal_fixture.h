@@ -14,7 +14,8 @@
 #include "tmp.h"
 #include "wire.h"
 
-#define PF_PATIENCE_MS 10000
+#define PF_PATIENCE_MS 20000
+#define PF_LINGER_MS   1500 /* long enough for a slow machine to come back in time */
 #define PF_FILE_SIZE   (32ull << 20)
 #define PF_EXTENTS     15u /* of the arena */
 
@@ -46,7 +47,7 @@ void pf_init(struct pf *pf);
 void pf_done(struct pf *pf);
 
 /* Open the arena (its file is made if there is none), with clients "a" and "b" (rw, "a" may quiesce, quota 8 extents), "r"
- * (ro), and "l" (rw, lingers for 200 ms). */
+ * (ro), and "l" (rw, lingers for PF_LINGER_MS). */
 void pf_start(struct pf *pf);
 /* As the daemon ends: in order, or as if killed (nothing is written any more). */
 void pf_stop(struct pf *pf);

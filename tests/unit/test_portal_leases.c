@@ -350,7 +350,7 @@ static void test_lingers(void **state)
 	assert_int_equal(pf_arg(&f, 0), owner);
 	pf_notice(&b, PORTAL_RANG, &f); /* whoever rang meanwhile */
 	assert_int_equal(pf_arg(&f, 1), PORTAL_BELL_ALL);
-	pf_run_for(&pf, 300);
+	pf_run_for(&pf, PF_LINGER_MS + 100);
 	assert_int_equal(word(0), PORTAL_LEASE_WORD(owner, PORTAL_LEASE_LIVE));
 	assert_int_equal(pf_put(&b, s, 1), 0); /* it is still its own */
 	pf_hang_up(&b);
@@ -677,6 +677,7 @@ static void test_restart_over_lies(void **state)
 {
 	uint32_t seed = 3;
 
+	pf.config.grace_ms = 100;
 	for (unsigned round = 0; round < 40; round++) {
 		struct portal_lease *l = arena_leases(&pf.arena);
 		uint32_t n_granted = 0;
@@ -701,7 +702,7 @@ static void test_restart_over_lies(void **state)
 				 PF_EXTENTS - 2);
 		pf_run_for(&pf, 5);
 	}
-	pf_run_for(&pf, 250); /* the grace of all who never were */
+	pf_run_for(&pf, 150); /* the grace of all who never were */
 	for (uint32_t i = 0; i < PORTAL_LEASES; i++)
 		assert_int_equal(pf.leases.lease[i].state, PORTAL_LEASE_FREE);
 	pf_run_for(&pf, 20);

@@ -550,6 +550,19 @@ static void test_laggard(void **state)
 	expect_state(&b, PORTAL_RUNNING);
 }
 
+/* A client whose connection does not take its word writes it into its page. */
+static void test_ack_in_page(void **state)
+{
+	pf_hello(&pf, &a, "a", "");
+	pf_hello(&pf, &b, "b", "");
+	pf_hello(&pf, &c, "b", "");
+	ask_quiesce(&a, 50, 0);
+	expect_state(&b, PORTAL_DRAINING);
+	le64_store(&arena_page(&pf.arena, portal_owner_id(b.owner))->ack_epoch, 1);
+	le64_store(&arena_page(&pf.arena, portal_owner_id(c.owner))->ack_epoch, 2);
+	expect_frozen_reply(&a, 1); /* c's is for another epoch */
+}
+
 /* While somebody copies the arena a death changes nothing in it; afterwards it does. */
 static void test_death_in_a_freeze(void **state)
 {
@@ -781,6 +794,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_pieces, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_quiesce, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_laggard, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_ack_in_page, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_death_in_a_freeze, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_thawed_before_frozen, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_flush, setup, teardown),

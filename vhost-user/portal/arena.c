@@ -361,8 +361,10 @@ static void begin(struct arena *a)
 	a->copied = !a->fresh && le64_load(&live->file_id) != id;
 	le64_store(&live->file_id, id);
 	le64_store(&live->incarnation, le64_load(&live->incarnation) + 1);
-	if (a->fresh || a->copied)
+	if (a->fresh || a->copied) {
 		le64_store(&live->generation, le64_load(&live->generation) + 1);
+		le32_store(&live->flush_error, 0); /* the disk's who had the original */
+	}
 	le32_store(&live->durable, a->durable);
 }
 

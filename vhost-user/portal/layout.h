@@ -248,8 +248,8 @@ static_assert(PORTAL_NAMES_OFFSET + PORTAL_NAMES * sizeof(struct portal_name) <=
 
 /* Page i is written by the client of lease i and by nobody else; the daemon clears it before the lease goes LIVE. */
 struct portal_lease_page {
-	le64_t owner;     /* who writes here */
-	le64_t ack_epoch; /* the last quiesce that it has come to rest for */
+	le64_t owner; /* who writes here */
+	le64_t ack_epoch; /* the last quiesce that it has come to rest for: for when ACK cannot be sent */
 	uint8_t reserved[240];
 	uint8_t ring[768];  /* rings: sleep words, counters */
 	uint8_t heap[3072]; /* heap: intents, to be redone or undone after its death */

@@ -89,14 +89,24 @@ static bool nobody_left(const struct leases *l)
 	return true;
 }
 
+/* What was taken back is worth a line; a client that comes and goes with empty hands is not. */
+static void log_recovered(const struct lease *lease)
+{
+	struct leases_client *client = lease->client;
+
+	if (client && lease->n_extents)
+		log_limited(&client->log, LOG_LEVEL_INFO, client->name,
+			    "lease %u of \"%s\" has ended: %u extents taken back", lease_id(lease),
+			    lease->name, lease->n_extents);
+}
+
 static void finish(struct leases *l, struct lease *lease)
 {
+	log_recovered(lease);
 	if (lease->client) {
 		lease->client->n_extents -= lease->n_extents;
 		lease->client->n_leases--;
 	}
-	log_info(lease->client_name, "lease %u of \"%s\" has been recovered", lease_id(lease),
-		 lease->name);
 	lease->n_extents = 0;
 	lease->client = NULL;
 	l->stats.recovered++;

@@ -280,10 +280,21 @@ static void answer_quiesce(struct leases_conn *c, const struct quiesce *q)
 		leases_conn_send(c, &reply);
 }
 
+/* Who could not send its word, because its connection was away or full, has left it in its page. */
+static void read_acks(struct leases *l, struct quiesce *q)
+{
+	for (uint32_t i = 0; i < PORTAL_LEASES && q->n_waiting; i++)
+		if (q->waiting[i / 64] & BIT_ULL(i % 64) &&
+		    le64_load_acquire(&arena_page(l->arena, i)->ack_epoch) == q->epoch)
+			(void)quiesce_ack(q, i, q->epoch);
+}
+
 void leases_on_quiesce(struct quiesce *q)
 {
 	struct leases *l = container_of(q, struct leases, quiesce);
 
+	if (q->state == PORTAL_FROZEN)
+		read_acks(l, q);
 	for (struct leases_conn *c = l->conns, *next; c; c = next) {
 		next = c->next;
 		answer_quiesce(c, q);

@@ -79,11 +79,18 @@ static int open_arena(struct portald *p, const struct config *c)
 	return 0;
 }
 
+/* The error that an earlier daemon latched.  The number lies where clients can write: any that is one counts. */
+static int latched_error(const struct arena *a)
+{
+	uint32_t error = le32_load(&arena_live(a)->flush_error);
+
+	return error == 0 ? 0 : error < 4096 ? -(int)error : -EIO;
+}
+
 static int start_flush(struct portald *p)
 {
-	int error = -(int)le32_load(&arena_live(&p->arena)->flush_error);
 	int r = flush_init(&p->flush, &p->backend->loop, p->arena.fd, p->arena.durable,
-			   p->arena.copied || error > 0 ? 0 : error);
+			   latched_error(&p->arena));
 
 	p->flush.changed = on_flushed;
 	if (r < 0)

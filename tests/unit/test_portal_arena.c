@@ -376,6 +376,20 @@ static void test_memfd(void **state)
 	assert_int_equal(fcntl(arena.fd, F_ADD_SEALS, F_SEAL_WRITE), -1); /* nobody adds another */
 }
 
+static void test_mended(void **state)
+{
+	assert_int_equal(open_it(), 0);
+	assert_false(arena_mend(&arena));
+	arena.base[PORTAL_LABEL_MAX] ^= 1;
+	assert_true(arena_mend(&arena));
+	arena.file[LABEL_OFFSET + 100] ^= 1;
+	assert_true(arena_mend(&arena));
+	assert_false(arena_mend(&arena));
+	arena_close(&arena);
+	assert_int_equal(open_it(), 0);
+	assert_true(label_valid(arena.file + LABEL_OFFSET, SIZE));
+}
+
 /* The read-only descriptor cannot be mapped for writing. */
 static void test_read_only_view(void **state)
 {
@@ -410,6 +424,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_full_disk, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cut_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_memfd, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_mended, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_read_only_view, setup, teardown),
 	};
 

@@ -287,6 +287,70 @@ static void test_killed_at_any_moment(void **state)
 	}
 }
 
+/* ---- somebody writes over everything ---- */
+
+/* Any word of the arena, at any time, until it is killed; every word of a grant as often as one of the tables. */
+static void mutate(void)
+{
+	uint8_t *map = mmap(NULL, PF_FILE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
+			    open(pf.path, O_RDWR | O_CLOEXEC), 0);
+	uint64_t seed = 5;
+
+	for (;;) {
+		uint64_t where, extent;
+
+		seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+		extent = 1 + (seed >> 60);
+		where = extent * E + (seed >> 30 & 0xffff) * 8 + (seed >> 50 & 3) * (E / 4);
+		__atomic_store_n((uint64_t *)(void *)(map + where % PF_FILE_SIZE),
+				 seed >> 20 & 1 ? seed : seed >> 40 & 0xff, __ATOMIC_RELAXED);
+		if ((seed >> 33) % 4096 == 0)
+			usleep(200);
+	}
+}
+
+/* Clients that live and die while the arena is noise: the daemon's answers are those of a sound one. */
+static void test_mutator(void **state)
+{
+	pid_t mutator = fork();
+	uint32_t first = 0;
+	uint64_t own = 0;
+
+	if (mutator == 0)
+		mutate();
+	for (unsigned round = 0; round < 60; round++) {
+		pf_hello(&pf, &a, "a", "");
+		pf_hello(&pf, &b, "b", "");
+		for (unsigned i = 0; i < 4; i++) {
+			assert_int_equal(pf_get(&a, 1, PORTAL_EXTENT_SEGMENT, &first), 0);
+			assert_int_equal(pf_publish(&a, i & 1 ? "odd" : "even", 1, first * E, 8),
+					 i < 2 ? 0 : -EEXIST);
+		}
+		assert_int_equal(pf_get(&b, 4, PORTAL_EXTENT_HUGE, &first), 0);
+		assert_int_equal(quarantined_and_free(&own), PF_EXTENTS - 2 - 8);
+		assert_int_equal(own, 4);
+		pf_hang_up(&a);
+		pf_hang_up(&b);
+		for (int i = 0; i < 10000;
+		     i++) { /* until what they had is back; an orphan needs a word that noise seldom is */
+			pf_hello(&pf, &a, "a", "");
+			if (quarantined_and_free(&own) == PF_EXTENTS - 2)
+				break;
+			pf_hang_up(&a);
+			usleep(1000);
+		}
+		assert_int_equal(quarantined_and_free(&own), PF_EXTENTS - 2);
+		pf_hang_up(&a);
+		pf_run_for(&pf, 2);
+	}
+	kill(mutator, SIGKILL);
+	assert_int_equal(waitpid(mutator, NULL, 0), mutator);
+	sleep(2); /* the head is mended */
+	end(SIGKILL);
+	start();
+	pf_hello(&pf, &a, "a", "");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -295,6 +359,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_two_at_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cut_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_killed_at_any_moment, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_mutator, setup, teardown),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -411,3 +411,18 @@ bool arena_damaged(const struct arena *a)
 {
 	return mem_damaged(&a->mem);
 }
+
+bool arena_mend(struct arena *a)
+{
+	uint8_t label[LABEL_SIZE];
+	bool changed;
+
+	label_make(label, a->file_size, a->head.uuid);
+	changed = memcmp(a->file + LABEL_OFFSET, label, sizeof(label)) != 0 ||
+		  memcmp(a->base, &a->head, sizeof(a->head)) != 0;
+	if (changed) {
+		memcpy(a->file + LABEL_OFFSET, label, sizeof(label));
+		memcpy(a->base, &a->head, sizeof(a->head));
+	}
+	return changed;
+}

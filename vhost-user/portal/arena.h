@@ -68,6 +68,10 @@ void arena_close(struct arena *a);
 /* Has somebody cut the file?  Then its bytes read as zeros here, and nothing written reaches it. */
 bool arena_damaged(const struct arena *a);
 
+/* Write the head and the label again if somebody has changed them, so that guests that boot, clients that come and the next
+ * daemon find an arena.  True: somebody had. */
+bool arena_mend(struct arena *a);
+
 static inline struct portal_live *arena_live(const struct arena *a)
 {
 	return (struct portal_live *)(void *)(a->base + PORTAL_LIVE_OFFSET);

@@ -56,6 +56,10 @@ static void on_look(struct loop_timer *timer)
 		loop_stop(&p->backend->loop);
 		return;
 	}
+	/* Not while somebody copies it: he copies what is there. */
+	if (p->leases.quiesce.state != PORTAL_FROZEN && arena_mend(&p->arena))
+		log_limited(&p->log, LOG_LEVEL_WARNING, p->arena.head.name,
+			    "a client has written over the arena's head or label; they are mended");
 	loop_timer_set(&p->backend->loop, timer, loop_now_ns() + PORTALD_LOOK_MS * MS);
 }
 
@@ -146,8 +150,7 @@ int portald_start(struct portald *p, struct backend *b, const struct config *c)
 		portald_stop(p);
 		return r;
 	}
-	if (c->arena.path)
-		loop_timer_set(&b->loop, &p->look, loop_now_ns() + PORTALD_LOOK_MS * MS);
+	loop_timer_set(&b->loop, &p->look, loop_now_ns() + PORTALD_LOOK_MS * MS);
 	return 0;
 }
 

@@ -21,8 +21,10 @@
 #include "doors.h"
 #include "flush.h"
 #include "leases.h"
+#include "log.h"
 
-#define PORTALD_LOOK_MS 1000u /* between two looks whether somebody has cut the file */
+#define PORTALD_LOOK_MS \
+	1000u /* between two looks whether somebody has cut the file, or spoilt its head */
 
 struct backend;
 
@@ -34,6 +36,7 @@ struct portald {
 	struct doors doors;
 	struct flush_request ctl_flush; /* of the control socket */
 	struct loop_timer look;
+	struct log_limit log;
 };
 
 /* Start with what the configuration says.  Logs what is wrong; on failure nothing is left.  -errno. */

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <glib-unix.h>
 
+#include "cmd/portals.h"
 #include "err.h"
 #include "model/fields.h"
 #include "model/numbers.h"
@@ -35,7 +36,7 @@ static const GOptionEntry options[] = {
 /* --- getting it ------------------------------------------------------------------------------------------- */
 
 /* From the supervisor, or without one from what it left. */
-static struct json_object *get_report(const char *name, struct client **c, GError **error)
+static struct json_object *get_bare_report(const char *name, struct client **c, GError **error)
 {
 	struct json_object *report = NULL;
 
@@ -57,6 +58,16 @@ static struct json_object *get_report(const char *name, struct client **c, GErro
 	if (*c)
 		return NULL;
 	return report_from_files(name);
+}
+
+/* With what the daemons of portals say. */
+static struct json_object *get_report(const char *name, struct client **c, GError **error)
+{
+	struct json_object *report = get_bare_report(name, c, error);
+
+	if (report)
+		portals_ask(report);
+	return report;
 }
 
 /* --- showing it ------------------------------------------------------------------------------------------- */
@@ -298,6 +309,7 @@ static void print_text(struct json_object *report)
 {
 	struct json_object *vms = json_member(report, "vms", json_type_array);
 	struct json_object *nets = json_member(report, "networks", json_type_array);
+	struct json_object *portals = json_member(report, "portals", json_type_array);
 	struct json_object *supervisor = json_member(report, "supervisor", json_type_object);
 	const char *state = json_str(report, "state"), *path = json_str(report, "path");
 	bool gone = g_strcmp0(json_str(supervisor, "state"), "running") != 0;
@@ -315,6 +327,10 @@ static void print_text(struct json_object *report)
 	if (json_object_array_length(nets) > 0) {
 		putchar('\n');
 		print_networks(nets);
+	}
+	if (portals && json_object_array_length(portals) > 0) {
+		putchar('\n');
+		portals_print(portals);
 	}
 	if (strcmp(state, "down") != 0 && json_member(report, "sockets", json_type_object))
 		print_sockets(json_member(report, "sockets", json_type_object));

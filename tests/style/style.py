@@ -30,7 +30,7 @@ IO_HEADERS = re.compile(r"<(sys/socket|sys/epoll|sys/mman|fcntl|unistd|dirent|gi
 # The headers of an inside are for the files of that inside only; glib never enters a daemon.
 ONLY = {
     "vq_impl.h": re.compile(r"vhost-user/lib/vq(_split|_packed|_chain|_dirty)?\.c"),
-    "session_impl.h": re.compile(r"vhost-user/lib/session(_request|_ring|_device|_region|_state)?\.c"),
+    "session_impl.h": re.compile(r"vhost-user/lib/session(_request|_ring|_device|_region|_state|_backend)?\.c"),
     "control_impl.h": re.compile(r"vhost-user/lib/control(_request)?\.c"),
     "pcap/": re.compile(r"vhost-user/net/bpf\.c|tests/"),
     "libvdeplug": re.compile(r"vhost-user/net/port_vde\.c|tests/"),

@@ -326,6 +326,16 @@ static void maps_once_whatever_memory_there_is(void **state)
 	assert_int_equal(errno, EAGAIN);
 }
 
+/* QEMU 11.1 would die of the second start of a driver, if it told us of its memory by slots. */
+static void memory_comes_as_whole_tables(void **state)
+{
+	struct place *p = *state;
+
+	connect_frontend(p, BIT_ULL(0));
+	assert_true(p->fe.protocol_features & BIT_ULL(VHOST_USER_PROTOCOL_F_SHMEM_MAP));
+	assert_false(p->fe.protocol_features & BIT_ULL(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS));
+}
+
 static void read_only(void **state)
 {
 	struct place *p = *state;
@@ -595,6 +605,7 @@ int main(void)
 		TEST(maps_when_the_driver_starts),
 		TEST(maps_again),
 		TEST(maps_once_whatever_memory_there_is),
+		TEST(memory_comes_as_whole_tables),
 		RO_TEST(read_only),
 		TEST(driver_without_regions),
 		TEST(flush_one),

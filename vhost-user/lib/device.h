@@ -94,6 +94,8 @@ struct vu_device_ops {
 	/* Its sessions are resumed (vu_session_resume()): CONFIGURE_MEM_SLOTS is not offered then.  With it QEMU sends
 	 * of a memory table only what has changed since the last one, and a successor has not seen that. */
 	bool resumed;
+	/* CONFIGURE_MEM_SLOTS is not offered for another reason. */
+	bool no_mem_slots;
 	unsigned max_queues; /* rings: 2 per pair for a network device; at most VU_MAX_QUEUES */
 	/* Which bit is SHMEM_MAP's for the frontends of this device, one of PROTO_SHMEM_BITS(); 0: the specification's. */
 	unsigned shmem_bit;

@@ -43,7 +43,9 @@ uint64_t vu_offered_protocol_features(const struct vu_device_ops *ops)
 {
 	return ops->protocol_features | shmem_features(ops) | BIT_ULL(VHOST_USER_PROTOCOL_F_MQ) |
 	       BIT_ULL(VHOST_USER_PROTOCOL_F_REPLY_ACK) |
-	       (ops->resumed ? 0 : BIT_ULL(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS)) |
+	       (ops->resumed || ops->no_mem_slots ?
+			0 :
+			BIT_ULL(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS)) |
 	       (ops->get_config ? BIT_ULL(VHOST_USER_PROTOCOL_F_CONFIG) : 0) |
 	       (ops->rarp ? BIT_ULL(VHOST_USER_PROTOCOL_F_RARP) : 0) |
 	       (ops->set_mtu ? BIT_ULL(VHOST_USER_PROTOCOL_F_NET_MTU) : 0) |

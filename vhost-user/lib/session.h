@@ -77,7 +77,7 @@
  * VHOST_USER_F_PROTOCOL_FEATURES. */
 uint64_t vu_offered_features(const struct vu_device_ops *ops);
 
-/* MQ, REPLY_ACK, CONFIGURE_MEM_SLOTS unless its sessions are resumed; CONFIG if the device has get_config, RARP if it
+/* MQ, REPLY_ACK, CONFIGURE_MEM_SLOTS unless its sessions are resumed or it has no_mem_slots; CONFIG if the device has get_config, RARP if it
  * has rarp, NET_MTU if it has set_mtu, DEVICE_STATE if it has save_state and load_state, SHMEM_MAP (by its bit) and
  * BACKEND_REQ if it has shmem_config. */
 uint64_t vu_offered_protocol_features(const struct vu_device_ops *ops);

@@ -277,6 +277,9 @@ static void on_closed(struct vu_session *s, int reason)
 static const struct vu_device_ops pmem_ops = {
 	.name = "pmem",
 	.features = BIT_ULL(F_SHMEM_REGION) | BIT_ULL(VIRTIO_F_RING_PACKED),
+	/* QEMU makes what it maps a memory region, and takes it away at a reset.  By slots it then tells us of the region
+	 * that it has no longer, and dies of looking for it (11.1). */
+	.no_mem_slots = true,
 	.max_queues = 1,
 	.get_config = on_get_config,
 	.shmem_config = on_shmem_config,

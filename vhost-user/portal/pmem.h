@@ -21,6 +21,14 @@
  * A driver without VIRTIO_PMEM_F_SHMEM_REGION reads a start and a size of 0 and finds no memory: only the frontend could say
  * where in the guest it lies, and it does not.
  *
+ * Found out by trial, with QEMU 11.1 and Linux 6.12:
+ *   - A device that may not write shows its guest nothing: QEMU maps for writing whatever the message says, and is refused by
+ *     a descriptor that is open for reading alone.  Read-only views are the business of a read-only memory backend.
+ *   - What is mapped is memory like any other to QEMU, and it announces it to every vhost-user device of the machine.  To one
+ *     that takes its memory by slots it wants to say after a reset that this part is gone, looks for it, and dies.  This device
+ *     takes whole tables.
+ *   - A frontend that connects again is not served: the device of this QEMU does not begin anew.
+ *
  * Trust:     requests are the guest's: each is copied, checked, answered with VIRTIO_PMEM_RESP_TYPE_EIO if it is not a FLUSH;
  *            a chain without room for the answer comes back empty.  The one thing that a guest can make the daemon do is flush,
  *            one at a time.

@@ -5,10 +5,14 @@
 style.py SOURCE_ROOT BUILD_ROOT [CASE...]
 """
 
+import json
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+
+from tidy import Tidy, cache_dir
 
 ROOT = Path(sys.argv[1]).resolve()
 BUILD = Path(sys.argv[2]).resolve()
@@ -190,12 +194,58 @@ def clang_format():
 
 @case("clang-tidy has nothing to say about the product")
 def clang_tidy():
-    clang_tool("clang-tidy")
-    done = subprocess.run(["run-clang-tidy", "-quiet", "-p", BUILD, f"{ROOT}/(vhost-user|orchestrator)/.*"],
-                          cwd=ROOT, capture_output=True, text=True)
-    lines = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout).splitlines()
-    found = sorted({line for line in lines if re.search(r": (warning|error): ", line)})
-    return found or (lines[-10:] if done.returncode else [])
+    tidy = Tidy(clang_tool("clang-tidy"), BUILD, ROOT / ".clang-tidy", cache_dir())
+    product = [ROOT / "vhost-user", ROOT / "orchestrator"]
+    found = tidy.run(lambda source: any(part in source.parents for part in product))
+    print(f"# looked at {tidy.looked} sources, the others are as they were when they were clean")
+    return found
+
+
+TIDY_PROJECT = {
+    "a.c": '#include "a.h"\nint a(void)\n{\n\treturn A;\n}\n',
+    "a.h": "#ifndef A\n#define A 1\nint a(void);\n#endif\n",
+    "b.c": "int b(void);\nint b(void)\n{\n\treturn 2;\n}\n",
+    ".clang-tidy": "Checks: 'bugprone-*'\nWarningsAsErrors: '*'\nHeaderFilterRegex: '.*'\n",
+}
+FINDING = "static inline int f(char c)\n{\n\tif (c) {\n\t\treturn 1;\n\t} else {\n\t\treturn 1;\n\t}\n}\n#endif\n"
+
+
+@case("clang-tidy's kept verdicts: for what has not changed, and never of a finding")
+def clang_tidy_cache():
+    tool, wrong = clang_tool("clang-tidy"), []
+    with tempfile.TemporaryDirectory() as made:
+        place = Path(made)
+
+        def write(name, content):
+            (place / name).write_text(content)
+
+        def expect(what, looked, findings, flags=""):
+            write("compile_commands.json", json.dumps([
+                {"directory": made, "file": name, "command": f"cc {flags} -MD -MQ o -MF d -o {name}.o -c {name}"}
+                for name in ("a.c", "b.c")]))
+            tidy = Tidy(tool, place, place / ".clang-tidy", place / "cache")
+            found = tidy.run(lambda source: True)
+            if tidy.looked != looked or bool(found) != findings:
+                wrong.append(f"{what}: {tidy.looked} looked at instead of {looked}, {found}")
+
+        for name, content in TIDY_PROJECT.items():
+            write(name, content)
+        expect("at first", 2, False)
+        expect("again", 0, False)
+        write("a.h", TIDY_PROJECT["a.h"].replace("1", "3"))
+        expect("a changed header", 1, False)
+        write("a.h", TIDY_PROJECT["a.h"].replace("#endif\n", FINDING))
+        expect("a header with a finding", 1, True)
+        expect("the same again", 1, True)
+        write("a.h", TIDY_PROJECT["a.h"])
+        expect("the first header", 0, False)
+        expect("another flag", 2, False, "-DX")
+        write(".clang-tidy", TIDY_PROJECT[".clang-tidy"].replace("bugprone-*", "bugprone-*,misc-*"))
+        expect("another .clang-tidy", 2, False, "-DX")
+        write("b.c", "not C\n")
+        expect("what does not compile", 1, True, "-DX")
+        expect("nor now", 1, True, "-DX")
+    return wrong
 
 
 @case("shellcheck has nothing to say")

@@ -55,9 +55,10 @@ void dirtylog_tell(struct dirtylog *log, bool *blocked)
 {
 	const uint64_t one = 1;
 
-	if (log->event_fd < 0 || (blocked && *blocked) ||
+	/* Rings of several threads share it. */
+	if (log->event_fd < 0 || (blocked && __atomic_load_n(blocked, __ATOMIC_RELAXED)) ||
 	    !__atomic_exchange_n(&log->touched, false, __ATOMIC_RELAXED))
 		return;
 	if (write(log->event_fd, &one, sizeof(one)) < 0 && errno == EINTR && blocked)
-		*blocked = true; /* see vq_call() */
+		__atomic_store_n(blocked, true, __ATOMIC_RELAXED); /* see vq_call() */
 }

@@ -105,6 +105,7 @@ static gboolean put_file(struct json_object *params, GError **error)
 
 	json_put_str(to, "file", path);
 	json_object_object_add(params, "to", to);
+	json_put_bool(params, "tied", true); /* if we are killed nobody is left to stop it */
 	if (opt_files)
 		json_put_int(to, "files", opt_files);
 	if (!opt_rotate)

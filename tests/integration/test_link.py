@@ -57,6 +57,16 @@ def switch(place, network="lan"):
     return place.pid_of(rf"vhost-user-net .*/nets/{network}/")
 
 
+def captures(place):
+    """The ports that the switch is capturing."""
+    path = re.search(r"--control (\S+)", place.processes()[switch(place)])[1]
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(path)
+        s.sendall(b'{"jsonrpc":"2.0","id":1,"method":"capture.list"}\n')
+        answer = json.loads(s.makefile().readline())
+    return [port for capture in answer["result"]["captures"] for port in capture["ports"]]
+
+
 @case("set, show, --for, reset: a link loses all, heals by itself, and heals when told")
 def set_and_heal(place):
     lab = up(place)
@@ -286,6 +296,13 @@ def capture(place):
     harness.wait_for("the file", 20, (place.root / "n3.pcapng").exists)
     left.send_signal(signal.SIGHUP)
     assert left.wait(20) == 0 and "frames" in left.stderr.read()
+    # So does a death of which it cannot tell anybody.
+    left = place.start("capture", "-l", lab, "-w", place.root / "killed.pcapng", "n2")
+    harness.wait_for("the file", 20, (place.root / "killed.pcapng").exists)
+    assert captures(place) == ["n2.0"], captures(place)
+    left.kill()
+    left.wait(20)
+    harness.wait_for("the capture to end", 20, lambda: captures(place) == [])
     for args, said in ((("n9",), 'no VM "n9"'), (("n1", "tcp", "prot", "80"), "filter"), (("-w", "/nowhere/x", "n1"), "error: /nowhere/x: No such"),
                        (("-s", "3", "-w", "x", "n1"), "--snaplen"), (("-C", "1KiB", "-w", "x", "n1"), "--rotate"),
                        (("-C", "1MiB", "n1"), "--write"), (("-W", "3", "-w", "x", "n1"), "--rotate")):

@@ -462,6 +462,37 @@ static void test_viewer_goes_away(void **state)
 	assert_int_equal(other->stats.egress_drop_down, 6);
 }
 
+/* Asked for on a connection of its own, to which it is tied: that ends, as of a program that was killed. */
+static void test_tied(void **state)
+{
+	static const char more[] = ",\"tied\":true}}\n";
+	char line[512], answer[256];
+	uint64_t until = loop_now_ns() + 10000000000ull;
+	int pair[2], len;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	assert_int_equal(control_attach(lab.backend.control, pair[0]), 0);
+	len = snprintf(line, sizeof(line),
+		       "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"capture.start\",\"params\":"
+		       "{\"id\":\"x\",\"port\":\"probe\",\"to\":{\"file\":\"%s\"}%s",
+		       path, more);
+	assert_int_equal(send(pair[1], line, (size_t)len, 0), len);
+	while (recv(pair[1], answer, sizeof(answer), MSG_DONTWAIT) < 0 && loop_now_ns() < until)
+		loop_once(&lab.backend.loop, loop_now_ns() + 1000000);
+	send_numbered(60, 0, 3);
+	assert_int_equal(number("frames"), 3);
+	assert_int_equal(number("tied"), 1);
+	close(pair[1]);
+	lab_wait_event(&lab, "capture", "x", "ended");
+	assert_string_equal(tshark(path, "-T", "fields", "-e", "frame.number"), "1\n2\n3\n");
+
+	/* One that was stopped has let go of its connection, and one that was never begun, too. */
+	start(",\"tied\":true");
+	stop();
+	lab_call_fails(&lab, "capture.start",
+		       "{\"port\":\"probe\",\"tied\":true,\"to\":{\"file\":\"/nowhere/x\"}}");
+}
+
 /* The last block of the file, which no tool shows: if_statistics with isb_ifrecv and isb_ifdrop. */
 static void expect_statistics(const char *file, uint64_t received, uint64_t dropped)
 {
@@ -632,6 +663,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_full_disk, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_viewer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_viewer_goes_away, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_tied, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_slow_viewer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stuck_viewer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_port_goes_away, setup, teardown),

@@ -104,10 +104,32 @@ static int do_notify(struct control_call *call, struct json_object *params,
 	return 0;
 }
 
+static struct control_tie ties[3];
+static unsigned n_gone;
+
+/* The second takes the third with it. */
+static void on_gone(struct control_tie *tie)
+{
+	n_gone += tie == &ties[1] ? 10 : 1;
+	if (tie == &ties[1])
+		control_untie(&ties[2]);
+}
+
+static int do_tie(struct control_call *call, struct json_object *params, struct json_object **ret)
+{
+	for (unsigned i = array_size(ties); i-- > 0;) {
+		int r = control_tie(call, &ties[i], on_gone);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 static const struct control_method methods[] = {
 	{ "echo", do_echo, "a?,bc?" },    { "touch", do_touch, "" },        { "fail", do_fail, "" },
 	{ "refuse", do_refuse, "" },      { "typed", do_typed, "s,n?,b?" }, { "big", do_big, "" },
-	{ "notify", do_notify, "state" }, { "slow", do_slow, "" },
+	{ "notify", do_notify, "state" }, { "slow", do_slow, "" },          { "tie", do_tie, "" },
 };
 
 /* ---- fixtures ---- */
@@ -586,6 +608,44 @@ static void test_client_dies_with_answers_waiting(void **state)
 	close(fd);
 }
 
+#define TIE  "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tie\"}\n"
+#define TIED "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n"
+
+/* What is tied to a connection hears of its end, once, and not if it was untied before. */
+static void test_ties(void **state)
+{
+	int a = dial(), b = dial();
+
+	n_gone = 0;
+	memset(ties, 0, sizeof(ties));
+	control_untie(&ties[0]); /* of none */
+	puts_to(a, TIE);
+	assert_string_equal(answers(a), TIED);
+	control_untie(&ties[0]);
+	control_untie(&ties[0]);
+	close(b);
+	turn(2);
+	assert_int_equal(n_gone, 0);
+	close(a);
+	turn(2);
+	assert_int_equal(n_gone, 10);
+
+	/* The server's end is theirs. */
+	a = dial();
+	puts_to(a, TIE);
+	assert_string_equal(answers(a), TIED);
+	control_free(control);
+	control = NULL;
+	assert_int_equal(n_gone, 10 + 1 + 10);
+	close(a);
+}
+
+static void test_ties_need_a_connection(void **state)
+{
+	assert_error("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tie\"}", CONTROL_ERROR_FAILED,
+		     "1");
+}
+
 static void test_clients_are_bounded(void **state)
 {
 	int fds[CONTROL_CLIENTS_MAX], extra;
@@ -703,6 +763,8 @@ int main(void)
 		T(test_slow_reader_is_dropped),
 		T(test_slow_subscriber_is_dropped),
 		T(test_notifications),
+		T(test_ties),
+		T(test_ties_need_a_connection),
 		T(test_client_dies_with_answers_waiting),
 		T(test_clients_are_bounded),
 		T(test_attached_connection),

@@ -35,6 +35,7 @@ struct client {
 	bool closing; /* reads no more; goes when `out` has been read */
 	bool subscribed;
 	bool waiting; /* a whole line is in `in` */
+	struct control_tie *ties;
 	size_t in_len,
 		scanned; /* bytes in `in`, and how many of them are known to hold no newline */
 	char *out;       /* [out_start, out_end) is still to be sent */
@@ -52,6 +53,42 @@ int control_subscribe(struct control_call *call, struct json_object *params,
 	call->control->n_subscribers += !call->client->subscribed;
 	call->client->subscribed = true;
 	return 0;
+}
+
+int control_tie(struct control_call *call, struct control_tie *tie,
+		void (*gone)(struct control_tie *tie))
+{
+	struct client *c = call->client;
+
+	if (!c || c->closed)
+		return -ENOTCONN;
+	*tie = (struct control_tie){ .gone = gone, .next = c->ties, .prev = &c->ties };
+	if (c->ties)
+		c->ties->prev = &tie->next;
+	c->ties = tie;
+	return 0;
+}
+
+void control_untie(struct control_tie *tie)
+{
+	if (!tie->prev)
+		return;
+	*tie->prev = tie->next;
+	if (tie->next)
+		tie->next->prev = tie->prev;
+	tie->next = NULL;
+	tie->prev = NULL;
+}
+
+/* One of them may take others with it. */
+static void tell_ties(struct client *c)
+{
+	while (c->ties) {
+		struct control_tie *tie = c->ties;
+
+		control_untie(tie);
+		tie->gone(tie);
+	}
 }
 
 static void client_bury(struct loop_work *work)
@@ -79,6 +116,7 @@ static void client_close(struct client *c)
 	loop_del(&c->src);
 	close(c->fd);
 	loop_defer(control->loop, &c->bury, client_bury);
+	tell_ties(c);
 }
 
 static void client_watch(struct client *c)

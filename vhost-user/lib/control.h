@@ -80,7 +80,8 @@ struct control_method {
  * -ENOMEM, or what loop_add() says. */
 int control_new(struct loop *loop, int listen_fd, const struct control_method *methods,
 		unsigned n_methods, void *context, struct control **ret_control);
-/* Drops all connections, and what they had not read.  Not from inside a method.  NULL is fine. */
+/* Drops all connections, and what they had not read; what is tied to them is told.  Not from inside a method.  NULL is
+ * fine. */
 void control_free(struct control *control);
 
 /* Serve a connection that somebody else accepted or inherited (fd is owned from the call on, also when it fails).
@@ -98,6 +99,20 @@ void control_notify_state(struct control *control, const char *event, const char
 
 /* For methods. */
 void *control_context(const struct control_call *call);
+
+/* Something that lasts no longer than the connection that asked for it.  Embedded in its owner; zero-filled is tied to
+ * none. */
+struct control_tie {
+	void (*gone)(struct control_tie *tie); /* the connection has ended, and the tie with it */
+	struct control_tie *next, **prev;
+};
+
+/* Tie it to the caller's connection.  -ENOTCONN: the call came by control_line(). */
+int control_tie(struct control_call *call, struct control_tie *tie,
+		void (*gone)(struct control_tie *tie));
+/* gone() is not called any more; legal on one that is tied to none.  Before its memory is freed. */
+void control_untie(struct control_tie *tie);
+
 /* Say why a call fails; the last one said counts.  Always returns a negative value, for `return control_error(...)`. */
 int control_error(struct control_call *call, enum control_code code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -202,6 +202,7 @@ void capture_free(struct capture *c)
 		free(c->interface[i].name);
 		free(c->interface[i].description);
 	}
+	control_untie(&c->tie);
 	if (c->done_fd >= 0)
 		close(c->done_fd);
 	capture_ring_done(&c->ring);

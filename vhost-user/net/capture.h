@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Captures: what passes a port, written as pcapng to a file or to a viewer.
  *
- *   capture.start {"id"?,"port"?,"ports"?,"direction"?,"snaplen"?,"filter"?,"to","buffer-bytes"?,"comment"?} → {"id"}
+ *   capture.start {"id"?,"port"?,"ports"?,"direction"?,"snaplen"?,"filter"?,"to","tied"?,"buffer-bytes"?,"comment"?}
+ *                                        → {"id"}
  *   capture.stop {"id"} → CAPTURE        what it had counted; the file is complete when the event says "stopped"
  *   capture.list {} → {"captures":[CAPTURE…]}
  *
@@ -14,13 +15,14 @@
  *     file           made anew, mode 0600.  With rotate-bytes (from 65536) a full one becomes PATH.1, PATH.1 becomes
  *                    PATH.2, and so on; `files` are kept in all (2..1000; 10 if not said)
  *     socket         a viewer listens on that Unix socket; when it goes away the capture is over
+ *   tied           true: it ends with the connection that asked for it, however that ends
  *   buffer-bytes   of the ring between switch and writer, 262144..1073741824; 4 MiB if not said
  *   comment        stands in the file's header
  *
- *   CAPTURE = {"id","ports","direction","snaplen"?,"filter"?,"to","state","frames","bytes","dropped"}
+ *   CAPTURE = {"id","ports","direction","snaplen"?,"filter"?,"to","tied"?,"state","frames","bytes","dropped"}
  *
- *   event "capture" {"id","state","error"?}: "running", "stopped" (asked to), "ended" (its viewer or its last port is
- *   gone), "failed" (error says of which file or socket, and why).  Each but the first is told once, when its file is
+ *   event "capture" {"id","state","error"?}: "running", "stopped" (asked to), "ended" (its viewer, its last port or
+ *   who it is tied to is gone), "failed" (error says of which file or socket, and why).  Each but the first is told once, when its file is
  *   complete and closed; the capture is no longer in the list then.
  *
  * What it costs the port: the filter, if there is one, and a copy of snaplen bytes into a ring of buffer-bytes.  Never
@@ -48,7 +50,7 @@ int capture_list_method(struct control_call *call, struct json_object *params,
 			struct json_object **ret_result);
 
 #define CAPTURE_START_MEMBERS \
-	"id?,port?,ports?,direction?,snaplen?,filter?,to,buffer-bytes?,comment?"
+	"id?,port?,ports?,direction?,snaplen?,filter?,to,tied?,buffer-bytes?,comment?"
 
 /* Stop all, and wait for their writers, but not for long: one whose disk hangs is left behind.  When the daemon ends. */
 void capture_stop_all(struct net *net);

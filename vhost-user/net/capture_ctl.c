@@ -11,6 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base.h"
 #include "capture.h"
 #include "capture_impl.h"
 #include "cleanup.h"
@@ -174,6 +175,20 @@ static int read_params(struct control_call *call, struct json_object *params, st
 	return r;
 }
 
+static void on_asker_gone(struct control_tie *tie)
+{
+	capture_stop(container_of(tie, struct capture, tie));
+}
+
+static int tied_argument(struct control_call *call, struct json_object *params, struct capture *c)
+{
+	int r = control_bool(call, params, "tied", &c->tied);
+
+	if (r == 0 && c->tied)
+		r = control_tie(call, &c->tie, on_asker_gone);
+	return r;
+}
+
 /* ---- where to ----------------------------------------------------------------------------------- */
 
 static int check_members(struct control_call *call, struct json_object *to)
@@ -260,6 +275,8 @@ static int start(struct control_call *call, struct json_object *params, struct c
 
 	if (r == 0)
 		r = read_to(call, params, c);
+	if (r == 0)
+		r = tied_argument(call, params, c);
 	if (r == 0)
 		r = name_interfaces(c, port);
 	if (r == 0) /* the last: nothing is touched by what is refused */
@@ -358,6 +375,8 @@ static struct json_object *capture_json(const struct capture *c)
 	if (c->filter_text)
 		ctl_add_string(o, "filter", c->filter_text);
 	json_object_object_add(o, "to", to_json(c));
+	if (c->tied)
+		json_object_object_add(o, "tied", json_object_new_boolean(true));
 	ctl_add_string(o, "state", c->stopping ? "stopping" : "running");
 	add_counts(o, c);
 	return o;

@@ -9,6 +9,7 @@
 #include "bpf.h"
 #include "capture_ring.h"
 #include "capture_writer.h"
+#include "control.h"
 #include "loop.h"
 #include "port.h"
 
@@ -52,6 +53,7 @@ struct capture {
 	struct capture *next;
 	struct loop_source done;
 	struct loop_work freeing;
+	struct control_tie tie;
 	struct capture_writer writer;
 	unsigned direction;    /* (*) */
 	uint32_t snaplen;      /* (*) 0: all */
@@ -61,6 +63,7 @@ struct capture {
 	unsigned n_watched; /* ports that are still there */
 	int done_fd;
 	bool is_socket; /* (*) */
+	bool tied;      /* (*) ends with the connection that asked for it */
 	bool stopping;
 	bool asked;                /* by capture.stop */
 	char id[SW_PORT_NAME_MAX]; /* (*) */

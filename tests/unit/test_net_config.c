@@ -79,6 +79,13 @@ static void test_refused(void **state)
 		"{\"poll-us\":1000001}",
 		"{\"poll-us\":-1}",
 		"{\"poll-us\":\"always\"}",
+		"{\"setup\":{}}",
+		"{\"setup\":[1]}",
+		"{\"setup\":[{}]}",
+		"{\"setup\":[{\"method\":1}]}",
+		"{\"setup\":[{\"params\":{}}]}",
+		"{\"setup\":[{\"method\":\"port.up\",\"id\":1}]}",
+		"{\"setup\":[{\"method\":\"port.up\",\"params\":{},\"id\":1}]}",
 		"{\"mtu\":65536}",
 		"{\"mtu\":1500.5}",
 		"{\"mtu\":null}",
@@ -90,6 +97,8 @@ static void test_refused(void **state)
 		"{\"fdb\":{\"size\":10,\"per-port\":10}}",
 		"{\"fdb\":{\"per-port\":16384}}",
 		"{\"mtu\":68}",
+		"{\"setup\":[]}",
+		"{\"setup\":[{\"method\":\"port.list\"},{\"params\":{},\"method\":\"what\"}]}",
 	};
 	struct json_object *root;
 	struct config c;

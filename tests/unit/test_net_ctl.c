@@ -15,6 +15,7 @@
 #include "backend.h"
 #include "base.h"
 #include "net.h"
+#include "setup_ctl.h"
 #include "tmp.h"
 
 /* What main.c is to the daemon. */
@@ -205,6 +206,47 @@ static void test_mirrors(void **state)
 	finish();
 }
 
+static int set_up_with(const char *text)
+{
+	struct json_object *calls = json_tokener_parse(text);
+	int r;
+
+	assert_non_null(calls);
+	r = setup_run(&backend, calls);
+	json_object_put(calls);
+	return r;
+}
+
+/* What a configuration has done to begin with: in order, up to the first that cannot be done. */
+static void test_setup(void **state)
+{
+	start();
+	backend.config_path = "net.json";
+	assert_says(call("port.add", "{\"name\":\"a\",\"socket-path\":\"DIR/a\"}"), "result");
+	assert_says(call("port.add", "{\"name\":\"b\",\"socket-path\":\"DIR/b\"}"), "result");
+	assert_int_equal(setup_run(&backend, NULL), 0);
+	assert_int_equal(
+		set_up_with(
+			"[{\"method\":\"link.set\",\"params\":{\"port\":\"a\",\"delay-ns\":5000000}},"
+			"{\"method\":\"mirror.add\",\"params\":{\"name\":\"m\",\"from\":[\"a\"],\"to\":\"b\"}},"
+			"{\"method\":\"port.list\"},"
+			"{\"method\":\"port.down\",\"params\":{\"name\":\"a\"}}]"),
+		0);
+	assert_says(call("link.get", "{\"port\":\"a\"}"), "\"delay-ns\":5000000");
+	assert_says(call("link.get", "{\"port\":\"a\"}"), "\"up\":false");
+	assert_says(call("mirror.list", "{}"), "\"name\":\"m\"");
+	assert_int_equal(set_up_with("[{\"method\":\"port.up\",\"params\":{\"name\":\"a\"}},"
+				     "{\"method\":\"port.down\",\"params\":{\"name\":\"c\"}},"
+				     "{\"method\":\"port.down\",\"params\":{\"name\":\"b\"}}]"),
+			 -EINVAL);
+	assert_says(call("link.get", "{\"port\":\"a\"}"), "\"up\":true");
+	assert_says(call("link.get", "{\"port\":\"b\"}"), "\"up\":true");
+	assert_int_equal(set_up_with("[{\"method\":\"port.fly\"}]"), -EINVAL);
+	assert_int_equal(set_up_with("[{\"method\":\"port.up\",\"params\":{\"nam\":\"a\"}}]"),
+			 -EINVAL);
+	finish();
+}
+
 static void test_stats_and_fdb(void **state)
 {
 	struct sw_port *a, *b;
@@ -241,7 +283,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ports),          cmocka_unit_test(test_settings),
 		cmocka_unit_test(test_static_entries), cmocka_unit_test(test_mirrors),
-		cmocka_unit_test(test_stats_and_fdb),
+		cmocka_unit_test(test_setup),          cmocka_unit_test(test_stats_and_fdb),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -106,6 +106,24 @@ static int read_poll(const struct reader *r, struct json_object *value, uint64_t
 	return err;
 }
 
+/* Their shape; what they say is checked by who carries them out. */
+static int read_setup(const struct reader *r, struct json_object *o, struct config *c)
+{
+	if (!json_object_is_type(o, json_type_array))
+		return wrong(r, "/setup", "not an array");
+	for (size_t i = 0; i < json_object_array_length(o); i++) {
+		struct json_object *call = json_object_array_get_idx(o, i), *method;
+		bool params = json_object_object_get_ex(call, "params", NULL);
+
+		if (!json_object_object_get_ex(call, "method", &method) ||
+		    !json_object_is_type(method, json_type_string) ||
+		    json_object_object_length(call) != 1 + params)
+			return wrong(r, "/setup", "not all are {\"method\", \"params\"?}");
+	}
+	c->setup = o;
+	return 0;
+}
+
 static int read_root(const struct reader *r, struct json_object *root, struct config *c)
 {
 	uint32_t mtu = 0, threads = 0;
@@ -123,8 +141,10 @@ static int read_root(const struct reader *r, struct json_object *root, struct co
 			err = read_number(r, "/threads", value, 1, WORKERS_MAX, &threads);
 		else if (strcmp(key, "poll-us") == 0)
 			err = read_poll(r, value, &c->spin_ns);
+		else if (strcmp(key, "setup") == 0)
+			err = read_setup(r, value, c);
 		else
-			err = wrong(r, key, "not one of ports, fdb, mtu, threads, poll-us");
+			err = wrong(r, key, "not one of ports, fdb, mtu, threads, poll-us, setup");
 		if (err < 0)
 			return err;
 	}

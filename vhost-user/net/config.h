@@ -18,7 +18,8 @@ struct config {
 	uint16_t threads; /* 0: not said */
 	uint64_t spin_ns; /* 0: not said */
 	unsigned n_ports;
-	struct port_spec *port; /* they borrow from the file's object */
+	struct port_spec *port;    /* they borrow from the file's object */
+	struct json_object *setup; /* so does this; NULL: not said.  setup_ctl.h */
 };
 
 /* Read `root` (NULL: there is no file), that came from `path`.  Logs what is wrong.  0, -EINVAL or -ENOMEM. */

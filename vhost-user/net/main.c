@@ -9,6 +9,7 @@
 #include "ctl.h"
 #include "log.h"
 #include "net.h"
+#include "setup_ctl.h"
 
 /* A socket of the command line, by path, becomes a port as one of the file does. */
 static int add_path(struct net *net, const struct backend_socket *s)
@@ -80,6 +81,8 @@ static int start_with(struct backend *b, const struct config *c)
 	}
 	b->device = &net;
 	r = add_ports(&net, c);
+	if (r == 0)
+		r = setup_run(b, c->setup);
 	if (r < 0)
 		net_done(&net);
 	return r;

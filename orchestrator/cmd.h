@@ -90,7 +90,7 @@ char *cmd_lab_name(const char *arg, GError **error);
 /* The lab of that name as applied; NULL if there is none, or its copy is damaged.  Free with lab_free(). */
 struct lab *cmd_applied_lab(const char *lab_name);
 
-/* Whether the lab of that name, as applied, has that VM.  If not: ORCH_ERROR_FAILED, naming the nearest.  A lab that is
+/* Whether the lab of that name, as applied, has that VM.  If not: ORCH_ERROR_USAGE, naming the nearest.  A lab that is
  * down, of which nobody knows the VMs, is no error here. */
 gboolean cmd_check_vm(const char *lab_name, const char *vm, GError **error);
 

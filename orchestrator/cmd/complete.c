@@ -132,10 +132,10 @@ static bool said_or_offered(char **words, const char *prefix, const char *const 
 	return false;
 }
 
-/* add, remove or list; then a VM or a network. */
+/* add, rm or list; then a VM or a network. */
 static void offer_forward(char **words, const char *prefix)
 {
-	static const char *const verbs[] = { "add", "remove", "list", NULL };
+	static const char *const verbs[] = { "add", "rm", "remove", "list", NULL };
 
 	if (said_or_offered(words, prefix, verbs))
 		offer_members(words, prefix, false);

@@ -162,15 +162,19 @@ static int run_forward(char **args, GError **error)
 		return change(false, args[1], args[2], error);
 	g_set_error_literal(
 		error, ORCH_ERROR, ORCH_ERROR_USAGE,
-		"forward add VM|NETWORK FORWARD, forward remove VM|NETWORK FORWARD, or forward list [VM|NETWORK]");
+		"forward add VM|NETWORK FORWARD, forward rm VM|NETWORK FORWARD, or forward list [VM|NETWORK]");
 	return -1;
 }
 
 const struct cmd cmd_forward = {
 	.name = "forward",
-	.args = "add|remove|list [VM|NETWORK [FORWARD]]",
+	.args = "add|rm|list [VM|NETWORK [FORWARD]]",
 	.summary = "Add, remove or list ways between the host and a VM",
-	.help = "By sockets, of a VM: a FORWARD is written as in the lab file, from the listening end to the other:\n"
+	.help = "    forward add n1 tcp:127.0.0.1:2222:22\n"
+		"    forward rm n1 tcp:127.0.0.1:2222:22        (or remove)\n"
+		"    forward list [VM|NETWORK]\n"
+		"\n"
+		"By sockets, of a VM: a FORWARD is written as in the lab file, from the listening end to the other:\n"
 		"\n"
 		"    tcp:127.0.0.1:2222:22       a port of the host leads to vsock port 22 of the VM\n"
 		"    unix:/tmp/n1.sock:1234      the same from a Unix socket\n"

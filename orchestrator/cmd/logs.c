@@ -199,7 +199,7 @@ static int run_logs(char **args, GError **error)
 	dirs = lab_dirs_new();
 	paths = lab_paths_new_named(name, dirs);
 	if (args[0] && strcmp(args[0], "supervisor") != 0 && !names_valid(args[0]))
-		g_set_error(error, ORCH_ERROR, ORCH_ERROR_FAILED,
+		g_set_error(error, ORCH_ERROR, ORCH_ERROR_USAGE,
 			    "lab %s has no VM, network or portal \"%s\"", name, args[0]);
 	else
 		path = path_of(name, paths, args[0], error);

@@ -294,7 +294,7 @@ gboolean cmd_check_vm(const char *lab_name, const char *vm, GError **error)
 			g_ptr_array_add(names, lab_vm(lab, i)->name);
 		near = lab_errors_nearest(search, vm, (const char *const *)names->pdata,
 					  names->len);
-		g_set_error(error, ORCH_ERROR, ORCH_ERROR_FAILED, "lab %s has no VM \"%s\"%s%s%s",
+		g_set_error(error, ORCH_ERROR, ORCH_ERROR_USAGE, "lab %s has no VM \"%s\"%s%s%s",
 			    lab_name, vm, near ? " (did you mean \"" : "", near ? near : "",
 			    near ? "\"?)" : "");
 		lab_errors_free(search);

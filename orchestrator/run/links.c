@@ -469,7 +469,7 @@ static const struct uplink *nat_of(struct supervisor *sup, struct rpc_call *call
 		return network_uplink(n, i);
 	}
 	if (!n)
-		rpc_fail_text(call, ORCH_ERROR_FAILED, "lab %s has no network \"%s\"", sup->name,
+		rpc_fail_text(call, ORCH_ERROR_USAGE, "lab %s has no network \"%s\"", sup->name,
 			      name ? name : "");
 	else
 		rpc_fail_text(call, ORCH_ERROR_FAILED,

@@ -406,7 +406,7 @@ static const struct vm *vm_of_call(struct service *s, struct rpc_call *call,
 	else if (!vm && goes_down(s))
 		rpc_fail_text(call, ORCH_ERROR_CONFLICT, "the lab is being taken down");
 	else if (!vm)
-		rpc_fail_text(call, ORCH_ERROR_FAILED, "lab %s has no VM \"%s\"", s->sup->name,
+		rpc_fail_text(call, ORCH_ERROR_USAGE, "lab %s has no VM \"%s\"", s->sup->name,
 			      name);
 	return vm;
 }

@@ -73,7 +73,7 @@ def exec_one(place):
     for wrong in (["exec", "n1"], ["exec", "--all", "--vms=n1", "--", "true"], ["exec", "-t", "--all", "--", "true"],
                   ["exec", "n1", "-t", "--", "true"], ["exec", "n1/", "--", "true"], ["exec", "-e", "x", "n1", "--", "true"]):
         place.run(*wrong, code=2)
-    unknown = place.run("exec", "-l", lab, "n2", "--", "true", code=1)
+    unknown = place.run("exec", "-l", lab, "n2", "--", "true", code=2)
     assert "n1" in unknown.err, unknown.err
 
 
@@ -176,6 +176,12 @@ def exec_explains(place):
     assert "orchestrator start n1" in stopped.err, stopped.err
     for verb in (["shell", "n1"], ["cp", "n1:/etc/passwd", "."], ["vsock-connect", "n1", "tcp:127.0.0.1:22"]):
         assert "orchestrator start n1" in place.run(verb[0], "-l", lab, *verb[1:], code=1).err
+    # A name that the lab does not have is a mistake of the command line, whatever the verb.
+    for verb, *words in (["exec", "n9", "--", "true"], ["shell", "n9"], ["cp", "n9:/etc/passwd", "."], ["vsock-connect", "n9", "1"],
+                         ["console", "n9"], ["logs", "n9"], ["wait", "n9"], ["stop", "n9"], ["shutdown", "n9"],
+                         ["forward", "add", "n9", "tcp:127.0.0.1:2222:22"], ["link", "show", "n9"], ["link", "list", "n9"],
+                         ["stats", "n9"], ["capture", "-w", place.root / "x", "n9"]):
+        assert '"n9"' in place.run(verb, "-l", lab, *words, code=2).err, verb
     # Everything else works without an agent.
     assert place.vms(lab)["n2"]["stage"] == "ready"
 
@@ -482,7 +488,7 @@ def forward(place):
     place.run("forward", "-l", lab, "remove", "n1", f"unix:{path}:50000", code=1)
     place.run("forward", "-l", lab, "add", "n1", "nonsense", code=2)
     place.run("forward", "-l", lab, "add", "n1", code=2)
-    assert "no VM" in place.run("forward", "-l", lab, "add", "n2", f"unix:{path}:50000", code=1).err
+    assert "no VM" in place.run("forward", "-l", lab, "add", "n2", f"unix:{path}:50000", code=2).err
     place.run("down", lab)
     assert not answers(port)
     place.run("forward", "-l", lab, "list", code=1)

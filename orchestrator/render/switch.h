@@ -39,6 +39,7 @@ struct setting_kind {
 		nothing; /* members that say "nothing" to undo, as JSON; NULL: its name is enough */
 	bool of_port;    /* the word behind the first colon of its keys is a port */
 	bool anew;       /* a change is to take it back, then make it */
+	bool inward;     /* takes nothing but the switch itself, no file or address of the host */
 };
 
 struct setting {

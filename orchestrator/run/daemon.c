@@ -143,6 +143,11 @@ bool daemon_alive(const struct daemon *d)
 	return d->proc != NULL;
 }
 
+bool daemon_did_not_last(const struct daemon *d)
+{
+	return d->quick_deaths > 1; /* the one that is at hand is counted already */
+}
+
 const struct proc_id *daemon_process(const struct daemon *d)
 {
 	return d->proc ? proc_identity(d->proc) : NULL;
@@ -313,6 +318,15 @@ void daemon_remove_item(struct daemon *d, const char *name)
 	g_ptr_array_remove(d->items, item);
 }
 
+static void set_item_link(struct daemon *d, struct daemon_item *item, bool down)
+{
+	if (item->link_down == down)
+		return;
+	item->link_down = down;
+	if (d->ops->link)
+		d->ops->link(d, item->name, d->data);
+}
+
 /* --- the control connection ------------------------------------------------------------------------------- */
 
 static void on_notify(const char *method, struct json_object *params, void *data)
@@ -325,8 +339,8 @@ static void on_notify(const char *method, struct json_object *params, void *data
 		return;
 	/* Of the link, not of who is behind it. */
 	if (g_str_has_prefix(state, "link-"))
-		return;
-	if (strcmp(state, "removed") == 0)
+		set_item_link(d, item, strcmp(state, "link-down") == 0);
+	else if (strcmp(state, "removed") == 0)
 		set_item_state(d, item, NULL);
 	else if (strcmp(state, "added") != 0) /* the answer to our own call says so, too */
 		set_item_state(d, item, state);
@@ -372,6 +386,8 @@ static void on_list(struct json_object *result, const GError *error, void *data)
 		if (!daemon_find_item(d, name))
 			daemon_add_item(d, params_of(d, o), NULL);
 		set_item_state(d, daemon_find_item(d, name), state);
+		set_item_link(d, daemon_find_item(d, name),
+			      g_strcmp0(json_str(o, "link"), "down") == 0);
 	}
 	d->ever_up = true;
 	g_clear_pointer(&d->reason, g_free);
@@ -462,6 +478,13 @@ gboolean daemon_start(struct daemon *d, GError **error)
 	redial(d);
 	set_stage(d, DAEMON_STARTING);
 	return TRUE;
+}
+
+void daemon_revive(struct daemon *d)
+{
+	d->ever_up = true;
+	d->restarts++;
+	(void)daemon_start(d, NULL); /* a failure is in its stage and reason */
 }
 
 bool daemon_adopt(struct daemon *d, const struct proc_id *id)

@@ -54,8 +54,9 @@ struct daemon_item {
 	char *params; /* what makes it what it is, for add_method: a JSON object, as text */
 	char *more;   /* what add_method takes besides, and can be changed later; NULL: nothing */
 	char *state; /* as the daemon sees it: "listening", "negotiated", …; NULL: it does not have it (yet) */
-	bool ours;     /* the daemon has made its sockets: they may be unlinked */
-	char *problem; /* why the daemon refused it; NULL: it did not */
+	bool ours;      /* the daemon has made its sockets: they may be unlinked */
+	bool link_down; /* the daemon says that nothing passes: taken down, or it flaps */
+	char *problem;  /* why the daemon refused it; NULL: it did not */
 };
 
 struct daemon_ops {
@@ -63,6 +64,8 @@ struct daemon_ops {
 	void (*changed)(struct daemon *d, void *data);
 	/* An item is in another state; NULL: it is gone. */
 	void (*item)(struct daemon *d, const char *item, const char *state, void *data);
+	/* An item's link is down, or up again; NULL: nobody wants to know. */
+	void (*link)(struct daemon *d, const char *item, void *data);
 	/* It died, and is about to be started again; what it says is for people. */
 	void (*died)(struct daemon *d, const char *text, void *data);
 };
@@ -99,10 +102,14 @@ struct daemon *daemon_new(const char *name, const struct daemon_kind *kind,
 void daemon_free(struct daemon *d);
 
 bool daemon_alive(const struct daemon *d);
+/* Whether its last start did not last: what it was given to begin with may be why. */
+bool daemon_did_not_last(const struct daemon *d);
 const struct proc_id *daemon_process(const struct daemon *d); /* NULL: none */
 
 /* Find the program and start it with the items it is to have; DAEMON_RUNNING follows when it has said hello. */
 gboolean daemon_start(struct daemon *d, GError **error);
+/* The same for one that has been up and has died while nobody looked: if this start fails, others follow, as after any death. */
+void daemon_revive(struct daemon *d);
 /* Go on with one that runs; its items are asked for.  False: it does not run. */
 bool daemon_adopt(struct daemon *d, const struct proc_id *id);
 /* DAEMON_DOWN follows. */

@@ -391,19 +391,27 @@ static void show_carrier(struct supervisor *sup, const char *port, bool up, bool
 		machine_set_carrier(m, nic, up, again);
 }
 
+/* While it has no daemon, QEMU shows no carrier by itself. */
+static bool has_frontend(const struct daemon_item *item)
+{
+	return item->state && strcmp(item->state, "listening") != 0;
+}
+
 void link_show_carriers(struct supervisor *sup)
 {
 	GHashTableIter iter;
 	gpointer value;
 
-	g_hash_table_iter_init(&iter, sup->changed_settings);
+	g_hash_table_iter_init(&iter, sup->switches);
 	while (g_hash_table_iter_next(&iter, NULL, &value)) {
-		const struct state_setting *c = value;
-		g_autofree char *port =
-			g_str_has_prefix(c->key, "carrier:") ? setting_port_of(c->key) : NULL;
+		const struct daemon *sw = value;
 
-		if (port)
-			show_carrier(sup, port, !c->params && !network_passes(c), false);
+		for (guint i = 0; sw->stage == DAEMON_RUNNING && i < sw->items->len; i++) {
+			const struct daemon_item *item = sw->items->pdata[i];
+
+			if (has_frontend(item))
+				show_carrier(sup, item->name, !item->link_down, false);
+		}
 	}
 }
 

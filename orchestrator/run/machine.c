@@ -468,7 +468,7 @@ gboolean machine_start(struct machine *m, const struct machine_start *start, GEr
 	g_clear_pointer(&m->reason, g_free);
 	m->reason_code = 0;
 	m->guest_ended = false;
-	m->links_down = 0;
+	m->links_down = m->links_unknown = 0;
 	m->adopted = false;
 	m->resets = 0;
 	m->ready_us = 0;
@@ -517,6 +517,8 @@ bool machine_adopt(struct machine *m, const struct state_vm *was)
 		return false;
 	}
 	m->adopted = true;
+	m->links_down = 0;
+	m->links_unknown = UINT32_MAX;
 	m->started_us = proc_id_start_us(&was->id);
 	m->log_from = logfile_size(m->paths->qemu_log);
 	m->stage = was->stage == STAGE_READY ? STAGE_READY : STAGE_STARTING;
@@ -652,8 +654,9 @@ void machine_set_carrier(struct machine *m, unsigned nic, bool up, bool again)
 	if (!m->qmp || !m->ladder.qmp || nic >= 32)
 		return;
 	bit = UINT32_C(1) << nic;
-	if (!again && up == !(m->links_down & bit))
+	if (!again && !(m->links_unknown & bit) && up == !(m->links_down & bit))
 		return;
+	m->links_unknown &= ~bit;
 	m->links_down = up ? m->links_down & ~bit : m->links_down | bit;
 	name = g_strdup_printf("nic%u", nic);
 	arguments = json_object_new_object();

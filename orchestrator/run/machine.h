@@ -82,7 +82,8 @@ struct machine {
 	bool sockets_lost;      /* the daemon that knew its rings is gone */
 	bool sockets_back;      /* and QEMU has connected to another one */
 	bool guest_ended;       /* QMP said that the guest powered itself off */
-	uint32_t links_down;    /* bit by NIC: whose carrier QEMU was told to take away */
+	uint32_t links_down;    /* bit by NIC: whose carrier QEMU was told to take away, */
+	uint32_t links_unknown; /* and where only an earlier supervisor knows what it was told */
 };
 
 /* Takes over paths.  Of a VM that has not been started. */

@@ -6,6 +6,9 @@
  * is told.  So a switch that was started anew is told everything, one whose lab file has changed what has changed, and a
  * supervisor that took over (what was told is in the state file) nothing.  A setting of a port waits until the port is there.
  *
+ * One that is started again is given what its predecessor had taken in its configuration: what comes later by call would come
+ * after the first frames.  What hangs on the host, a forward or a file, is told: it may be refused this time.
+ *
  * What a switch refuses is kept as a problem and not tried again until it is another setting, or another switch. */
 #include "run/supervisor.h"
 
@@ -22,6 +25,7 @@ struct told {
 	char *network;
 	GHashTable *settings; /* key -> params as told, refused ones included */
 	GHashTable *problems; /* key -> why it was refused */
+	GHashTable *had;      /* key -> params: what its predecessor had taken when it died */
 	GPtrArray *calls;     /* of struct told_call: under way */
 	bool due;             /* to be compared again */
 };
@@ -46,6 +50,7 @@ static void told_free(void *p)
 	g_ptr_array_unref(t->calls);
 	g_hash_table_unref(t->settings);
 	g_hash_table_unref(t->problems);
+	g_hash_table_unref(t->had);
 	g_free(t->network);
 	g_free(t);
 }
@@ -66,6 +71,7 @@ static struct told *told_of(struct supervisor *sup, const char *network)
 	t->network = g_strdup(network);
 	t->settings = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
 	t->problems = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+	t->had = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
 	t->calls = g_ptr_array_new_with_free_func(told_call_free);
 	t->due = true;
 	g_hash_table_insert(sup->told, t->network, t);
@@ -265,23 +271,24 @@ static void take_back(struct told *t, const struct daemon *sw, GHashTable *wante
 	}
 }
 
-/* What a client has put over a link for a time, as far as that is still to last. */
-static void tell_passing(struct told *t, const struct daemon *sw, const char *key)
+/* What a client has put over a link for a time, as far as that is still to last; NULL: nothing. */
+static struct json_object *passing_params(const struct told *t, const char *key)
 {
 	const struct state_setting *c = network_change(t->sup, t->network, key);
 	struct json_object *params;
 
 	if (!c || !network_passes(c) || !g_str_has_prefix(key, "link:"))
-		return;
+		return NULL;
 	params = json_tokener_parse(c->passing);
 	json_put_int(params, "for-ns", (c->until_us - proc_boottime_us()) * 1000);
-	tell(t, sw, "link.set", params, key);
+	return params;
 }
 
 static void tell_one(struct told *t, const struct daemon *sw, const char *key, const char *params)
 {
 	const struct setting_kind *kind = setting_kind_of(key);
 	const char *was = g_hash_table_lookup(t->settings, key);
+	struct json_object *passing;
 
 	if (g_strcmp0(was, params) == 0 || !kind)
 		return;
@@ -291,7 +298,9 @@ static void tell_one(struct told *t, const struct daemon *sw, const char *key, c
 	g_hash_table_replace(t->settings, g_strdup(key), g_strdup(params));
 	if (kind->method)
 		tell(t, sw, kind->method, json_tokener_parse(params), key);
-	tell_passing(t, sw, key);
+	passing = passing_params(t, key);
+	if (passing)
+		tell(t, sw, "link.set", passing, key);
 }
 
 static void compare(struct told *t, const struct daemon *sw)
@@ -411,10 +420,82 @@ void network_compare_again(struct supervisor *sup, const char *network)
 	sup_poke(sup);
 }
 
+/* Whether a switch has taken a setting, as far as is known. */
+static bool is_taken(const struct told *t, const char *key)
+{
+	for (guint i = 0; i < t->calls->len; i++) {
+		const struct told_call *c = t->calls->pdata[i];
+
+		if (g_strcmp0(c->key, key) == 0)
+			return false;
+	}
+	return !g_hash_table_contains(t->problems, key);
+}
+
+static void keep_what_it_had(struct told *t)
+{
+	GHashTableIter iter;
+	gpointer key, params;
+
+	if (g_hash_table_size(t->settings) == 0)
+		return; /* this death is known */
+	g_hash_table_remove_all(t->had);
+	g_hash_table_iter_init(&iter, t->settings);
+	while (g_hash_table_iter_next(&iter, &key, &params))
+		if (is_taken(t, key))
+			g_hash_table_insert(t->had, g_strdup(key), g_strdup(params));
+}
+
+static void add_call(struct json_object *list, const char *method, struct json_object *params)
+{
+	struct json_object *o = json_object_new_object();
+
+	json_put_str(o, "method", method);
+	json_object_object_add(o, "params", params);
+	json_object_array_add(list, o);
+}
+
+/* Whether it can be done while the switch starts, as it could before. */
+static bool can_begin_with(const struct told *t, const char *key, const char *params)
+{
+	const struct setting_kind *kind = setting_kind_of(key);
+	const struct daemon *sw = sup_find_switch(t->sup, t->network);
+	g_autofree char *port = setting_port_of(key);
+	const struct daemon_item *item = sw && port ? daemon_find_item(sw, port) : NULL;
+
+	return kind && kind->inward && kind->method &&
+	       g_strcmp0(g_hash_table_lookup(t->had, key), params) == 0 &&
+	       (!port || (item && !item->problem));
+}
+
+struct json_object *network_setup(struct supervisor *sup, const char *network)
+{
+	struct told *t = told_of(sup, network);
+	g_autoptr(GPtrArray) keys = NULL;
+	g_autoptr(GHashTable) wanted = wanted_settings(sup, network, &keys);
+	struct json_object *list = NULL;
+
+	for (guint i = 0; i < keys->len; i++) {
+		const char *key = keys->pdata[i], *params = g_hash_table_lookup(wanted, key);
+		struct json_object *passing;
+
+		if (!can_begin_with(t, key, params))
+			continue;
+		list = list ? list : json_object_new_array();
+		add_call(list, setting_kind_of(key)->method, json_tokener_parse(params));
+		passing = passing_params(t, key);
+		if (passing)
+			add_call(list, "link.set", passing);
+		g_hash_table_replace(t->settings, g_strdup(key), g_strdup(params));
+	}
+	return list;
+}
+
 void network_switch_died(struct supervisor *sup, const char *network)
 {
 	struct told *t = told_of(sup, network);
 
+	keep_what_it_had(t);
 	g_hash_table_remove_all(t->settings);
 	g_hash_table_remove_all(t->problems);
 	t->due = true;

@@ -171,8 +171,6 @@ void sup_adopt_sockets(struct supervisor *sup, const struct state *state)
 	if (!was->id.pid)
 		return;
 	g_message("the daemon of sockets has died, starting it again");
-	d->restarts++;
-	d->ever_up = true;
 	all_lost(sup);
-	(void)daemon_start(d, NULL);
+	daemon_revive(d);
 }

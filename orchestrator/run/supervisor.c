@@ -126,6 +126,11 @@ static void switch_port(struct daemon *sw, const char *port, const char *state, 
 	sup_poke(sup);
 }
 
+static void switch_link(struct daemon *sw, const char *port, void *data)
+{
+	sup_poke(data);
+}
+
 static void switch_died(struct daemon *sw, const char *text, void *data)
 {
 	network_switch_died(data, sw->name);
@@ -134,15 +139,20 @@ static void switch_died(struct daemon *sw, const char *text, void *data)
 
 static struct json_object *switch_config(struct daemon *sw, void *data)
 {
-	const struct supervisor *sup = data;
+	struct supervisor *sup = data;
 	const struct network *n = sup->lab ? lab_find_network(sup->lab, sw->name) : NULL;
+	struct json_object *o = n ? render_switch_config(n) : json_object_new_object();
+	struct json_object *setup = daemon_did_not_last(sw) ? NULL : network_setup(sup, sw->name);
 
-	return n ? render_switch_config(n) : json_object_new_object();
+	if (setup)
+		json_object_object_add(o, "setup", setup);
+	return o;
 }
 
 static const struct daemon_ops switch_ops = {
 	.changed = switch_changed,
 	.item = switch_port,
+	.link = switch_link,
 	.died = switch_died,
 };
 
@@ -451,8 +461,9 @@ static void adopt_switch(struct supervisor *sup, const struct state_net *was,
 	} else if (was->id.pid) {
 		/* It died while nobody looked; its VMs wait for it. */
 		g_message("switch %s has died, starting it again", sw->name);
-		sw->restarts++;
-		(void)daemon_start(sw, NULL);
+		network_adopt_told(sup, sw->name, was->settings);
+		network_switch_died(sup, sw->name);
+		daemon_revive(sw);
 	}
 }
 

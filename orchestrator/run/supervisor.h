@@ -178,6 +178,10 @@ char *network_problem(struct supervisor *sup, const char *network);
 
 /* Something has changed about what is wanted, or about which ports are there.  network: NULL for all. */
 void network_compare_again(struct supervisor *sup, const char *network);
+/* For the configuration of a switch that is started anew: what the one before it had taken and what is still wanted, as an
+ * array of {"method","params"}, so that it is in force for the first frame.  Counts as told.  NULL: nothing.  The caller owns
+ * it. */
+struct json_object *network_setup(struct supervisor *sup, const char *network);
 /* Its switch has forgotten everything. */
 void network_switch_died(struct supervisor *sup, const char *network);
 /* No answer comes any more to calls that are under way. */
@@ -231,7 +235,7 @@ void link_method_nat_list(struct supervisor *sup, struct rpc_call *call,
 /* The switch's connection has ended: who waits for it waits in vain. */
 void link_calls_lost(struct supervisor *sup, const char *network, const char *why);
 
-/* Have the guests of links that are down, or were for a time, see it; level-triggered. */
+/* Have guests see the carrier that the switch gives them: taken down, flapping, or there; level-triggered. */
 void link_show_carriers(struct supervisor *sup);
 
 /* For reports: what holds on a link now beyond the lab file's silence: {"to-guest":{…numbers},"from-guest":{…},

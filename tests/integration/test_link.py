@@ -140,6 +140,33 @@ def carrier(place):
     answers(place, lab, "n2", "n1")
 
 
+@case("a link that flaps takes the guest's carrier and gives it back, also past a kill -9 of the supervisor")
+def flaps(place):
+    lab = up(place)
+
+    def state():
+        return place.run("exec", "-l", lab, "n1", "--", "cat", "/sys/class/net/eth0/carrier", code=None).out.strip()
+
+    def follow(times):
+        for _ in range(times):
+            harness.wait_for("the carrier to go", 10, lambda: state() == "0")
+            harness.wait_for("the carrier to come", 10, lambda: state() == "1")
+
+    link(place, lab, "set", "n1", "flap.up=2s", "flap.down=2s")
+    follow(2)
+    os.kill(place.pid_of(r"orchestrator supervise"), signal.SIGKILL)
+    place.run("up", lab)
+    follow(1)
+    # Whatever it shows when the supervisor dies, it shows a carrier when there is one.
+    harness.wait_for("the carrier to go", 10, lambda: state() == "0")
+    os.kill(place.pid_of(r"orchestrator supervise"), signal.SIGKILL)
+    harness.wait_for("the link to be up", 10, lambda: shown(place, lab, "n1")["up"])
+    place.run("up", lab)
+    link(place, lab, "reset", "n1")
+    harness.wait_for("the carrier to stay", 10, lambda: state() == "1")
+    answers(place, lab, "n2", "n1")
+
+
 @case("kill -9 of the switch and of the supervisor: what was set is set again, and reset still works")
 def killed(place):
     lab = up(place)
@@ -164,6 +191,10 @@ def killed(place):
     os.kill(old, signal.SIGKILL)
     harness.wait_for("another switch", 10, lambda: [p for p, c in place.processes().items()
                                                     if "vhost-user-net" in c and p != old])
+    # It began with them: they are in force before any frame is there.
+    config = json.loads(Path(re.search(r"--config (\S+)", place.processes()[switch(place)])[1]).read_text())
+    assert {"method": "port.down", "params": {"name": "n3.0"}} in config["setup"], config
+    assert [c["params"]["port"] for c in config["setup"] if c["method"] == "link.set"].count("n1.0") == 2, config
     harness.wait_for("the links to be as before", 10, holds)
     assert ping(place, lab, "n1", "n2")[0] == 0
     os.kill(place.pid_of(r"orchestrator supervise"), signal.SIGKILL)

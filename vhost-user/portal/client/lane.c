@@ -108,34 +108,41 @@ static void fetch_as_much(const struct lane_producer *p, uint64_t span)
 		lane_fetch_line(p, at);
 }
 
+/* Of n messages, as many as lie in what room there is before the lane's end, now that there is none for all of them. */
+static unsigned room_for(const struct lane_producer *p, uint32_t stride, unsigned n)
+{
+	uint64_t room = p->limit > p->tail ? p->limit - p->tail : 0;
+
+	if (room < ring_span(sizeof(struct ring_array) + 2 * stride))
+		return room >= ring_span(stride) ? 1 : 0;
+	return min(n, (unsigned)((room - ring_span(sizeof(struct ring_array))) / stride));
+}
+
 int lane_send_array(struct lane_producer *p, const void *data, uint32_t len, unsigned n,
 		    uint32_t type)
 {
-	uint32_t stride = (uint32_t)ring_stride(len);
-	uint32_t most = ring_longest(p->mask + 1) - (uint32_t)sizeof(struct ring_array);
+	uint32_t stride = (uint32_t)ring_stride(len), own = sizeof(struct ring_array);
 	void *at = NULL;
 	int r;
 
-	if (stride && n > most / stride)
-		n = most / stride;
-	for (;; n /= 2) {
-		if (n <= 1 || stride == 0) {
-			r = lane_reserve(p, len, &at);
-			if (r < 0)
-				return r;
-			memcpy(at, data, len);
-			lane_publish(p, RING_DATA, len, type);
-			return 1;
-		}
-		r = lane_reserve(p, (uint32_t)sizeof(struct ring_array) + n * stride, &at);
-		if (r != -EAGAIN)
-			break;
+	n = stride ? min(n, (ring_longest(p->mask + 1) - own) / stride) : 1;
+	r = lane_reserve(p, n > 1 ? own + n * stride : len, &at);
+	if (r == -EAGAIN) {
+		n = room_for(p, stride, n);
+		if (n == 0)
+			return -EAGAIN;
+		r = lane_reserve(p, n > 1 ? own + n * stride : len, &at);
 	}
 	if (r < 0)
 		return r;
+	if (n <= 1) {
+		memcpy(at, data, len);
+		lane_publish(p, RING_DATA, len, type);
+		return 1;
+	}
 	*(struct ring_array *)at = (struct ring_array){ le32_of(len), le32_of(n) };
-	lay_out((uint8_t *)at + sizeof(struct ring_array), data, len, stride, n);
-	lane_publish(p, RING_ARRAY, (uint32_t)sizeof(struct ring_array) + n * stride, type);
+	lay_out((uint8_t *)at + own, data, len, stride, n);
+	lane_publish(p, RING_ARRAY, own + n * stride, type);
 	fetch_as_much(p, (uint64_t)n * stride);
 	return (int)n;
 }

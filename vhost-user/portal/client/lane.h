@@ -210,10 +210,10 @@ static inline bool lane_ready(const struct lane_consumer *c)
 	return c->array.left || lane_next_word(c) & RING_COMMITTED;
 }
 
-/* The first message that has not been peeked at.  0; -EAGAIN (none); -EPROTO. */
-static inline int lane_front(struct lane_consumer *c, struct portal_record *ret_record)
+/* The first message that has not been peeked at, given the word at the next position.  0; -EAGAIN (none); -EPROTO. */
+static inline int lane_front_of(struct lane_consumer *c, uint64_t word,
+				struct portal_record *ret_record)
 {
-	uint64_t word = lane_next_word(c);
 	uint64_t place = (c->next & c->mask) + sizeof(le64_t);
 	uint32_t len = word & RING_LEN_MAX;
 
@@ -222,6 +222,11 @@ static inline int lane_front(struct lane_consumer *c, struct portal_record *ret_
 		return lane_front_odd(c, word, ret_record);
 	*ret_record = (struct portal_record){ c->data + place, len, word >> 24 & 0xff, c->index };
 	return 0;
+}
+
+static inline int lane_front(struct lane_consumer *c, struct portal_record *ret_record)
+{
+	return lane_front_of(c, lane_next_word(c), ret_record);
 }
 
 /* What lane_front() gave has been peeked at. */

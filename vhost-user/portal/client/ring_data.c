@@ -156,22 +156,26 @@ static int nothing(struct portal_ring *r, int why)
 	return r->empties++ % LOOKS_PER_CHECK == 0 && ring_check_peers(r) < 0 ? -EPIPE : -EAGAIN;
 }
 
+static void next_lane(struct portal_ring *r)
+{
+	uint32_t next = r->lane->index + 1;
+
+	r->lane = &r->lanes[next < r->geo.lanes ? next : 0];
+	r->budget = LANE_BUDGET;
+}
+
 /* The lane whose turn it is, if it has something and has not had its share; otherwise the next one that has.  A poisoned
  * lane is told of once, and then passed by. */
 static int sweep(struct portal_ring *r, struct portal_record *ret_record)
 {
-	for (uint32_t tries = 0; tries <= r->geo.lanes; tries++) {
-		struct lane_consumer *c = r->lane;
-		bool was_sound = c->fault == RING_FAULT_NONE;
+	if (r->budget == 0)
+		next_lane(r);
+	for (uint32_t i = 0; i < r->geo.lanes; i++, next_lane(r)) {
+		bool was_sound = r->lane->fault == RING_FAULT_NONE;
+		int res = lane_front(r->lane, ret_record);
 
-		if (r->budget > 0) {
-			int res = lane_front(c, ret_record);
-
-			if (res == 0 || (res == -EPROTO && was_sound))
-				return res;
-		}
-		r->lane = c->index + 1 < r->geo.lanes ? c + 1 : r->lanes;
-		r->budget = LANE_BUDGET;
+		if (res == 0 || (res == -EPROTO && was_sound))
+			return res;
 	}
 	return -EAGAIN;
 }
@@ -262,12 +266,13 @@ int portal_release(struct portal_ring *r)
 	return release(r);
 }
 
-/* Anything that portal_recv() does not do at once. */
-static __attribute__((noinline)) int64_t recv_slowly(struct portal_ring *r, void *data,
-						     uint32_t size, uint32_t *ret_type)
+/* Anything that portal_recv() does not do at once.  `word` is what it has loaded, which is not loaded again. */
+static __attribute__((noinline)) int64_t recv_slowly(struct portal_ring *r, uint64_t word,
+						     void *data, uint32_t size, uint32_t *ret_type)
 {
 	struct portal_record record;
-	int res = front(r, &record);
+	int res = r->lane == r->direct ? nothing(r, lane_front_of(r->lane, word, &record)) :
+					 front(r, &record);
 
 	if (unlikely(res < 0))
 		return res;
@@ -299,7 +304,7 @@ int64_t portal_recv(struct portal_ring *r, void *data, uint32_t size, uint32_t *
 	if (unlikely(word >> 32 != ring_mark(c->next, RING_DATA)) ||
 	    unlikely(len > c->short_most) || unlikely(len > size) ||
 	    unlikely(len > c->mask + 1 - place))
-		return recv_slowly(r, data, size, ret_type);
+		return recv_slowly(r, word, data, size, ret_type);
 	lane_copy_short(data, c->data + place, len);
 	c->next += ring_span(len);
 	if (ret_type)

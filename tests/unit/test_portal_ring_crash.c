@@ -456,7 +456,7 @@ static void run(const struct operation *ops, unsigned n_ops)
 	for (unsigned i = 0; i < n_ops; i++) {
 		unsigned moments = kill_at_every_step(&f, &ops[i]);
 
-		print_message("%s: killed at %u moments\n", ops[i].name, moments);
+		print_message("# %s: killed at %u moments\n", ops[i].name, moments);
 		assert_true(moments > 1 || ops[i].run == op_abandon);
 	}
 	assert_int_equal(munmap(f.mem, MEMORY), 0);

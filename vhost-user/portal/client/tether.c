@@ -200,7 +200,14 @@ static struct tether *tether_new(const struct tether_request *request)
 	return NULL;
 }
 
-/* The first connection is tried once: who is not there, or does not want us, is an error and not a reason to wait. */
+/* The first connection is tried once: who is not there, or does not want us, is an error and not a reason to wait.  But that
+ * the arena pauses is. */
+static bool is_underway(const struct tether *t)
+{
+	return t->state == CONNECTING || t->state == GREETING ||
+	       (t->state == AWAY && t->why == -EAGAIN);
+}
+
 static int first_connection(struct tether *t)
 {
 	uint64_t deadline = clock_ns() + t->timeout_ms * NS_PER_MS;
@@ -208,7 +215,7 @@ static int first_connection(struct tether *t)
 
 	pthread_mutex_lock(&t->lock);
 	tether_step(t);
-	while ((t->state == CONNECTING || t->state == GREETING) && clock_ns() < deadline)
+	while (is_underway(t) && clock_ns() < deadline)
 		sleep_once(t, deadline);
 	r = t->state == CONNECTED ? 0 : t->state == AWAY ? t->why : -ETIMEDOUT;
 	pthread_mutex_unlock(&t->lock);

@@ -340,16 +340,16 @@ static void take_in(struct tether *t)
 
 void tether_step(struct tether *t)
 {
-	uint64_t ticks, now = clock_ns();
+	uint64_t ticks;
 
 	if (t->state != CONNECTED)
 		(void)!read(t->timer, &ticks, sizeof(ticks));
-	if (t->state == AWAY && now >= t->next_try_ns)
+	if (t->state == AWAY && clock_ns() >= t->next_try_ns)
 		begin_to_connect(t);
 	if (t->state == CONNECTING)
 		go_on_connecting(t);
 	if ((t->state == CONNECTING || t->state == GREETING) &&
-	    now - t->greeting_since_ns > t->timeout_ms * NS_PER_MS)
+	    clock_ns() - t->greeting_since_ns > t->timeout_ms * NS_PER_MS)
 		hang_up(t, AWAY, -ETIMEDOUT);
 	if (t->sock >= 0 && t->out_len > 0)
 		send_out(t);

@@ -95,7 +95,12 @@ static void load_mirror(struct extents *x)
 
 int extents_init(struct extents *x, struct portal_extent *mirror, uint32_t n, bool load)
 {
-	*x = (struct extents){ .e = calloc(n, sizeof(*x->e)), .mirror = mirror, .n = n };
+	*x = (struct extents){
+		.e = calloc(n, sizeof(*x->e)),
+		.mirror = mirror,
+		.n = n,
+		.low = SYSTEM_EXTENTS,
+	};
 	if (!x->e)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < SYSTEM_EXTENTS; i++)
@@ -117,17 +122,22 @@ void extents_done(struct extents *x)
 
 /* ---- granting ---- */
 
-/* The lowest run of n free ones, or the highest. */
-static bool find_run(const struct extents *x, uint32_t n, bool high, uint32_t *ret_first)
+static bool find_lowest(struct extents *x, uint32_t *ret_first)
+{
+	while (x->low < x->n && x->e[x->low].kind != PORTAL_EXTENT_FREE)
+		x->low++;
+	*ret_first = x->low;
+	return x->low < x->n;
+}
+
+static bool find_highest_run(const struct extents *x, uint32_t n, uint32_t *ret_first)
 {
 	uint32_t have = 0;
 
-	for (uint32_t k = SYSTEM_EXTENTS; k < x->n; k++) {
-		uint32_t i = high ? x->n + SYSTEM_EXTENTS - 1 - k : k;
-
+	for (uint32_t i = x->n; i-- > x->low;) {
 		have = x->e[i].kind == PORTAL_EXTENT_FREE ? have + 1 : 0;
 		if (have == n) {
-			*ret_first = high ? i : i + 1 - n;
+			*ret_first = i;
 			return true;
 		}
 	}
@@ -158,7 +168,9 @@ int extents_get(struct extents *x, uint64_t owner, uint32_t n, enum portal_exten
 
 	if (!is_grant(kind, n) || n > PORTAL_EXTENTS_MAX)
 		return -EINVAL;
-	if (n > x->n_free || !find_run(x, n, n > 1, &first))
+	if (n > x->n_free)
+		return -ENOSPC;
+	if (!(n == 1 ? find_lowest(x, &first) : find_highest_run(x, n, &first)))
 		return -ENOSPC;
 	grant(x, first, n, owner, kind);
 	*ret_first = first;
@@ -179,6 +191,7 @@ int extents_put(struct extents *x, uint64_t owner, uint32_t first, uint32_t n)
 		set(x, i, &e);
 	}
 	x->n_free += n;
+	x->low = min(x->low, first);
 	return 0;
 }
 
@@ -231,6 +244,7 @@ uint32_t extents_pardon(struct extents *x)
 		set(x, i, &e);
 		n++;
 	}
+	x->low = SYSTEM_EXTENTS;
 	x->n_free += n;
 	x->n_quarantined -= n;
 	return n;

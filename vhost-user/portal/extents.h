@@ -30,6 +30,7 @@ struct extents {
 	struct extent *e;
 	struct portal_extent *mirror;
 	uint32_t n, n_free, n_quarantined;
+	uint32_t low; /* nothing below it is free: where the search for a single one begins */
 };
 
 /* n extents, of which the first two are the system's; load: believe the mirror as far as it holds, else begin anew.  -ENOMEM. */

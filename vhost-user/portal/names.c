@@ -71,6 +71,7 @@ static void read_back(struct names *n, names_check_fn *check, void *context)
 			continue;
 		n->entry[i] = e;
 		n->n_used++;
+		n->top = i + 1;
 	}
 }
 
@@ -94,7 +95,7 @@ void names_done(struct names *n)
 
 int names_find(const struct names *n, const char *name)
 {
-	for (uint32_t i = 0; i < PORTAL_NAMES; i++)
+	for (uint32_t i = 0; i < n->top; i++)
 		if (n->entry[i].type != PORTAL_TYPE_NONE && strcmp(n->entry[i].name, name) == 0)
 			return (int)i;
 	return -1;
@@ -115,6 +116,7 @@ int names_publish(struct names *n, const struct name *entry, uint32_t *ret_index
 	n->entry[i] = *entry;
 	n->entry[i].generation = ++n->generation;
 	n->n_used++;
+	n->top = max(n->top, i + 1);
 	show(n, i);
 	*ret_index = i;
 	return 0;
@@ -124,12 +126,14 @@ void names_withdraw(struct names *n, uint32_t index)
 {
 	n->entry[index] = (struct name){ 0 };
 	n->n_used--;
+	while (n->top > 0 && n->entry[n->top - 1].type == PORTAL_TYPE_NONE)
+		n->top--;
 	show(n, index);
 }
 
 bool names_next(const struct names *n, uint64_t owner, uint32_t *at)
 {
-	for (uint32_t i = *at; i < PORTAL_NAMES; i++) {
+	for (uint32_t i = *at; i < n->top; i++) {
 		const struct name *e = &n->entry[i];
 
 		if (e->type == PORTAL_TYPE_NONE || (owner != 0 && e->owner != owner))
@@ -142,7 +146,7 @@ bool names_next(const struct names *n, uint64_t owner, uint32_t *at)
 
 bool names_within(const struct names *n, uint64_t offset, uint64_t len)
 {
-	for (uint32_t i = 0; i < PORTAL_NAMES; i++) {
+	for (uint32_t i = 0; i < n->top; i++) {
 		const struct name *e = &n->entry[i];
 
 		if (e->type != PORTAL_TYPE_NONE && range_overlaps(e->offset, e->len, offset, len))

@@ -28,6 +28,7 @@ struct names {
 	struct name *entry; /* PORTAL_NAMES */
 	struct portal_name *mirror;
 	uint32_t n_used;
+	uint32_t top;        /* entries from here on are free */
 	uint64_t generation; /* the last one given */
 };
 

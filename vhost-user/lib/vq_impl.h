@@ -134,24 +134,59 @@ static inline void vq_entry_copy(const void *table, unsigned i, uint64_t ret[2])
 	ret[1] = le64toh(word[1]);
 }
 
-/* The chain of most packets: one descriptor, in one region.  False: it is none of these, *c is half filled. */
-static inline bool vq_chain_simple(const struct mem *mem, unsigned *hint, const struct vq_desc *d,
-				   struct vq_chain *c)
-{
-	bool write = d->flags & VRING_DESC_F_WRITE;
-	void *va;
+/* The region of the last buffer, which is mostly that of the next: a copy, for the burst at hand. */
+struct vq_window {
+	uint64_t gpa, size;
+	uint8_t *va;
+};
 
-	if (unlikely(d->flags & (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT)) ||
-	    unlikely(d->len == 0) ||
-	    unlikely(mem_gpa_span(mem, hint, GPA(d->addr), d->len, &va) != d->len))
+static inline struct vq_window vq_window(const struct vq *vq)
+{
+	const struct mem_region *r = &vq->mem->region[vq->hint];
+
+	return (struct vq_window){ r->gpa, r->size, r->va };
+}
+
+/* The chain of most packets: one descriptor, in that region.  False: it is none of these, *c is as it was. */
+static inline bool vq_chain_simple(const struct vq_window *w, uint64_t addr, uint32_t len,
+				   uint16_t flags, struct vq_chain *c, struct iovec *iov)
+{
+	bool write = flags & VRING_DESC_F_WRITE;
+	uint64_t off = addr - w->gpa; /* wraps to something huge when it lies below */
+	uint8_t *va;
+
+	if (unlikely(flags & (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT)) || unlikely(len == 0) ||
+	    unlikely(off >= w->size) || unlikely(len > w->size - off))
 		return false;
+	va = w->va + off;
 	vq_prefetch_buffer(va, write);
-	*c->iov = (struct iovec){ .iov_base = va, .iov_len = d->len };
+	*iov = (struct iovec){ .iov_base = va, .iov_len = len };
+	c->iov = iov;
 	c->n_out = !write;
 	c->n_in = write;
-	c->out_len = write ? 0 : d->len;
-	c->in_len = write ? d->len : 0;
+	c->out_len = write ? 0 : len;
+	c->in_len = write ? len : 0;
 	return true;
+}
+
+/* vq_chain_add() for most descriptors of a long chain: in one region, in order, with room for it. */
+static inline enum vq_cause vq_chain_append(struct vq *vq, struct vq_chain *c,
+					    const struct vq_desc *d, unsigned room)
+{
+	bool write = d->flags & VRING_DESC_F_WRITE;
+	unsigned n = (unsigned)c->n_out + c->n_in;
+	uint32_t total;
+	void *va;
+
+	if (unlikely(d->len == 0) || unlikely(!write && c->n_in > 0) || unlikely(n >= room) ||
+	    unlikely(__builtin_add_overflow(write ? c->in_len : c->out_len, d->len, &total)) ||
+	    unlikely(mem_gpa_span(vq->mem, &vq->hint, GPA(d->addr), d->len, &va) != d->len))
+		return vq_chain_add(vq, c, d, room);
+	vq_prefetch_buffer(va, write);
+	c->iov[n] = (struct iovec){ .iov_base = va, .iov_len = d->len };
+	*(write ? &c->in_len : &c->out_len) = total;
+	(*(write ? &c->n_in : &c->n_out))++;
+	return VQ_OK;
 }
 
 /* Under IN_ORDER: the last of the staged chains that the used entry of staged[i] stands for.  Chains that could not be

@@ -229,7 +229,7 @@ static enum vq_cause table_walk(struct vq *vq, const struct vq_desc *indirect, s
 		d = desc_of(word[0], word[1]);
 		if (d.flags & VRING_DESC_F_INDIRECT)
 			return VQ_INDIRECT_NESTED;
-		cause = vq_chain_add(vq, c, &d, room);
+		cause = vq_chain_append(vq, c, &d, room);
 	}
 	return cause;
 }
@@ -250,7 +250,7 @@ static __attribute__((noinline)) enum vq_cause chain_walk(struct vq *vq, struct 
 	if (d->flags & VRING_DESC_F_INDIRECT)
 		return table_walk(vq, d, c, room);
 	for (;; n++) {
-		enum vq_cause cause = vq_chain_add(vq, c, d, room);
+		enum vq_cause cause = vq_chain_append(vq, c, d, room);
 		uint64_t word[2];
 
 		if (cause != VQ_OK)
@@ -269,60 +269,102 @@ static __attribute__((noinline)) enum vq_cause chain_walk(struct vq *vq, struct 
 	return VQ_OK;
 }
 
+/* What a vq_packed_pop() has got so far. */
+struct popped {
+	struct position at;
+	unsigned n, n_iov, in_flight;
+};
+
+#define OWNER (VRING_PACKED_DESC_F_AVAIL | VRING_PACKED_DESC_F_USED)
+
+/* Pop simple chains, up to where there is none, or something else. */
+static __attribute__((noinline)) void pop_simple(struct vq *vq, struct vq_burst *b, unsigned max,
+						 struct popped *p)
+{
+	const struct vq_window window = vq_window(vq);
+	const struct vring_packed_desc *ring = vq->ring;
+	const uint32_t writable = vq->in_order ? VQ_HEAD_WRITABLE : 0;
+	const unsigned num = vq->num, room = min(num - p->in_flight, VQ_BURST_IOVS - p->n_iov);
+	const unsigned first = p->n, end = min(max, first + room);
+	unsigned avail = p->at.wrap ? VRING_PACKED_DESC_F_AVAIL : VRING_PACKED_DESC_F_USED;
+	unsigned idx = p->at.idx, n = first;
+	struct iovec *iov = &b->iov[p->n_iov];
+
+	for (; n < end; n++, iov++) {
+		/* Partner: the driver's release of the flags after it wrote the rest of the chain. */
+		uint64_t state = le64_load_acquire(&ring[idx].state);
+		struct vq_desc d = desc_of(le64_load(&ring[idx].addr), state);
+		struct vq_chain *c = &b->chain[n];
+
+		if ((d.flags & OWNER) != avail || unlikely(d.next >= num) ||
+		    unlikely(!vq_chain_simple(&window, d.addr, d.len, d.flags, c, iov)))
+			break;
+		c->head = HEAD(d.next, 1) | (c->n_in ? writable : 0);
+		vq->popped[n] = 1;
+		if (unlikely(++idx == num)) {
+			idx = 0;
+			avail ^= OWNER;
+		}
+	}
+	p->at = (struct position){ idx, avail == VRING_PACKED_DESC_F_AVAIL };
+	p->n = n;
+	p->n_iov += n - first;
+	p->in_flight += n - first;
+}
+
+/* Pop any one chain, if there is one: *ret_cause is VQ_OK.  False: there is none, or it is bad. */
+static __attribute__((noinline)) bool pop_any(struct vq *vq, struct vq_burst *b, struct popped *p,
+					      enum vq_cause *ret_cause)
+{
+	uint64_t state = le64_load_acquire(&vq->ring[p->at.idx].state); /* as above */
+	struct vq_chain *c = &b->chain[p->n];
+	unsigned n_entries;
+	struct vq_desc d;
+
+	if (!vq_packed_is_avail(state, p->at.wrap))
+		return false;
+	if (unlikely(p->in_flight == vq->num)) {
+		*ret_cause = VQ_AVAIL_JUMP;
+		return false;
+	}
+	d = desc_of(le64_load(&vq->ring[p->at.idx].addr), state);
+	c->iov = &b->iov[p->n_iov];
+	*ret_cause = chain_walk(vq, p->at, vq->num - p->in_flight, &d, c, VQ_BURST_IOVS - p->n_iov,
+				&n_entries);
+	if (unlikely(*ret_cause != VQ_OK))
+		return false;
+	if (unlikely(d.next >= vq->num)) {
+		*ret_cause = VQ_HEAD_RANGE;
+		return false;
+	}
+	c->head = HEAD(d.next, n_entries) | vq_head_bit(vq, c);
+	vq->popped[p->n++] = (uint16_t)n_entries;
+	p->n_iov += (unsigned)c->n_out + c->n_in;
+	p->in_flight += n_entries;
+	p->at = advance(p->at, n_entries, vq->num);
+	return true;
+}
+
 int vq_packed_pop(struct vq *vq, struct vq_burst *b, unsigned max)
 {
-	struct position at = { vq->last_avail, vq->avail_wrap };
-	const unsigned num = vq->num;
-	unsigned n, n_iov = 0, in_flight = vq->in_flight, hint = vq->hint;
+	struct popped p = { .at = { vq->last_avail, vq->avail_wrap }, .in_flight = vq->in_flight };
 	enum vq_cause cause = VQ_OK;
 
-	for (n = 0; n < max; n++) {
-		/* Partner: the driver's release of the flags after it wrote the rest of the chain. */
-		uint64_t state = le64_load_acquire(&vq->ring[at.idx].state);
-		struct vq_chain *c = &b->chain[n];
-		unsigned n_entries = 1;
-		struct vq_desc d;
-
-		if (!vq_packed_is_avail(state, at.wrap))
-			break;
-		if (unlikely(in_flight == num)) {
-			cause = VQ_AVAIL_JUMP;
-			break;
-		}
-		d = desc_of(le64_load(&vq->ring[at.idx].addr), state);
-		c->iov = &b->iov[n_iov];
-		if (likely(n_iov < VQ_BURST_IOVS) &&
-		    likely(vq_chain_simple(vq->mem, &hint, &d, c))) {
-			n_iov++;
-		} else {
-			cause = chain_walk(vq, at, num - in_flight, &d, c, VQ_BURST_IOVS - n_iov,
-					   &n_entries);
-			if (unlikely(cause != VQ_OK))
-				break;
-			n_iov += (unsigned)c->n_out + c->n_in;
-		}
-		if (unlikely(d.next >= num)) {
-			cause = VQ_HEAD_RANGE;
-			break;
-		}
-		c->head = HEAD(d.next, n_entries) | vq_head_bit(vq, c);
-		vq->popped[n] = (uint16_t)n_entries;
-		in_flight += n_entries;
-		at = advance(at, n_entries, num);
-	}
-	vq->hint = hint;
+	do
+		pop_simple(vq, b, max, &p);
+	while (p.n < max && pop_any(vq, b, &p, &cause));
 
 	/* As in a split ring: good chains in front of a bad one go out first, and it is met again. */
-	if (unlikely(n == 0 && cause != VQ_OK)) {
+	if (unlikely(p.n == 0 && cause != VQ_OK)) {
 		vq->cause = cause;
 		return -EBADMSG;
 	}
-	vq->last_avail = (uint16_t)at.idx;
-	vq->avail_wrap = at.wrap;
-	vq->in_flight = (uint16_t)in_flight;
-	vq->n_popped = (uint16_t)n;
-	b->n = n;
-	return (int)n;
+	vq->last_avail = (uint16_t)p.at.idx;
+	vq->avail_wrap = p.at.wrap;
+	vq->in_flight = (uint16_t)p.in_flight;
+	vq->n_popped = (uint16_t)p.n;
+	b->n = p.n;
+	return (int)p.n;
 }
 
 void vq_packed_unpop(struct vq *vq, unsigned n)
@@ -351,33 +393,49 @@ static inline uint64_t used_state(const struct vq_used *used, bool wrap)
 	return used->len | (uint64_t)VQ_HEAD_ID(used->head) << 32 | flags << 48;
 }
 
+/* Write staged[i], or the batch that begins with it, at `at`; or keep it, if it is what vq_packed_publish() shows all
+ * others by.  Returns how many entries it takes, and in *i the last of the batch. */
+static inline unsigned write_one(struct vq *vq, struct position at, bool is_first, unsigned *i)
+{
+	unsigned n_entries = HEAD_ENTRIES(vq->staged[*i].head), last = *i;
+	uint64_t state;
+
+	/* 2.8.6: a batch's one entry has the first one's place and the last one's id. */
+	if (unlikely(vq->in_order))
+		for (last = vq_batch_end(vq, *i); *i < last;)
+			n_entries += HEAD_ENTRIES(vq->staged[++*i].head);
+	state = used_state(&vq->staged[last], at.wrap);
+	if (is_first)
+		vq->first_state = state;
+	else
+		le64_store(&vq->ring[at.idx].state, state);
+	return n_entries;
+}
+
 void vq_packed_write_staged(struct vq *vq)
 {
 	struct position at = { vq->write_idx, vq->write_wrap };
-	unsigned n_written = vq->n_written;
+	const unsigned n = vq->n_staged, num = vq->num, in_flight = vq->in_flight;
+	unsigned n_written = vq->n_written, i = 0;
 
-	if (vq->place && n_written > 0 && vq->n_staged > 0)
-		place_batch(vq);
-	/* 2.8.6: a batch's one entry has the first one's place and the last one's id. */
-	for (unsigned i = 0; i < vq->n_staged; i++) {
-		unsigned last = vq_batch_end(vq, i), n_entries = HEAD_ENTRIES(vq->staged[i].head);
-		uint64_t state = used_state(&vq->staged[last], at.wrap);
-
-		while (i < last)
-			n_entries += HEAD_ENTRIES(vq->staged[++i].head);
-		assert(n_entries > 0 && n_written + n_entries <= vq->in_flight);
-		if (n_written > 0) {
-			le64_store(&vq->ring[at.idx].state, state);
-		} else {
-			vq->first_state = state;
-			if (vq->place) {
-				place_first(vq);
-				place_batch(vq);
-			}
-		}
-		n_written += n_entries;
-		at = advance(at, n_entries, vq->num);
+	if (n == 0)
+		return;
+	if (n_written == 0) {
+		n_written = write_one(vq, at, true, &i);
+		at = advance(at, n_written, num);
+		i++;
+		if (vq->place)
+			place_first(vq);
 	}
+	if (vq->place)
+		place_batch(vq);
+	for (; i < n; i++) {
+		unsigned n_entries = write_one(vq, at, false, &i);
+
+		n_written += n_entries;
+		at = advance(at, n_entries, num);
+	}
+	assert(n_written <= in_flight);
 	vq->n_staged = 0;
 	vq->n_written = (uint16_t)n_written;
 	vq->write_idx = (uint16_t)at.idx;

@@ -78,7 +78,7 @@ static __attribute__((noinline)) enum vq_cause chain_walk(struct vq *vq, struct 
 			d = desc_copy(table, 0);
 			continue;
 		}
-		cause = vq_chain_add(vq, c, &d, room);
+		cause = vq_chain_append(vq, c, &d, room);
 		if (cause != VQ_OK)
 			return cause;
 		if (!(d.flags & VRING_DESC_F_NEXT))
@@ -126,12 +126,32 @@ static inline unsigned heads_copy(const struct vq *vq, uint16_t *head, unsigned 
 	return n;
 }
 
+/* Pop heads[from..n) as far as they are simple chains; returns where another one begins. */
+static __attribute__((noinline)) unsigned pop_simple(const struct vq *vq, struct vq_burst *b,
+						     const uint16_t *head, unsigned from,
+						     unsigned n, unsigned n_iov)
+{
+	const struct vq_window window = vq_window(vq);
+	const struct vring_desc *desc = vq->desc;
+	const uint32_t writable = vq->in_order ? VQ_HEAD_WRITABLE : 0;
+	struct iovec *iov = &b->iov[n_iov];
+
+	n = min(n, from + VQ_BURST_IOVS - n_iov);
+	for (; from < n; from++, iov++) {
+		struct vq_chain *c = &b->chain[from];
+		struct vq_desc d = desc_copy(desc, head[from]);
+
+		if (unlikely(!vq_chain_simple(&window, d.addr, d.len, d.flags, c, iov)))
+			break;
+		c->head = head[from] | (c->n_in ? writable : 0);
+	}
+	return from;
+}
+
 int vq_split_pop(struct vq *vq, struct vq_burst *b, unsigned max)
 {
-	const struct vring_desc *desc = vq->desc;
-	const struct mem *mem = vq->mem;
 	enum vq_cause cause = VQ_HEAD_RANGE; /* what ends the burst if the heads end early */
-	unsigned n, n_heads, n_iov = 0, hint = vq->hint;
+	unsigned n = 0, n_heads, n_iov = 0;
 	uint16_t head[VQ_BURST];
 	int count;
 
@@ -140,26 +160,22 @@ int vq_split_pop(struct vq *vq, struct vq_burst *b, unsigned max)
 		return count;
 	n_heads = heads_copy(vq, head, (unsigned)count);
 
-	for (n = 0; n < n_heads; n++) {
-		struct vq_chain *c = &b->chain[n];
-		struct vq_desc d = desc_copy(desc, head[n]);
+	while (n < n_heads) {
+		unsigned simple = pop_simple(vq, b, head, n, n_heads, n_iov);
+		struct vq_chain *c = &b->chain[simple];
 
-		c->head = head[n];
-		c->iov = &b->iov[n_iov];
-		if (likely(n_iov < VQ_BURST_IOVS) && likely(vq_chain_simple(mem, &hint, &d, c))) {
-			c->head |= vq_head_bit(vq, c);
-			n_iov++;
-			continue;
-		}
-		c->n_out = c->n_in = 0;
-		c->out_len = c->in_len = 0;
-		cause = chain_walk(vq, d, c, VQ_BURST_IOVS - n_iov);
+		n_iov += simple - n;
+		n = simple;
+		if (n == n_heads)
+			break;
+		*c = (struct vq_chain){ .head = head[n], .iov = &b->iov[n_iov] };
+		cause = chain_walk(vq, desc_copy(vq->desc, head[n]), c, VQ_BURST_IOVS - n_iov);
 		if (unlikely(cause != VQ_OK))
 			break;
 		c->head |= vq_head_bit(vq, c);
 		n_iov += (unsigned)c->n_out + c->n_in;
+		n++;
 	}
-	vq->hint = hint;
 
 	/* Good chains in front of a bad one go out first; it is met again, as the first, by the next call.  That also
 	 * gives a chain that only found too little room a whole burst to itself. */
@@ -187,12 +203,14 @@ uint32_t vq_split_base(const struct vq *vq)
 
 void vq_split_write_staged(struct vq *vq)
 {
-	unsigned idx = (unsigned)vq->used_idx + vq->n_written;
+	unsigned idx = (unsigned)vq->used_idx + vq->n_written, n = vq->n_staged, mask = vq->mask;
+	struct vring_used_elem *ring = vq->used->ring;
+	bool in_order = vq->in_order;
 
 	/* 2.7.9: a batch's one entry has the first one's place and the last one's id. */
-	for (unsigned i = 0, last; i < vq->n_staged; i = last + 1) {
-		last = vq_batch_end(vq, i);
-		vq->used->ring[(idx + i) & vq->mask] = (struct vring_used_elem){
+	for (unsigned i = 0, last; i < n; i = last + 1) {
+		last = in_order ? vq_batch_end(vq, i) : i;
+		ring[(idx + i) & mask] = (struct vring_used_elem){
 			.id = le32_of(VQ_HEAD_ID(vq->staged[last].head)),
 			.len = le32_of(vq->staged[last].len),
 		};

@@ -219,6 +219,104 @@ static void test_drops(void **state)
 	go_away(&b);
 }
 
+/* Buffers that follow one another in memory are filled at once, whatever comes between two others: gaps, and a way back.
+ * What is in the gaps stays. */
+static void lay_out(struct station *b, uint8_t *ret_used, gpa_t area, uint32_t size)
+{
+	uint32_t forwards = 0, backwards = size;
+
+	while (b->rx[0].n_free > 0) {
+		uint32_t len = 200 + (uint32_t)rand() % 400, gap = rand() % 3 ? 0 : 1 + rand() % 40;
+		bool back = rand() % 4 == 0;
+		uint32_t at = back ? backwards - len - gap : forwards + gap;
+		struct driver_buf buf = { GPA(area.v + at), len };
+
+		if (back)
+			backwards = at;
+		else
+			forwards = at + len;
+		memset(ret_used + at, 1, len);
+		b->rx_buf[0][driver_add(&b->rx[0], &buf, 0, 1)] = buf.addr;
+	}
+	assert_true(forwards <= backwards);
+	driver_publish(&b->rx[0]);
+}
+
+/* A frame in so many pieces, of which most follow one another. */
+static void queue_pieces(struct station *a, uint32_t len, uint8_t tag, unsigned n)
+{
+	static uint8_t bytes[MAX_SIZE];
+	gpa_t at = guest_alloc(&a->guest, NETHDR_LEN + len + 8 * n, 64);
+	uint32_t left = NETHDR_LEN + len, done = 0;
+	struct driver_buf buf[16];
+
+	memset(bytes, 0, NETHDR_LEN);
+	make_frame(bytes + NETHDR_LEN, len, 0xb, 0xa, tag);
+	for (unsigned i = 0; i < n; i++) {
+		uint32_t take = i + 1 < n ? 1 + (uint32_t)rand() % (left / 2) : left;
+
+		buf[i] = (struct driver_buf){ at, take };
+		memcpy(guest_ptr(&a->guest, at, take), bytes + done, take);
+		at = GPA(at.v + take + (rand() % 3 ? 0 : 8));
+		done += take;
+		left -= take;
+	}
+	assert_true(driver_add(&a->tx[0], buf, n, 0) >= 0);
+	driver_kick(&a->tx[0]);
+}
+
+static void test_neighbours(void **state)
+{
+	static uint8_t used[64 << 10];
+	struct fixture *fx = *state;
+	static struct station a, b;
+	gpa_t area;
+	uint8_t *bytes;
+
+	srand(1);
+	for (unsigned round = 0; round < 30; round++) {
+		bring_up(&a, fx, 0, MRG, 1);
+		bring_up(&b, fx, 1, MRG, 1);
+		area = guest_alloc(&b.guest, sizeof(used), 64);
+		bytes = guest_ptr(&b.guest, area, sizeof(used));
+		memset(bytes, 0xee, sizeof(used));
+		memset(used, 0, sizeof(used));
+		lay_out(&b, used, area, sizeof(used));
+		for (uint8_t tag = 0; tag < 5; tag++) {
+			uint32_t len = 60 + (uint32_t)rand() % 2300;
+
+			queue_pieces(&a, len, tag, 1 + (unsigned)rand() % 8);
+			settle(fx);
+			reap_sent(&a);
+			expect_frame(&b, len, 0xb, 0xa, tag);
+		}
+		for (unsigned i = 0; i < sizeof(used); i++)
+			assert_true(used[i] || bytes[i] == 0xee);
+		go_away(&a);
+		go_away(&b);
+	}
+}
+
+/* A driver that puts a buffer into its receiveq that cannot be written to gets it back, and the frame in the others. */
+static void test_merged_over_useless(void **state)
+{
+	struct fixture *fx = *state;
+	static struct station a, b;
+
+	bring_up(&a, fx, 0, MRG, 1);
+	bring_up(&b, fx, 1, MRG, 1);
+	for (unsigned i = 0; i < 3; i++) {
+		struct driver_buf buf = { guest_alloc(&b.guest, 500, 64), 500 };
+
+		b.rx_buf[0][driver_add(&b.rx[0], &buf, i == 1, i != 1)] = buf.addr;
+	}
+	driver_publish(&b.rx[0]);
+	send_frame(&a, 900, 0xb, 0xa);
+	expect_frame(&b, 900, 0xb, 0xa, 7);
+	go_away(&a);
+	go_away(&b);
+}
+
 /* Merged frames where the ring has some buffers, but not enough: the frame is dropped whole, and
  * its buffers serve the next. */
 static void test_merged_too_few(void **state)
@@ -692,6 +790,8 @@ int main(void)
 		PORT_TEST(test_lengths_and_cuts),
 		PORT_TEST(test_receive_layouts),
 		PORT_TEST(test_drops),
+		PORT_TEST(test_neighbours),
+		PORT_TEST(test_merged_over_useless),
 		PORT_TEST(test_merged_too_few),
 		PORT_TEST(test_broken_queue),
 		PORT_TEST(test_truncated_memory),

@@ -2,7 +2,7 @@
 /* The one copy of a frame, from a guest's memory to another's.
  *
  * Most frames are short and in one piece, or as long as an MTU and in one piece: those two are made
- * quick here, for port_vu's receiveqs alone.  Everything else is sw_frame_copy()'s. */
+ * quick here, for port_vu's receiveqs and for buffers.  Everything else is sw_frame_copy()'s. */
 #ifndef NET_COPY_H
 #define NET_COPY_H
 

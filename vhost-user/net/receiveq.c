@@ -19,7 +19,6 @@
 struct out_stream {
 	uint8_t front[NETHDR_LEN + SW_HEAD_LEN_MAX];
 	uint32_t front_len, front_done;
-	uint32_t left;           /* of all */
 	const struct iovec *iov; /* the next piece, */
 	size_t at;               /* and what was taken of it */
 };
@@ -31,17 +30,40 @@ static inline void stream_begin(struct out_stream *s, const struct sw_frame *f, 
 	memcpy(s->front + NETHDR_LEN, f->head, SW_HEAD_LEN_MAX);
 	s->front_len = NETHDR_LEN + f->head_len;
 	s->front_done = 0;
-	s->left = NETHDR_LEN + f->len;
 	s->iov = f->iov;
 	s->at = f->skip;
 	while (unlikely(s->iov->iov_len < s->at)) /* a head in pieces */
 		s->at -= s->iov++->iov_len;
 }
 
+/* Where the next bytes lie in a row, at most len, which there are: pieces that follow one another in memory are one.
+ * Returns how many. */
+static inline uint32_t stream_row(struct out_stream *s, uint32_t len, const uint8_t **ret_from)
+{
+	const uint8_t *from = (const uint8_t *)s->iov->iov_base + s->at;
+	uint32_t n = 0;
+
+	for (;;) {
+		size_t left = s->iov->iov_len - s->at;
+
+		if (left > len - n) {
+			s->at += len - n;
+			n = len;
+			break;
+		}
+		n += (uint32_t)left;
+		s->iov++;
+		s->at = 0;
+		if (n == len || s->iov->iov_base != from + n)
+			break;
+	}
+	*ret_from = from;
+	return n;
+}
+
 /* The next len bytes, which there are. */
 static inline void stream_read(struct out_stream *s, uint8_t *to, uint32_t len)
 {
-	s->left -= len;
 	if (s->front_done < s->front_len) {
 		uint32_t n = min(len, s->front_len - s->front_done);
 
@@ -51,31 +73,46 @@ static inline void stream_read(struct out_stream *s, uint8_t *to, uint32_t len)
 		len -= n;
 	}
 	while (len > 0) {
-		uint32_t n = (uint32_t)min(s->iov->iov_len - s->at, (size_t)len);
+		const uint8_t *from;
+		uint32_t n = stream_row(s, len, &from);
 
-		copy_bulk(to, (const uint8_t *)s->iov->iov_base + s->at, n);
+		copy_bulk(to, from, n);
 		to += n;
 		len -= n;
-		s->at += n;
-		if (s->at == s->iov->iov_len) {
-			s->iov++;
-			s->at = 0;
-		}
 	}
 }
 
-/* Fill one chain from the stream; returns the bytes written. */
-static inline uint32_t stream_fill(struct out_stream *s, const struct vq_chain *c)
+/* Room that was given to the stream and not filled yet: buffers that follow one another in memory are filled by one
+ * copy.  Kernels cut them from larger blocks, so that most do. */
+struct room {
+	uint8_t *at, *end;
+};
+
+static inline void room_fill(const struct room *room, struct out_stream *s)
 {
-	uint32_t done = 0;
+	if (room->at != room->end)
+		stream_read(s, room->at, (uint32_t)(room->end - room->at));
+}
 
-	for (unsigned i = c->n_out; i < c->n_out + c->n_in && s->left > 0; i++) {
-		uint32_t n = (uint32_t)min(c->iov[i].iov_len, (size_t)s->left);
+/* Give a chain's buffers, if it has any, to the stream, of which `left` bytes have no place yet; returns how many got
+ * one. */
+static inline uint32_t room_add(struct room *room, struct out_stream *s, const struct vq_chain *c,
+				uint32_t left)
+{
+	const struct iovec *v = c->iov + c->n_out, *end = v + c->n_in;
+	uint32_t placed = 0;
 
-		stream_read(s, c->iov[i].iov_base, n);
-		done += n;
+	for (; v < end && placed < left; v++) {
+		uint32_t n = (uint32_t)min(v->iov_len, (size_t)(left - placed));
+
+		if (v->iov_base != room->end) {
+			room_fill(room, s);
+			room->at = room->end = v->iov_base;
+		}
+		room->end += n;
+		placed += n;
 	}
-	return done;
+	return placed;
 }
 
 /* A frame into a chain that is large enough for it. */
@@ -91,10 +128,12 @@ static inline void put_whole(const struct vq_chain *c, const struct sw_frame *f,
 		nethdr_write(v[0].iov_base, &f->hdr, 1, flags);
 		copy_frame(v[1].iov_base, f, next);
 	} else {
+		struct room room = { 0 };
 		struct out_stream s;
 
 		stream_begin(&s, f, 1, flags);
-		stream_fill(&s, c);
+		room_add(&room, &s, c, NETHDR_LEN + f->len);
+		room_fill(&room, &s);
 	}
 }
 
@@ -103,17 +142,24 @@ static inline void put_whole(const struct vq_chain *c, const struct sw_frame *f,
 static unsigned put_merged(struct vq *vq, const struct vq_chain *c, unsigned n,
 			   const struct sw_frame *f, uint8_t flags)
 {
+	uint32_t left = NETHDR_LEN + f->len;
+	struct room room = { 0 };
 	struct out_stream s;
-	uint64_t room = 0;
+	uint64_t fits = 0;
 	unsigned used = 0;
 
-	while (used < n && room < NETHDR_LEN + f->len)
-		room += c[used++].in_len;
-	if (room < NETHDR_LEN + f->len)
+	while (used < n && fits < left)
+		fits += c[used++].in_len;
+	if (fits < left)
 		return 0;
 	stream_begin(&s, f, (uint16_t)used, flags);
-	for (unsigned i = 0; i < used; i++)
-		vq_push(vq, c[i].head, stream_fill(&s, &c[i]));
+	for (unsigned i = 0; i < used; i++) {
+		uint32_t len = room_add(&room, &s, &c[i], left);
+
+		vq_push(vq, c[i].head, len);
+		left -= len;
+	}
+	room_fill(&room, &s);
 	return used;
 }
 

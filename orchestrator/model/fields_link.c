@@ -169,6 +169,7 @@ static const struct field impairment_fields[] = {
 	  .words = distribution_words,
 	  .brief = "Of the jitter, `uniform` if not said." },
 	FLAG("keep-order", "Jitter makes late, but never overtakes."),
+	FLAG("precise", "Stay awake for what is delayed: to the microsecond, for a processor."),
 	CHANCE("loss", "Probability that a frame is lost."),
 	CORRELATION("loss-correlation", "Of a loss with the frame before."),
 	OBJECT("gemodel", &field_gemodel, "Loss in bursts, in place of `loss`."),

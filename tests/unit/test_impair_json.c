@@ -55,8 +55,8 @@ static void test_merges(void **state)
 	accept("{\"delay-ns\":null,\"jitter-ns\":null,\"distribution\":null}");
 	assert_false(seeded);
 	says("{\"loss\":0.02,\"seed\":7}");
-	accept("{\"limit-packets\":0,\"packet-overhead\":-14,\"keep-order\":true}");
-	says("{\"keep-order\":true,\"loss\":0.02,\"packet-overhead\":-14,\"limit-packets\":0,\"seed\":7}");
+	accept("{\"limit-packets\":0,\"packet-overhead\":-14,\"keep-order\":true,\"precise\":true}");
+	says("{\"keep-order\":true,\"precise\":true,\"loss\":0.02,\"packet-overhead\":-14,\"limit-packets\":0,\"seed\":7}");
 	accept("{\"seed\":9223372036854775807}");
 	assert_int_equal(config.seed, INT64_MAX);
 }

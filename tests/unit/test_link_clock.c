@@ -158,6 +158,51 @@ static void test_sleeps(void **state)
 	lab_finish();
 }
 
+/* What is precise does: while it is under way and for a while after, and no longer. */
+static void test_precise_stays_awake(void **state)
+{
+	struct link_clock *c = &net.links.clock;
+	uint64_t left;
+
+	lab_start(true);
+	lab_do("link.set",
+	       "{\"port\":\"b\",\"direction\":\"to-guest\",\"delay-ns\":50000000,\"precise\":true}");
+	assert_false(c->poller.added); /* nothing came yet */
+	lab_send(0, 1, 100, 0);
+	while (port[1].n == 0) {
+		assert_true(c->poller.added && !c->timer.set);
+		assert_int_equal(loop_once(&backend.loop, 0), 0);
+	}
+	left = port[1].got[0].at_ns;
+	while (c->poller.added)
+		assert_int_equal(loop_once(&backend.loop, LOOP_NEVER), 0);
+	assert_true(loop_now_ns() >= left + 100 * MS);
+	assert_false(c->timer.set);
+	lab_finish();
+}
+
+/* One that is far away lets it sleep first. */
+static void test_precise_wakes_early(void **state)
+{
+	struct link_clock *c = &net.links.clock;
+	uint64_t sent;
+
+	lab_start(true);
+	lab_do("link.set",
+	       "{\"port\":\"b\",\"direction\":\"to-guest\",\"delay-ns\":300000000,\"precise\":true}");
+	sent = loop_now_ns();
+	lab_send(0, 1, 100, 0);
+	while (c->poller.added)
+		assert_int_equal(loop_once(&backend.loop, 0), 0);
+	assert_true(loop_now_ns() >= sent + 100 * MS);
+	if (loop_now_ns() < sent + 190 * MS)
+		assert_true(c->timer.set && c->timer_ns <= sent + 200 * MS);
+	while (port[1].n == 0)
+		assert_int_equal(loop_once(&backend.loop, LOOP_NEVER), 0);
+	assert_true(port[1].got[0].at_ns >= sent + 300 * MS);
+	lab_finish();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -165,6 +210,8 @@ int main(void)
 		cmocka_unit_test(test_delay_is_kept),
 		cmocka_unit_test(test_arrival),
 		cmocka_unit_test(test_sleeps),
+		cmocka_unit_test(test_precise_stays_awake),
+		cmocka_unit_test(test_precise_wakes_early),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -111,6 +111,7 @@ static void test_words(void **state)
 	assert_words("gemodel.p=1% gemodel.r=10%", "{\"gemodel\":{\"p\":0.01,\"r\":0.1}}");
 	assert_words("codel=on keep-order=yes ecn=false",
 		     "{\"codel\":{},\"keep-order\":true,\"ecn\":false}");
+	assert_words("precise=yes", "{\"precise\":true}");
 	assert_words("packet-overhead=-4", "{\"packet-overhead\":-4}");
 	assert_words("loss=120%", "loss: \"120%\" is out of range: 0% to 100%");
 	assert_words(

@@ -758,6 +758,25 @@ static void test_goes_idle(void **state)
 	}
 }
 
+/* A link that is precise wants it awake: for as long as it says, and no longer. */
+static void test_stays_awake(void **state)
+{
+	struct fixture *fx = *state;
+	static struct station a;
+
+	bring_up(&a, fx, 0, 0, 1);
+	fall_asleep(fx);
+	fx->sw.awake_ns = loop_now_ns() + 20 * (uint64_t)SPIN_MAX_NS;
+	queue_frame(&a, 60, 0xb, 0xa, 7, 0);
+	driver_kick(&a.tx[0]);
+	loop_once(&fx->loop, LOOP_NEVER);
+	assert_non_null(fx->group.active);
+	while (fx->group.active)
+		loop_once(&fx->loop, 0);
+	assert_true(loop_now_ns() >= fx->sw.awake_ns);
+	go_away(&a);
+}
+
 static void test_config_space(void **state)
 {
 	struct fixture *fx = *state;
@@ -804,6 +823,7 @@ int main(void)
 		PORT_TEST(test_multiqueue),
 		PORT_TEST(test_answers_on_the_same_pair),
 		PORT_TEST(test_goes_idle),
+		PORT_TEST(test_stays_awake),
 		PORT_TEST(test_config_space),
 	};
 

@@ -35,6 +35,8 @@
 	X(WORD, distribution, "distribution", 0, DIST_COUNT - 1, DIST_UNIFORM,                   \
 	  "of the jitter: uniform, normal, pareto or paretonormal")                              \
 	X(FLAG, keep_order, "keep-order", 0, 1, 0, "jitter makes late, but never overtakes")     \
+	X(FLAG, precise, "precise", 0, 1, 0,                                                     \
+	  "stay awake for what is delayed: to the microsecond, for a processor")                 \
 	X(FRACTION, loss, "loss", 0, 1, 0, "probability that a frame is lost")                   \
 	X(FRACTION, loss_correlation, "loss-correlation", 0, 0.9999, 0,                          \
 	  "of a loss with the frame before; the share of losses stays that of loss")             \

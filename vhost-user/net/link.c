@@ -236,6 +236,7 @@ static void settle(struct link_way *way, uint64_t now_ns)
 			break;
 	count_lost(way);
 	link_clock_set(clock, &way->event, next(way), now_ns);
+	way->link->links->sw->awake_ns = clock->awake_ns;
 }
 
 /* Frames that ask for a segmentation that cannot be done. */
@@ -324,6 +325,7 @@ static void look_at_settings(struct link_way *way)
 	way->cuts = way->qos || impair_config_segments(c);
 	way->cut_to = impair_cut_to(c);
 	way->ecn = impair_asks_ecn(c);
+	way->event.precise = c->precise;
 }
 
 /* Both directions flap, and in step: then it is the cable, and the guest sees its carrier go. */

@@ -8,10 +8,14 @@
 
 #include "base.h"
 #include "impair.h"
+#include "slice.h"
 
 /* Bounds of how long before it is time we begin to spin. */
 #define SPIN_MIN_NS 5000
 #define SPIN_MAX_NS 150000
+
+/* What is precise is spun for from so long before it is due, and after it came or went. */
+#define PRECISE_NS 100000000
 
 /* The kernel takes a thousandth of a sleep as leave to be late (select_estimate_accuracy()); twice that is safe. */
 #define SLEEP_SLACK 512
@@ -83,9 +87,21 @@ static void move(struct link_clock *c, struct link_event *e, uint64_t at_ns)
 
 /* ---- waking ---- */
 
+/* How long before the first is due we must be awake. */
 static uint64_t spin_ns(const struct link_clock *c)
 {
+	if (c->heap[0]->precise)
+		return PRECISE_NS;
 	return min(max(c->late_ns + 4 * c->dev_ns, (uint64_t)SPIN_MIN_NS), (uint64_t)SPIN_MAX_NS);
+}
+
+/* Is it not worth a sleep?  Who spins already goes on for what is twice as far. */
+static bool stays_awake(const struct link_clock *c, uint64_t now_ns)
+{
+	unsigned times = c->poller.added ? 2 : 1;
+
+	return now_ns < c->awake_ns ||
+	       (c->n > 0 && c->heap[0]->at_ns <= now_ns + times * spin_ns(c));
 }
 
 static bool poll(struct loop_poller *poller);
@@ -93,24 +109,23 @@ static bool poll(struct loop_poller *poller);
 /* Sleep, or spin, until the first is due. */
 static void arm(struct link_clock *c, uint64_t now_ns)
 {
-	uint64_t at_ns, ahead = spin_ns(c);
+	uint64_t at_ns;
 
 	if (!c->loop || c->poller.added)
 		return;
-	if (c->n == 0) {
-		loop_timer_cancel(c->loop, &c->timer);
-		return;
-	}
-	at_ns = c->heap[0]->at_ns;
-	if (c->timer.set && c->armed_ns == at_ns)
-		return;
-	c->armed_ns = at_ns;
-	if (at_ns <= now_ns + ahead) {
+	if (stays_awake(c, now_ns)) {
 		loop_timer_cancel(c->loop, &c->timer);
 		loop_poller_add(c->loop, &c->poller, poll);
 		return;
 	}
-	at_ns -= ahead;
+	if (c->n == 0) {
+		loop_timer_cancel(c->loop, &c->timer);
+		return;
+	}
+	at_ns = c->heap[0]->at_ns - spin_ns(c);
+	if (c->timer.set && c->armed_ns == c->heap[0]->at_ns)
+		return;
+	c->armed_ns = c->heap[0]->at_ns;
 	c->timer_ns = at_ns - (at_ns - now_ns) / SLEEP_SLACK;
 	loop_timer_set(c->loop, &c->timer, c->timer_ns);
 }
@@ -121,11 +136,11 @@ static bool poll(struct loop_poller *poller)
 	uint64_t now_ns = c->now_ns();
 
 	link_clock_run(c, now_ns);
-	if (c->n > 0 && c->heap[0]->at_ns <= now_ns + 2 * spin_ns(c))
+	if (stays_awake(c, now_ns))
 		return true;
 	loop_poller_del(c->loop, &c->poller);
 	arm(c, now_ns);
-	return c->poller.added;
+	return false;
 }
 
 static void on_timer(struct loop_timer *timer)
@@ -148,8 +163,10 @@ void link_clock_init(struct link_clock *c, struct loop *loop, uint64_t (*now_ns)
 {
 	*c = (struct link_clock){ .loop = loop, .now_ns = now_ns, .dev_ns = SPIN_MAX_NS / 8 };
 	loop_timer_init(&c->timer, on_timer);
-	if (loop)
-		(void)prctl(PR_SET_TIMERSLACK, 1ul); /* if not, we spin longer */
+	if (!loop)
+		return;
+	(void)prctl(PR_SET_TIMERSLACK, 1ul); /* if not, we spin longer */
+	slice_ask_short();
 }
 
 void link_clock_done(struct link_clock *c)
@@ -185,6 +202,8 @@ void link_clock_leave(struct link_clock *c, uint32_t fewer)
 
 void link_clock_set(struct link_clock *c, struct link_event *e, uint64_t at_ns, uint64_t now_ns)
 {
+	if (unlikely(e->precise) && (at_ns != IMPAIR_NEVER || c->running))
+		c->awake_ns = now_ns + PRECISE_NS;
 	if (at_ns != IMPAIR_NEVER)
 		move(c, e, at_ns);
 	else if (e->place != 0)

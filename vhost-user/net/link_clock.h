@@ -6,6 +6,10 @@
  * long as its last sleeps were late, which it measures.  While frames are due all the time it spins all the time, like
  * any other port that is busy; with none held it costs nothing.
  *
+ * On a machine that has other work a sleep may end by milliseconds late, and so may one that a frame was to end.  Who
+ * asks for more than that has precise events: for these nobody sleeps in the last 100 ms before they are due, nor for as
+ * long after they were set or have run.  That costs a processor while frames come and go, and nothing when none do.
+ *
  * A frame that wakes us has come before we know of it.  When it came is told by link_clock_arrival(): as long before the
  * end of our sleep as sleeps have been late to end.  So a delay counts from when a guest sent, not from when we woke.
  *
@@ -32,6 +36,7 @@ struct link_event {
 	link_event_fn *fn;
 	uint64_t at_ns;
 	uint32_t place; /* in the heap, from 1; 0: not in it */
+	bool precise;   /* its owner's; counts from the next link_clock_set() on */
 };
 
 struct link_clock {
@@ -43,10 +48,12 @@ struct link_clock {
 	uint64_t armed_ns, timer_ns; /* for which event it was set, and to when */
 	uint64_t late_ns, dev_ns;    /* of the last sleeps: mean, and mean deviation */
 	struct loop_poller poller;
-	bool running; /* events: what they let go has not just come */
+	uint64_t awake_ns; /* nobody sleeps until then, for what is precise */
+	bool running;      /* events: what they let go has not just come */
 };
 
-/* loop may be NULL.  Asks the kernel for timers without slack, for the calling thread, whose loop this is. */
+/* loop may be NULL.  Asks the kernel for timers without slack and a turn as soon as we wake, for the calling thread,
+ * whose loop this is. */
 void link_clock_init(struct link_clock *c, struct loop *loop, uint64_t (*now_ns)(void));
 void link_clock_done(struct link_clock *c);
 

@@ -115,6 +115,7 @@ static bool apply(struct rule *r, struct sw_port *out, struct sw_frame *f)
 	else
 		passes = judge(r, c.now_ns, out, f, true);
 	link_clock_set(rules->clock, &r->event, impair_next(&r->im), c.now_ns);
+	rules->sw->awake_ns = rules->clock->awake_ns;
 	return passes;
 }
 
@@ -260,6 +261,7 @@ void rule_set(struct rule *r, const struct impair_config *config, bool reseed)
 	uint64_t now_ns = r->rules->sw->clock_ns();
 
 	impair_set(&r->im, config, now_ns, reseed);
+	r->event.precise = config->precise;
 	link_clock_set(r->rules->clock, &r->event, impair_next(&r->im), now_ns);
 }
 

@@ -70,7 +70,8 @@ struct sw {
 	struct fdb fdb;
 	uint32_t now_s;
 	uint64_t (*clock_ns)(void); /* loop_now_ns(), or a test's */
-	struct sw_bufs bufs;        /* for all who keep frames */
+	uint64_t awake_ns; /* until then who looks for frames goes on: a precise link counts from when they come */
+	struct sw_bufs bufs; /* for all who keep frames */
 	/* The link of a port went up or down, whoever wanted it; may be NULL. */
 	void (*link_changed)(struct sw *sw, struct sw_port *p);
 	struct sw_between *between; /* NULL: no rules; set by who makes them */

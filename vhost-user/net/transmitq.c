@@ -191,7 +191,8 @@ static void found_nothing(struct transmitq *t, uint64_t now_ns)
 {
 	if (t->idle_since_ns == 0)
 		t->idle_since_ns = now_ns;
-	if (now_ns - t->idle_since_ns < spin_ns(&t->spin, t->port->group->spin_ns))
+	if (now_ns - t->idle_since_ns < spin_ns(&t->spin, t->port->group->spin_ns) ||
+	    now_ns < t->port->group->sw->awake_ns)
 		return;
 	if (vq_kick_on(&t->q->vq)) {
 		vq_kick_off(&t->q->vq);

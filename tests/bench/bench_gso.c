@@ -4,7 +4,9 @@
  *
  * Drivers and device take turns in this thread, and only the device's turn is measured.  The peer of the large frames
  * is memcpy() of the same bytes between the same buffers, in one piece each, in turns with ours: what is left of its
- * speed is what rings, headers and pieces cost.  Small frames have no peer here; their figure is nanoseconds a frame.
+ * speed is what rings, headers and pieces cost.  Small frames have no peer here; their figure is nanoseconds a frame.  The
+ * peer of links that do something is the same switch without, in turns: its rate is far above what is sent, and time
+ * is the bench's, so that a delay holds the frames of a full load.
  *
  *	bench_gso [SECONDS a case [PART of its name [FRAMES in a turn]]]
  */
@@ -17,6 +19,7 @@
 
 #include "driver.h"
 #include "frontend.h"
+#include "link.h"
 #include "nethdr.h"
 #include "port_vu.h"
 #include "port_vu_features.h"
@@ -27,6 +30,9 @@
 #define N_SLOT 64
 #define TURNS  20    /* in a spell */
 #define SPELLS 20000 /* at most */
+#define PACE \
+	40 /* nanoseconds from one small frame to the next, by the bench's time: two take turns */
+#define US 1000
 
 struct side {
 	struct frontend fe;
@@ -40,13 +46,23 @@ struct side {
 struct bench {
 	struct loop loop;
 	struct sw sw;
+	struct links links;
 	struct port_vu_group group;
 	struct side from, to;
-	uint32_t frame;  /* bytes, without virtio's header */
-	uint32_t buffer; /* bytes in each receive buffer */
-	unsigned chunks; /* of which so many descriptors make one */
-	unsigned burst;  /* frames in each turn */
+	uint32_t frame;              /* bytes, without virtio's header */
+	uint32_t buffer;             /* bytes in each receive buffer */
+	unsigned chunks;             /* of which so many descriptors make one */
+	unsigned burst;              /* frames in each turn */
+	uint64_t delay_ns, rate_bps; /* of each link, both ways; 0: none */
 };
+
+/* The time of the switch. */
+static uint64_t at_ns = 1000000000;
+
+static uint64_t clock_ns(void)
+{
+	return at_ns;
+}
 
 static void check(int r)
 {
@@ -155,8 +171,8 @@ static void reclaim(struct driver *d)
 		;
 }
 
-/* One turn of each; returns the seconds that the device's took. */
-static double turn(struct bench *b)
+/* One turn of each, in which n frames are sent; returns the seconds that the device's took. */
+static double turn(struct bench *b, unsigned n)
 {
 	double start;
 
@@ -164,13 +180,15 @@ static double turn(struct bench *b)
 	reclaim(&b->from.tx);
 	while (b->to.rx.n_free > 0)
 		post_one(b, &b->to);
-	for (unsigned i = 0; i < b->burst; i++)
+	for (unsigned i = 0; i < n; i++)
 		send_one(b, &b->from);
 	driver_publish(&b->to.rx);
 	driver_publish(&b->from.tx);
 	transmitq_activate(&b->from.port->transmitq[0]); /* it may have fallen asleep */
+	at_ns += (uint64_t)PACE * b->burst;
 	start = now();
 	b->group.poller.poll(&b->group.poller);
+	link_clock_run(&b->links.clock, at_ns);
 	return now() - start;
 }
 
@@ -199,12 +217,28 @@ static double turn_of_memcpy(struct bench *b, unsigned *next)
 	return now() - start;
 }
 
+/* What "link set" does without a direction. */
+static void set_link(struct bench *b, struct side *s)
+{
+	struct impair_config c;
+	struct link *link;
+
+	check(link_make(&b->links, &s->port->port, &link));
+	impair_config_init(&c);
+	c.delay_ns = b->delay_ns;
+	c.rate_bps = b->rate_bps;
+	for (unsigned i = 0; i < 2; i++)
+		link_way_set(&link->way[i], &c, true, LINK_SET);
+}
+
 static void start(struct bench *b, uint64_t features)
 {
 	features |= PORT_VU_OFFLOAD_FEATURES | BIT_ULL(VIRTIO_F_VERSION_1) |
 		    BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC) | BIT_ULL(VIRTIO_RING_F_EVENT_IDX);
 	check(loop_init(&b->loop));
 	check(sw_init(&b->sw, &(struct fdb_config){ .ageing_s = 300 }, 1));
+	b->sw.clock_ns = clock_ns;
+	links_init(&b->links, NULL, &b->sw);
 	b->group.loop = &b->loop;
 	b->group.sw = &b->sw;
 	port_vu_group_init(&b->group);
@@ -222,12 +256,17 @@ static void start(struct bench *b, uint64_t features)
 	for (unsigned i = 0; i < 10; i++)
 		check(loop_once(&b->loop, 0));
 	b->to.next = 0;
+	if (b->delay_ns || b->rate_bps) {
+		set_link(b, &b->from);
+		set_link(b, &b->to);
+	}
 }
 
 static void stop(struct bench *b)
 {
 	side_down(b, &b->from);
 	side_down(b, &b->to);
+	links_done(&b->links);
 	loop_done(&b->loop);
 	sw_done(&b->sw);
 }
@@ -249,54 +288,108 @@ static double seconds = 1;
 static const char *only = "";
 static unsigned burst;
 
-static void run(const char *name, uint64_t features, struct bench shape)
+/* Either turn of a pair; returns its seconds. */
+struct pair {
+	struct bench *b;
+	struct bench *plain; /* NULL: the peer is memcpy(), if there is one */
+	unsigned next;       /* of memcpy(): not what we have just fetched into the cache */
+	uint64_t sent;
+};
+
+static bool has_peer(const struct pair *p)
+{
+	return p->plain || p->b->frame > PIECE;
+}
+
+static double turn_of_peer(struct pair *p)
+{
+	return p->plain ? turn(p->plain, p->b->burst) : turn_of_memcpy(p->b, &p->next);
+}
+
+/* Short spells, of which the one in the middle counts: what disturbs a few of them is forgotten, and what disturbs
+ * all (other work in the caches) falls on both sides alike. */
+static void measure(struct pair *p, double *ret_ours, double *ret_peer, double *ret_ratio)
+{
+	static double ours[SPELLS], peer[SPELLS], ratio[SPELLS];
+	double until = now() + seconds;
+	unsigned n = 0;
+
+	for (; n < SPELLS && now() < until; n++) {
+		ours[n] = peer[n] = 0;
+		for (unsigned i = 0; i < TURNS; i++) {
+			ours[n] += turn(p->b, p->b->burst);
+			p->sent += p->b->burst;
+			if (has_peer(p))
+				peer[n] += turn_of_peer(p);
+		}
+		ratio[n] = peer[n] / ours[n];
+	}
+	*ret_ours = median(ours, n);
+	*ret_peer = median(peer, n);
+	*ret_ratio = median(ratio, n);
+}
+
+static void print(const char *name, const struct bench *b, double ours, double peer, double ratio)
+{
+	double frames = TURNS * b->burst;
+
+	printf("{\"case\":\"net-%s\",", name);
+	if (b->frame > PIECE)
+		printf("\"ours\":%.2f,\"peer\":%.2f,\"peer_name\":\"memcpy\",\"unit\":\"GB/s\",\"ratio\":%.2f}\n",
+		       frames * b->frame / 1e9 / ours, frames * b->frame / 1e9 / peer, ratio);
+	else if (b->delay_ns || b->rate_bps)
+		printf("\"ours\":%.1f,\"peer\":%.1f,\"peer_name\":\"plain\",\"unit\":\"ns\",\"ratio\":%.2f}\n",
+		       ours / frames * 1e9, peer / frames * 1e9, ratio);
+	else
+		printf("\"ours\":%.1f,\"unit\":\"ns\"}\n", ours / frames * 1e9);
+	fflush(stdout);
+}
+
+static struct bench *bench_new(struct bench shape, uint64_t features)
 {
 	struct bench *b =
 		aligned_alloc(CACHE_LINE, (sizeof(*b) + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
-	static double ours[SPELLS], peer[SPELLS], ratio[SPELLS];
-	double until, frames;
-	unsigned n = 0;
-	unsigned next = N_SLOT / 2; /* not what we have just fetched into the cache */
-	uint64_t sent = 0;
 
-	if (!strstr(name, only)) {
-		free(b);
-		return;
-	}
 	if (!b)
 		check(-ENOMEM);
 	*b = shape;
 	if (burst > 0)
 		b->burst = burst;
 	start(b, features);
-	frames = TURNS * b->burst;
-	until = now() + seconds;
-	/* Short spells, of which the one in the middle counts: what disturbs a few of them is forgotten, and what
-	 * disturbs all (other work in the caches) falls on both sides alike. */
-	for (; n < SPELLS && now() < until; n++) {
-		ours[n] = peer[n] = 0;
-		for (unsigned i = 0; i < TURNS; i++) {
-			ours[n] += turn(b);
-			sent += b->burst;
-			if (b->frame > PIECE)
-				peer[n] += turn_of_memcpy(b, &next);
-		}
-		ratio[n] = peer[n] / ours[n];
-	}
-	if (b->to.port->port.stats.egress_frames != sent)
-		fprintf(stderr, "%s: %llu of %llu frames arrived\n", name,
-			(unsigned long long)b->to.port->port.stats.egress_frames,
-			(unsigned long long)sent);
-	if (b->frame > PIECE)
-		printf("{\"case\":\"net-%s\",\"ours\":%.2f,\"peer\":%.2f,\"peer_name\":\"memcpy\",\"unit\":\"GB/s\",\"ratio\":%.2f}\n",
-		       name, frames * b->frame / 1e9 / median(ours, n),
-		       frames * b->frame / 1e9 / median(peer, n), median(ratio, n));
-	else
-		printf("{\"case\":\"net-%s\",\"ours\":%.1f,\"unit\":\"ns\"}\n", name,
-		       median(ours, n) / frames * 1e9);
-	fflush(stdout);
-	stop(b);
+	return b;
+}
+
+static void bench_free(struct bench *b)
+{
+	if (b)
+		stop(b);
 	free(b);
+}
+
+static void run(const char *name, uint64_t features, struct bench shape)
+{
+	struct pair p = { .next = N_SLOT / 2 };
+	double ours, peer, ratio;
+	uint64_t arrived;
+
+	if (!strstr(name, only))
+		return;
+	p.b = bench_new(shape, features);
+	if (shape.delay_ns || shape.rate_bps) {
+		shape.delay_ns = shape.rate_bps = 0;
+		p.plain = bench_new(shape, features);
+	}
+	measure(&p, &ours, &peer, &ratio);
+	/* What is still under way counts as well. */
+	for (uint64_t until = at_ns + 2 * p.b->delay_ns + 100 * US; at_ns < until;)
+		turn(p.b, 0);
+	arrived = p.b->to.port->port.stats.egress_frames;
+	if (arrived != p.sent)
+		fprintf(stderr, "%s: %llu of %llu frames arrived\n", name,
+			(unsigned long long)arrived, (unsigned long long)p.sent);
+	print(name, p.b, ours, peer, ratio);
+	bench_free(p.b);
+	bench_free(p.plain);
 }
 
 int main(int argc, char **argv)
@@ -329,6 +422,28 @@ int main(int argc, char **argv)
 		snprintf(name, sizeof(name), "1518b-%s", of);
 		run(name, ring | mrg,
 		    (struct bench){ .frame = 1514, .buffer = 1536, .chunks = 1, .burst = 32 });
+		snprintf(name, sizeof(name), "profile-64b-rate-%s", of);
+		run(name, ring | mrg,
+		    (struct bench){ .frame = 60,
+				    .buffer = 1536,
+				    .chunks = 1,
+				    .burst = 32,
+				    .rate_bps = 100000000000 });
+		snprintf(name, sizeof(name), "profile-64b-delay-%s", of);
+		run(name, ring | mrg,
+		    (struct bench){ .frame = 60,
+				    .buffer = 1536,
+				    .chunks = 1,
+				    .burst = 32,
+				    .delay_ns = 1000000 });
+		snprintf(name, sizeof(name), "profile-64b-both-%s", of);
+		run(name, ring | mrg,
+		    (struct bench){ .frame = 60,
+				    .buffer = 1536,
+				    .chunks = 1,
+				    .burst = 32,
+				    .delay_ns = 1000000,
+				    .rate_bps = 100000000000 });
 	}
 	return 0;
 }

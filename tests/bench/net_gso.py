@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""64 KiB frames from guest to guest against memcpy() of the same bytes on the same core: bench_gso runs both sides in turn, and
-each of its lines is one run."""
+"""What bench_gso measures: it runs both sides in turn on one core, and each of its lines is one run.
+
+net-gso-*: 64 KiB frames from guest to guest against memcpy() of the same bytes.
+net-profile-*: 64 B frames where each link has a profile, both ways, against the same switch without.  What is sent is below
+	the rate.
+"""
 import json
 import statistics
 import subprocess
@@ -11,6 +15,9 @@ WHAT = {
     "gso-64k-4096": "mergeable buffers of a page, as Linux posts them",
     "gso-64k-1536": "mergeable buffers of 1536 bytes, 43 to a frame",
     "gso-64k-big": "17 pages to a buffer",
+    "profile-64b-rate": "100 Gbit/s on each link",
+    "profile-64b-delay": "1 ms on each link",
+    "profile-64b-both": "100 Gbit/s and 1 ms on each link",
 }
 
 
@@ -28,5 +35,5 @@ def cases(bench, program):
                     raise Failed(f"{name}: {out.stderr.strip()}")
                 lines.append(json.loads(out.stdout))
             ours, peer = (statistics.median(line[side] for line in lines) for side in ("ours", "peer"))
-            yield Result(case=name, ours=ours, peer=peer, peer_name="memcpy", unit="GB/s", want=0.8, runs=bench.runs, note=what,
-                         ratios=[line["ratio"] for line in lines])
+            yield Result(case=name, ours=ours, peer=peer, peer_name=lines[0]["peer_name"], unit=lines[0]["unit"], want=0.8,
+                         runs=bench.runs, note=what, more_is_better=lines[0]["unit"] == "GB/s", ratios=[line["ratio"] for line in lines])

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base.h"
+#include "copy.h"
 
 /* The last has room for the longest frame and one tag more. */
 static const uint32_t class_room[SW_BUF_CLASSES] = { 256, 1536, 9280, SW_FRAME_MAX + 10 };
@@ -65,14 +66,20 @@ static struct sw_buf *take(struct sw_bufs *bufs, uint32_t size_class)
 	return b;
 }
 
-struct sw_buf *sw_buf_new(struct sw_bufs *bufs, uint32_t len)
+static inline uint32_t class_of(uint32_t len)
 {
 	uint32_t size_class = 0;
-	struct sw_buf *b;
 
 	while (class_room[size_class] < len)
 		size_class++;
-	b = take(bufs, size_class);
+	return size_class;
+}
+
+struct sw_buf *sw_buf_new(struct sw_bufs *bufs, uint32_t len)
+{
+	uint32_t size_class = class_of(len);
+	struct sw_buf *b = take(bufs, size_class);
+
 	if (!b)
 		return NULL;
 	*b = (struct sw_buf){ .frame = { .iov = &b->iov, .len = len, .n_iov = 1, .buf = b },
@@ -85,15 +92,25 @@ struct sw_buf *sw_buf_new(struct sw_bufs *bufs, uint32_t len)
 
 struct sw_buf *sw_buf_of(struct sw_bufs *bufs, const struct sw_frame *f)
 {
-	struct sw_buf *b = sw_buf_new(bufs, f->len);
+	uint32_t size_class = class_of(f->len);
+	struct sw_buf *b = take(bufs, size_class);
 
 	if (!b)
 		return NULL;
-	sw_frame_copy(f, 0, f->len, b->bytes);
+	*b = (struct sw_buf){ .frame = { .iov = &b->iov,
+					 .len = f->len,
+					 .n_iov = 1,
+					 .head_len = SW_HEAD_LEN,
+					 .skip = SW_HEAD_LEN,
+					 .vid = f->vid,
+					 .hdr = f->hdr,
+					 .buf = b },
+			      .iov = { b->bytes, f->len },
+			      .bufs = bufs,
+			      .refs = 1,
+			      .size_class = size_class };
+	copy_frame(b->bytes, f, &(struct copy_ahead){ 0 });
 	memcpy(b->frame.head, b->bytes, SW_HEAD_LEN);
-	b->frame.head_len = b->frame.skip = SW_HEAD_LEN;
-	b->frame.vid = f->vid;
-	b->frame.hdr = f->hdr;
 	return b;
 }
 

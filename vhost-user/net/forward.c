@@ -466,12 +466,39 @@ static void forward_all(struct sw_port *in, struct sw_frame *const *frame, unsig
 	burst_end(&b);
 }
 
-/* What comes from a stage may come twice, and others may have it as well: it is worked on in a copy. */
+/* The same where nothing asks for more than addresses: then nobody changes a frame. */
+static void forward_plain(struct sw_port *in, struct sw_frame *const *frame, unsigned n)
+{
+	struct burst b;
+
+	burst_begin(&b, in);
+	b.asks = 0;
+	for (unsigned i = 0; i < n; i++) {
+		b.asks |= frame[i]->hdr.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM;
+		classify(&b, frame[i]);
+	}
+	burst_end(&b);
+}
+
+/* Does anything behind the port's edge ask for more than addresses? */
+static inline bool is_plain_inside(const struct sw_port *in)
+{
+	const struct sw *sw = in->sw;
+
+	return !(in->isolated || in->storm.on || in->n_mirror_in > 0 || sw->between ||
+		 sw->n_vlan > 0);
+}
+
+/* What comes from a stage may come twice, and others may have it as well: what may be changed is worked on in a copy. */
 void sw_stage_ingress_done(struct sw_port *in, struct sw_frame *const *frame, unsigned n)
 {
 	struct sw_frame *again = worker_of(in->sw)->again, *list[SW_BURST];
 
 	assert(n <= SW_BURST);
+	if (likely(is_plain_inside(in))) {
+		forward_plain(in, frame, n);
+		return;
+	}
 	for (unsigned i = 0; i < n; i++) {
 		again[i] = *frame[i];
 		read_head(&again[i]);
@@ -585,13 +612,10 @@ static void input_plain(struct sw_port *in, struct sw_frame *frame, unsigned n)
 	burst_end(&b);
 }
 
-/* Does anything about the port or the switch ask for more than addresses? */
+/* Does anything about the port or the switch? */
 static inline bool is_plain(const struct sw_port *in)
 {
-	const struct sw *sw = in->sw;
-
-	return !(in->tap || in->ingress || in->down || in->isolated || in->storm.on ||
-		 in->n_mirror_in > 0 || sw->between || sw->n_vlan > 0);
+	return !(in->tap || in->ingress || in->down) && is_plain_inside(in);
 }
 
 void sw_input(struct sw_port *in, struct sw_frame *frame, unsigned n)

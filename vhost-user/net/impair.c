@@ -213,15 +213,35 @@ static uint64_t size_on_link(const struct impair_config *c, uint32_t len)
 	return min(n, DURATION_MAX);
 }
 
-static void transmit(struct impair *im, uint64_t start_ns, uint32_t len)
+#define LAST_NONE UINT32_MAX
+
+/* The same for a frame.  Most are as long as the one before: then nothing is divided. */
+static uint64_t frame_duration(struct impair *im, uint32_t len, uint64_t *fraction)
 {
 	const struct impair_config *c = &im->config;
+	uint64_t ns;
 
+	if (unlikely(im->last.len != len)) {
+		im->last.len = len;
+		im->last.rest = 0;
+		im->last.ns = duration(c, size_on_link(c, len), &im->last.rest);
+	}
+	ns = im->last.ns;
+	*fraction += im->last.rest;
+	if (*fraction >= c->rate_bps) {
+		*fraction -= c->rate_bps;
+		ns++;
+	}
+	return ns;
+}
+
+static void transmit(struct impair *im, uint64_t start_ns, uint32_t len)
+{
 	if (im->free_ns < start_ns) {
 		im->free_ns = start_ns;
 		im->fraction = 0;
 	}
-	im->free_ns += duration(c, size_on_link(c, len), &im->fraction);
+	im->free_ns += frame_duration(im, len, &im->fraction);
 	im->departed_ns = max(start_ns, im->free_ns - min(im->burst_ns, im->free_ns));
 }
 
@@ -296,14 +316,14 @@ static bool has_time(const struct impair_config *c)
 }
 
 /* Nothing is in its way, and the bucket lets it pass: it need not be kept. */
-static bool passes_at_once(const struct impair *im, uint64_t now_ns, uint32_t len)
+static bool passes_at_once(struct impair *im, uint64_t now_ns, uint32_t len)
 {
 	const struct impair_config *c = &im->config;
 	uint64_t fraction = im->fraction;
 
 	return im->burst_ns != 0 && c->delay_ns == 0 && c->jitter_ns == 0 && !c->slot &&
 	       !holds(im) && im->departed_ns <= now_ns &&
-	       max(im->free_ns, now_ns) + duration(c, size_on_link(c, len), &fraction) <=
+	       max(im->free_ns, now_ns) + frame_duration(im, len, &fraction) <=
 		       now_ns + im->burst_ns;
 }
 
@@ -345,6 +365,18 @@ void impair_push(struct impair *im, uint64_t now_ns, void *frame, uint32_t len, 
 	}
 	im->waiting_bytes += len;
 	serve(im, now_ns);
+}
+
+void impair_hold(struct impair *im, uint64_t now_ns, void *frame, uint32_t len)
+{
+	struct impair_entry e = { .at_ns = now_ns, .frame = frame, .len = len };
+
+	im->stats.in_frames++;
+	im->stats.in_bytes += len;
+	if (likely(frame))
+		line_in(im, now_ns, &e);
+	else
+		impair_push_failed(im);
 }
 
 void impair_went(struct impair *im, uint32_t len)
@@ -423,8 +455,11 @@ unsigned impair_take(struct impair *im, uint64_t now_ns, struct impair_out *ret,
 static uint64_t next_departure(const struct impair *im, const struct impair_entry *first)
 {
 	uint64_t start_ns = max(first->at_ns, im->departed_ns), fraction = 0;
-	uint64_t free_ns = max(im->free_ns, start_ns) +
-			   duration(&im->config, size_on_link(&im->config, first->len), &fraction);
+	uint64_t takes_ns =
+		im->last.len == first->len ?
+			im->last.ns :
+			duration(&im->config, size_on_link(&im->config, first->len), &fraction);
+	uint64_t free_ns = max(im->free_ns, start_ns) + takes_ns;
 
 	return max(start_ns, free_ns - min(im->burst_ns, free_ns));
 }
@@ -517,6 +552,8 @@ void impair_set(struct impair *im, const struct impair_config *config, uint64_t 
 	im->idle = impair_config_idle(config);
 	im->draws = config->loss > 0 || config->gemodel || config->markov ||
 		    config->duplicate > 0 || config->corrupt > 0 || config->flap;
+	im->holds_all = !im->draws && config->rate_bps == 0 && has_time(config);
+	im->last.len = LAST_NONE;
 	if (old.rate_bps != config->rate_bps || old.burst_bytes != config->burst_bytes)
 		set_rate(im);
 	if (!same_flap(&old, config))

@@ -98,6 +98,7 @@ struct impair {
 	/* Ours. */
 	impair_drop_fn *drop;
 	bool idle, draws; /* of the settings: nothing to do; a fate to be drawn */
+	bool holds_all;   /* nothing but time: impair_hold() will do */
 	struct chance chance[IMPAIR_N_CHANCES];
 	uint8_t state; /* of the loss model */
 	uint64_t flap_from_ns;
@@ -109,6 +110,10 @@ struct impair {
 	uint64_t free_ns;     /* when the serialiser would be free, without bucket */
 	uint64_t departed_ns; /* when the last frame left it */
 	uint64_t fraction;    /* of a nanosecond, in units of 1 / rate */
+	struct {
+		uint32_t len;
+		uint64_t ns, rest; /* that such a frame takes; rest as `fraction` */
+	} last;
 	struct codel codel;
 
 	struct impair_due line; /* on their way */
@@ -148,6 +153,14 @@ void impair_set(struct impair *im, const struct impair_config *config, uint64_t 
 /* A frame of len bytes comes.  ect: it says that it may be marked. */
 void impair_judge(struct impair *im, uint64_t now_ns, uint32_t len, bool ect,
 		  struct impair_verdict *ret);
+
+/* The two in one, where impair_holds_all(): every frame is kept as it is, and nothing is to be decided.  frame NULL: it
+ * could not be kept, as impair_push_failed(). */
+static inline bool impair_holds_all(const struct impair *im)
+{
+	return im->holds_all;
+}
+void impair_hold(struct impair *im, uint64_t now_ns, void *frame, uint32_t len);
 
 /* Keep it until it is due.  For want of memory it is dropped and counted. */
 void impair_push(struct impair *im, uint64_t now_ns, void *frame, uint32_t len, bool ect);

@@ -56,7 +56,7 @@ static int grow_heap(struct impair_due *q)
 	return 0;
 }
 
-static int heap_push(struct impair_due *q, const struct impair_entry *e)
+int impair_due_push_before(struct impair_due *q, const struct impair_entry *e)
 {
 	uint32_t i;
 
@@ -84,31 +84,19 @@ static void heap_pop(struct impair_due *q)
 	q->heap[i] = last;
 }
 
-int impair_due_push(struct impair_due *q, struct impair_entry *e)
-{
-	const struct impair_ring *r = &q->ring;
-
-	e->seq = q->seq++;
-	if (r->n == 0 || e->at_ns >= r->entry[(r->head + r->n - 1) & (r->size - 1)].at_ns)
-		return impair_ring_push(&q->ring, e);
-	return heap_push(q, e);
-}
-
-const struct impair_entry *impair_due_first(const struct impair_due *q)
+const struct impair_entry *impair_due_first_of(const struct impair_due *q)
 {
 	const struct impair_entry *e = impair_ring_first(&q->ring);
 
-	if (unlikely(q->n_heap) && (!e || before(&q->heap[0], e)))
-		return &q->heap[0];
-	return e;
+	return !e || before(&q->heap[0], e) ? &q->heap[0] : e;
 }
 
-void impair_due_pop(struct impair_due *q, struct impair_entry *ret)
+void impair_due_pop_first_of(struct impair_due *q, struct impair_entry *ret)
 {
-	const struct impair_entry *e = impair_due_first(q);
+	const struct impair_entry *e = impair_due_first_of(q);
 
 	*ret = *e;
-	if (unlikely(q->n_heap) && e == &q->heap[0])
+	if (e == &q->heap[0])
 		heap_pop(q);
 	else
 		impair_ring_pop(&q->ring);

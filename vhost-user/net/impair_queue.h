@@ -68,14 +68,38 @@ static inline void impair_ring_pop(struct impair_ring *r)
 	r->n--;
 }
 
+/* The half of the below that is about what overtakes. */
+int impair_due_push_before(struct impair_due *q, const struct impair_entry *e);
+const struct impair_entry *impair_due_first_of(const struct impair_due *q);
+void impair_due_pop_first_of(struct impair_due *q, struct impair_entry *ret);
+
 /* Fills in e->seq.  0 or -ENOMEM, and nothing has changed. */
-int impair_due_push(struct impair_due *q, struct impair_entry *e);
+static inline int impair_due_push(struct impair_due *q, struct impair_entry *e)
+{
+	const struct impair_ring *r = &q->ring;
+
+	e->seq = q->seq++;
+	if (likely(r->n == 0 || e->at_ns >= r->entry[(r->head + r->n - 1) & (r->size - 1)].at_ns))
+		return impair_ring_push(&q->ring, e);
+	return impair_due_push_before(q, e);
+}
 
 /* The first that is due; valid until the queue is changed.  NULL: empty. */
-const struct impair_entry *impair_due_first(const struct impair_due *q);
+static inline const struct impair_entry *impair_due_first(const struct impair_due *q)
+{
+	return likely(q->n_heap == 0) ? impair_ring_first(&q->ring) : impair_due_first_of(q);
+}
 
 /* Take it out. */
-void impair_due_pop(struct impair_due *q, struct impair_entry *ret);
+static inline void impair_due_pop(struct impair_due *q, struct impair_entry *ret)
+{
+	if (unlikely(q->n_heap > 0)) {
+		impair_due_pop_first_of(q, ret);
+		return;
+	}
+	*ret = *impair_ring_first(&q->ring);
+	impair_ring_pop(&q->ring);
+}
 
 static inline uint32_t impair_due_count(const struct impair_due *q)
 {

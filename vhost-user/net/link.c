@@ -96,11 +96,24 @@ static void take_in(struct link_way *way, uint64_t now_ns, struct sw_frame *f, s
 	}
 }
 
+static void hold_burst(struct link_way *way, uint64_t now_ns, struct sw_frame *const *frame,
+		       unsigned n)
+{
+	struct sw_bufs *bufs = &way->link->links->sw->bufs;
+
+	for (unsigned i = 0; i < n; i++)
+		impair_hold(&way->im, now_ns, sw_buf_keep(bufs, frame[i]), frame[i]->len);
+}
+
 static void impair_burst(struct link_way *way, uint64_t now_ns, struct sw_frame *const *frame,
 			 unsigned n)
 {
 	struct straight s;
 
+	if (impair_holds_all(&way->im)) {
+		hold_burst(way, now_ns, frame, n);
+		return;
+	}
 	s.way = way;
 	s.n = 0;
 	for (unsigned i = 0; i < n; i++)

@@ -223,6 +223,10 @@ static void test_another_arena(void **state)
 	c = config();
 	c.vsock_port = 1;
 	refused(&c, -EEXIST, "port");
+	c.any_vsock_port = true;
+	assert_int_equal(open_as(&c), 0);
+	assert_int_equal(le32_get(arena.head.vsock_port), 50100);
+	arena_close(&arena);
 	assert_int_equal(open_it(), 0); /* and it is as it was */
 }
 

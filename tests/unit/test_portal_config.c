@@ -73,6 +73,7 @@ static void test_whole(void **state)
 	assert_string_equal(config.arena.path, "/p");
 	assert_int_equal(config.arena.size, 8388608);
 	assert_int_equal(config.arena.vsock_port, 7);
+	assert_false(config.arena.any_vsock_port);
 	assert_int_equal(config.grace_ms, 5);
 	assert_int_equal(config.freeze_max_ms, 6);
 	assert_int_equal(config.n_clients, 2);
@@ -103,6 +104,7 @@ static void test_least(void **state)
 	assert_null(config.arena.path);
 	assert_null(config.ivshmem_path);
 	assert_int_equal(config.arena.vsock_port, 50100);
+	assert_true(config.arena.any_vsock_port);
 	assert_int_equal(config.grace_ms, LEASES_GRACE_MS);
 	assert_int_equal(config_read(NULL, NULL, &config), -EINVAL);
 }

@@ -268,7 +268,7 @@ static int check_existing(struct arena *a, const struct arena_config *c, uint64_
 	if (size != c->size)
 		return wrong(a, -EEXIST, "an arena of %" PRIu64 " bytes, not %" PRIu64, size,
 			     c->size);
-	if (le32_get(head.vsock_port) != c->vsock_port)
+	if (!c->any_vsock_port && le32_get(head.vsock_port) != c->vsock_port)
 		return wrong(a, -EEXIST, "an arena of vsock port %u, not %u",
 			     le32_get(head.vsock_port), c->vsock_port);
 	a->head = head;

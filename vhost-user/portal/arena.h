@@ -33,9 +33,10 @@
 
 struct arena_config {
 	const char *name;
-	const char *path; /* NULL: a memfd */
-	uint64_t size;    /* of the file, label included: a multiple of PORTAL_EXTENT */
-	uint32_t vsock_port;
+	const char *path;    /* NULL: a memfd */
+	uint64_t size;       /* of the file, label included: a multiple of PORTAL_EXTENT */
+	uint32_t vsock_port; /* of a new arena */
+	bool any_vsock_port; /* one that exists may have another */
 };
 
 struct arena {

@@ -283,8 +283,10 @@ static int member(void *part, struct place *p, const char *key, struct json_obje
 		return read_string(p, key, value, &c->arena.path);
 	if (strcmp(key, "memfd") == 0)
 		return read_bool(p, key, value, &w->memfd);
-	if (strcmp(key, "vsock-port") == 0)
+	if (strcmp(key, "vsock-port") == 0) {
+		c->arena.any_vsock_port = false;
 		return read_u32(p, key, value, 0, UINT32_MAX - 1, &c->arena.vsock_port);
+	}
 	if (strcmp(key, "grace-ms") == 0)
 		return read_u32(p, key, value, 0, MS_MAX, &c->grace_ms);
 	if (strcmp(key, "freeze-max-ms") == 0)
@@ -334,6 +336,7 @@ int config_read(struct json_object *root, const char *path, struct config *ret_c
 
 	memset(ret_config, 0, sizeof(*ret_config));
 	ret_config->arena.vsock_port = PORTAL_VSOCK_PORT;
+	ret_config->arena.any_vsock_port = true;
 	ret_config->grace_ms = LEASES_GRACE_MS;
 	ret_config->freeze_max_ms = QUIESCE_HOLD_MS;
 	ret_config->ivshmem_vectors = IVSHMEM_VECTORS;

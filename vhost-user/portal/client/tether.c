@@ -217,7 +217,10 @@ static int first_connection(struct tether *t)
 	tether_step(t);
 	while (is_underway(t) && clock_ns() < deadline)
 		sleep_once(t, deadline);
-	r = t->state == CONNECTED ? 0 : t->state == AWAY ? t->why : -ETIMEDOUT;
+	if (t->state == CONNECTED)
+		r = 0;
+	else
+		r = t->state == AWAY || t->state == OVER ? t->why : -ETIMEDOUT;
 	pthread_mutex_unlock(&t->lock);
 	return r;
 }

@@ -27,13 +27,14 @@ void ground_up(struct ground *g, uint32_t n_extents)
 	CHECK(n_extents > 2 && n_extents <= PORTAL_EXTENTS_MAX);
 	g->n_extents = n_extents;
 	g->size = (uint64_t)n_extents * PORTAL_EXTENT;
-	g->base = shared(g->size);
+	g->base = shared(g->size + PORTAL_PAGE);
+	CHECK(mprotect(g->base + g->size, PORTAL_PAGE, PROT_NONE) == 0);
 	g->books = shared(sizeof(*g->books));
 }
 
 void ground_down(struct ground *g)
 {
-	munmap(g->base, g->size);
+	munmap(g->base, g->size + PORTAL_PAGE);
 	munmap(g->books, sizeof(*g->books));
 }
 

@@ -42,7 +42,7 @@ struct ground_client {
 
 #define GROUND_ORPHAN 0xffffu /* the lease of grants that outlived theirs */
 
-/* Memory of that many extents, the first two of which nobody gets.  Aborts without memory. */
+/* Memory of that many extents, the first two of which nobody gets, and a wall behind it.  Aborts without memory. */
 void ground_up(struct ground *g, uint32_t n_extents);
 void ground_down(struct ground *g);
 

@@ -85,7 +85,7 @@ struct heap_cache *heap_cache_find(struct heap *heap)
 			return NULL;
 		}
 	}
-	heap_mine = (struct heap_mine){ heap->serial, cache };
+	heap_mine = (struct heap_mine){ heap->serial, cache->token, cache };
 	return cache;
 }
 
@@ -114,7 +114,8 @@ static int heap_init(struct heap *heap, const struct heap_options *options)
 	heap_list_init(&heap->huge);
 	heap_list_init(&heap->kept);
 	heap->segments = calloc(heap->n_extents, sizeof(struct heap_segment *));
-	if (!heap->segments)
+	heap->spans = calloc((size_t)heap->n_extents * HEAP_SLOTS, sizeof(struct heap_span *));
+	if (!heap->segments || !heap->spans)
 		return -ENOMEM;
 	error = pthread_mutex_init(&heap->lock, NULL);
 	if (error)
@@ -141,6 +142,7 @@ int heap_open(const struct heap_options *options, struct heap **ret_heap)
 	error = heap_init(heap, options);
 	if (error) {
 		free(heap->segments);
+		free(heap->spans);
 		free(heap);
 		return error;
 	}
@@ -165,30 +167,35 @@ void heap_close(struct heap *heap)
 		free(heap->segments[i]);
 	pthread_mutex_destroy(&heap->lock);
 	free(heap->segments);
+	free(heap->spans);
 	free(heap);
 }
 
 /* ---- allocating ---------------------------------------------------------------- */
 
-/* The first free block of the span's current group, which has one. */
-static inline void *span_take(struct heap_span *span)
+/* The first free block of the hand's group, which has one.  Its word is written, never read: no peer can make it what it is
+ * not, and there is nothing to wait for. */
+static inline void *take(struct heap_cache *cache, const struct heap_hand *hand)
 {
-	unsigned group = span->current;
+	struct heap_span *span = hand->span;
+	unsigned group = hand->group;
 	uint64_t free = __atomic_load_n(&span->free[group], __ATOMIC_RELAXED);
 	unsigned index = group * 64 + (unsigned)__builtin_ctzll(free);
-	le64_t *word = &span->words[index];
 
 	__atomic_store_n(&span->free[group], free & (free - 1), __ATOMIC_RELAXED);
 	span->used++;
-	le64_store_release(word, span->live | ((le64_load(word) + HEAP_TAG_ONE) & HEAP_TAG_MASK));
+	cache->tag += HEAP_TAG_ONE;
+	le64_store_release(&span->words[index], span->live | cache->tag);
 	return span->blocks + (size_t)index * span->size;
 }
 
-static __attribute__((noinline)) void *alloc_slow(struct heap_cache *cache, unsigned class)
+static __attribute__((noinline)) void *alloc_slow(struct heap *heap, unsigned class)
 {
-	struct heap_span *span = cache ? heap_span_find(cache, class) : NULL;
+	struct heap_cache *cache = heap_cache_of(heap);
 
-	return span ? span_take(span) : NULL;
+	if (!cache || !heap_span_find(cache, class))
+		return NULL;
+	return take(cache, &cache->hand[class]);
 }
 
 static __attribute__((noinline)) void *alloc_huge(struct heap *heap, size_t size)
@@ -205,24 +212,35 @@ static __attribute__((noinline)) void *alloc_huge(struct heap *heap, size_t size
 	return block;
 }
 
+static __attribute__((noinline)) void *alloc_large(struct heap *heap, size_t size)
+{
+	return size - 1 < HEAP_BLOCK_MAX ? alloc_slow(heap, heap_class_of(size)) :
+					   alloc_huge(heap, size);
+}
+
+/* Another group of the same span, or the long way. */
+static __attribute__((noinline)) void *alloc_next(struct heap *heap, struct heap_hand *hand,
+						  unsigned class)
+{
+	return heap_span_advance(hand->span, &hand->group) ? take(heap_mine.cache, hand) :
+							     alloc_slow(heap, class);
+}
+
+/* Calls come last on every path: what they need is not kept across anything, and costs the quick path nothing. */
 void *heap_alloc(struct heap *heap, size_t size)
 {
-	struct heap_cache *cache = heap_mine.cache;
-	struct heap_span *span;
+	struct heap_hand *hand;
 	unsigned class;
 
-	if (likely(size - 1 < HEAP_QUICK_MAX)) /* 0 is not */
-		class = heap_quick_classes[(size - 1) / HEAP_UNIT];
-	else if (size - 1 < HEAP_BLOCK_MAX)
-		class = heap_class_of(size);
-	else
-		return alloc_huge(heap, size);
+	if (unlikely(size - 1 >= HEAP_QUICK_MAX)) /* 0 is one of them */
+		return alloc_large(heap, size);
+	class = heap_quick_classes[(size - 1) / HEAP_UNIT];
 	if (unlikely(heap_mine.serial != heap->serial))
-		return alloc_slow(heap_cache_find(heap), class);
-	span = cache->current[class];
-	if (unlikely(!span->free[span->current]))
-		return alloc_slow(cache, class);
-	return span_take(span);
+		return alloc_slow(heap, class);
+	hand = &heap_mine.cache->hand[class];
+	if (unlikely(!hand->span->free[hand->group]))
+		return alloc_next(heap, hand, class);
+	return take(heap_mine.cache, hand);
 }
 
 /* What this client has in an extent: HEAP_NONE, nothing. */
@@ -233,19 +251,11 @@ static unsigned kind_of(const struct heap_segment *segment)
 
 /* ---- freeing ------------------------------------------------------------------- */
 
-/* The span at an offset that lies in a segment of ours, and the block that begins there. */
-static inline struct heap_span *find_block(const struct heap_segment *segment, uint64_t offset,
-					   uint32_t *ret_index)
+/* The block of a span of ours that begins at an offset of the arena. */
+static inline bool find_block(const struct heap_span *span, uint64_t offset, uint32_t *ret_index)
 {
-	unsigned slot = offset / HEAP_SLOT % HEAP_SLOTS;
-	struct heap_span *span = __atomic_load_n(&segment->by_slot[slot], __ATOMIC_ACQUIRE);
-
-	if (unlikely(!span) ||
-	    !heap_class_index(&heap_classes[span->class],
-			      (uint32_t)(offset % PORTAL_EXTENT) - span->slot * HEAP_SLOT,
-			      ret_index))
-		return NULL;
-	return span;
+	return heap_index((uint32_t)(offset % PORTAL_EXTENT) - span->slot * HEAP_SLOT, span->size,
+			  span->reciprocal, span->n_blocks, ret_index);
 }
 
 static inline bool bit_of(const uint64_t *bits, uint32_t index)
@@ -253,53 +263,61 @@ static inline bool bit_of(const uint64_t *bits, uint32_t index)
 	return __atomic_load_n(&bits[index / 64], __ATOMIC_RELAXED) >> index % 64 & 1;
 }
 
-static inline void put_back(struct heap_cache *cache, struct heap_span *span, uint32_t index)
+static __attribute__((noinline)) int put_back_edge(struct heap_cache *cache, struct heap_span *span,
+						   unsigned group)
+{
+	heap_span_refilled(cache, span, group);
+	if (!span->used)
+		heap_span_emptied(cache, span);
+	return 0;
+}
+
+/* 0, as heap_free() returns it.  The next allocation gets what was freed last, as it is in the processor's cache. */
+static inline int put_back(struct heap_cache *cache, struct heap_span *span, uint32_t index)
 {
 	unsigned group = index / 64;
 	uint64_t free = __atomic_load_n(&span->free[group], __ATOMIC_RELAXED);
+	uint32_t used = --span->used;
 
 	__atomic_store_n(&span->free[group], free | BIT_ULL(index % 64), __ATOMIC_RELAXED);
-	if (unlikely(!free))
-		heap_span_refilled(cache, span, group);
-	if (unlikely(--span->used == 0))
-		heap_span_emptied(cache, span);
+	span->summary |= 1u << group;
+	cache->hand[span->class] = (struct heap_hand){ span, group };
+	if (unlikely(span->list == HEAP_SPAN_FULL || !used))
+		return put_back_edge(cache, span, group);
+	return 0;
 }
 
 /* This thread's block, in a span with blocks that others know of. */
 static __attribute__((noinline)) int free_watched(struct heap_cache *cache, struct heap_span *span,
 						  uint32_t index)
 {
-	le64_t *word = &span->words[index];
 	uint64_t bit = BIT_ULL(index % 64);
 	int error;
 
-	if (bit_of(span->gone, index))
+	(void)heap_span_collect(cache, span); /* also so that the next free need not look */
+	if (bit_of(span->free, index))
 		return -ENOENT;
 	if (bit_of(span->exported, index)) {
-		error = heap_withdraw(cache->heap, word, span->live,
+		error = heap_withdraw(cache->heap, &span->words[index], span->live,
 				      HEAP_WORD(HEAP_BLOCK_FREE, span->class, 0));
 		if (error)
 			return error;
 		__atomic_fetch_and(&span->exported[index / 64], ~bit, __ATOMIC_RELAXED);
 	} else {
-		le64_store_release(word, (le64_load(word) & HEAP_TAG_MASK) |
-						 HEAP_WORD(HEAP_BLOCK_FREE, span->class, 0));
+		le64_store_release(&span->words[index], HEAP_WORD(HEAP_BLOCK_FREE, span->class, 0));
 	}
-	put_back(cache, span, index);
-	return 0;
+	return put_back(cache, span, index);
 }
 
 /* This client's block, in a segment of another thread's: a bit, which that thread collects.  If the handle was given
  * out the word decides who frees it, and the inbox tells. */
-static int free_across(struct heap *heap, struct heap_segment *segment, uint64_t offset)
+static int free_across(struct heap *heap, struct heap_span *span, uint64_t offset)
 {
-	struct heap_span *span;
 	uint32_t index, group;
 	uint64_t bit;
 	int error;
 
-	span = find_block(segment, offset, &index);
-	if (!span)
+	if (!find_block(span, offset, &index))
 		return -EINVAL;
 	group = index / 64;
 	bit = BIT_ULL(index % 64);
@@ -309,7 +327,8 @@ static int free_across(struct heap *heap, struct heap_segment *segment, uint64_t
 		error = heap_withdraw(heap, &span->words[index], span->live,
 				      HEAP_WORD(HEAP_BLOCK_FREED, span->class, 0));
 		if (!error)
-			heap_notify(heap_head_at(heap->base, segment->extent), span->slot, index);
+			heap_notify(heap_head_at(heap->base, span->segment->extent), span->slot,
+				    index);
 		return error;
 	}
 	if (__atomic_fetch_or(&span->gone[group], bit, __ATOMIC_SEQ_CST) & bit)
@@ -333,58 +352,56 @@ static int free_huge(struct heap *heap, struct heap_segment *segment, uint64_t o
 	return error;
 }
 
-/* This thread's block, in a span of which others know nothing. */
-static inline int free_own(struct heap_cache *cache, const struct heap_segment *segment,
-			   uint64_t offset)
+/* This thread's block. */
+static inline int free_own(struct heap_cache *cache, struct heap_span *span, uint64_t offset)
 {
-	struct heap_span *span;
 	uint32_t index;
-	le64_t *word;
 
-	span = find_block(segment, offset, &index);
-	if (unlikely(!span))
+	if (unlikely(!find_block(span, offset, &index)))
 		return -EINVAL;
 	if (unlikely(bit_of(span->free, index)))
 		return -ENOENT;
 	if (unlikely(__atomic_load_n(&span->watch, __ATOMIC_RELAXED)))
 		return free_watched(cache, span, index);
-	word = &span->words[index];
-	le64_store_release(word, (le64_load(word) & HEAP_TAG_MASK) |
-					 HEAP_WORD(HEAP_BLOCK_FREE, span->class, 0));
-	put_back(cache, span, index);
-	return 0;
+	le64_store_release(&span->words[index], HEAP_WORD(HEAP_BLOCK_FREE, span->class, 0));
+	return put_back(cache, span, index);
 }
 
-static __attribute__((noinline)) int free_elsewhere(struct heap *heap, struct heap_segment *segment,
+static __attribute__((noinline)) int free_elsewhere(struct heap *heap, struct heap_span *span,
 						    uint64_t offset)
 {
-	unsigned kind = kind_of(segment);
 	struct heap_cache *cache;
+	struct heap_segment *segment;
 
 	if (!heap->owner)
 		return -EROFS;
-	if (kind == HEAP_HUGE)
-		return free_huge(heap, segment, offset);
-	if (kind == HEAP_NONE)
-		return heap_foreign_free(heap, offset);
+	if (!span) {
+		segment = heap_segment_at(heap, offset);
+		return kind_of(segment) == HEAP_HUGE ? free_huge(heap, segment, offset) :
+						       heap_foreign_free(heap, offset);
+	}
 	cache = heap_cache_of(heap); /* this thread may have used another heap last */
-	if (cache && __atomic_load_n(&segment->cache, __ATOMIC_RELAXED) == cache)
-		return free_own(cache, segment, offset);
-	return free_across(heap, segment, offset);
+	if (cache && __atomic_load_n(&span->token, __ATOMIC_RELAXED) == cache->token)
+		return free_own(cache, span, offset);
+	return free_across(heap, span, offset);
+}
+
+static __attribute__((noinline)) int free_nothing(const void *ptr)
+{
+	return ptr ? -EINVAL : 0;
 }
 
 int heap_free(struct heap *heap, void *ptr)
 {
 	uint64_t offset = (uintptr_t)ptr - (uintptr_t)heap->base;
-	struct heap_segment *segment;
+	struct heap_span *span;
 
 	if (unlikely(offset >= heap->size))
-		return ptr ? -EINVAL : 0;
-	segment = heap_segment_at(heap, offset);
-	if (unlikely(!segment || heap_mine.serial != heap->serial ||
-		     __atomic_load_n(&segment->cache, __ATOMIC_RELAXED) != heap_mine.cache))
-		return free_elsewhere(heap, segment, offset);
-	return free_own(heap_mine.cache, segment, offset);
+		return free_nothing(ptr);
+	span = __atomic_load_n(heap_span_at(heap, offset), __ATOMIC_ACQUIRE);
+	if (unlikely(!span || __atomic_load_n(&span->token, __ATOMIC_RELAXED) != heap_mine.token))
+		return free_elsewhere(heap, span, offset);
+	return free_own(heap_mine.cache, span, offset);
 }
 
 /* ---- asking about blocks ---------------------------------------------------------- */
@@ -397,22 +414,16 @@ static bool is_live(const struct heap_span *span, uint32_t index)
 
 size_t heap_usable(const struct heap *heap, const void *ptr)
 {
-	uint64_t offset = (uintptr_t)ptr - (uintptr_t)heap->base;
-	struct heap_segment *segment;
+	uint64_t offset = (uintptr_t)ptr - (uintptr_t)heap->base, word;
 	struct heap_place place;
 	struct heap_span *span;
-	unsigned kind;
 	uint32_t index;
-	uint64_t word;
 
 	if (offset >= heap->size)
 		return 0;
-	segment = heap_segment_at(heap, offset);
-	kind = kind_of(segment);
-	if (kind == HEAP_FINE || kind == HEAP_COARSE) {
-		span = find_block(segment, offset, &index);
-		return span && is_live(span, index) ? span->size : 0;
-	}
+	span = __atomic_load_n(heap_span_at(heap, offset), __ATOMIC_ACQUIRE);
+	if (span)
+		return find_block(span, offset, &index) && is_live(span, index) ? span->size : 0;
 	if (!heap_locate(heap->base, heap->n_extents, offset, &place))
 		return 0;
 	word = le64_load_acquire(place.word) & ~HEAP_TAG_MASK;
@@ -436,20 +447,18 @@ uint64_t heap_handle(const struct heap *heap, const void *ptr)
 	struct heap_segment *segment;
 	struct heap_place place;
 	struct heap_span *span;
-	unsigned kind;
 	uint32_t index;
 
 	if (offset >= heap->size || !heap_locate(heap->base, heap->n_extents, offset, &place))
 		return 0;
+	span = __atomic_load_n(heap_span_at(heap, offset), __ATOMIC_ACQUIRE);
 	segment = heap_segment_at(heap, offset);
-	kind = kind_of(segment);
-	if (kind == HEAP_HUGE) {
-		__atomic_store_n(&segment->handed, true, __ATOMIC_RELEASE);
-	} else if (kind != HEAP_NONE) {
-		span = find_block(segment, offset, &index);
-		if (!span || !is_live(span, index))
+	if (span) {
+		if (!find_block(span, offset, &index) || !is_live(span, index))
 			return 0;
 		export_block(span, index);
+	} else if (kind_of(segment) == HEAP_HUGE) {
+		__atomic_store_n(&segment->handed, true, __ATOMIC_RELEASE);
 	}
 	word = le64_load_acquire(place.word);
 	if (HEAP_WORD_STATE(word) != HEAP_BLOCK_LIVE || HEAP_WORD_CLASS(word) != place.class)

@@ -13,18 +13,23 @@
 #include "heap_layout.h"
 
 /* X(bytes, slots of a span), ascending.  Up to HEAP_FINE_MAX they live in fine segments. */
-#define HEAP_CLASS_LIST(X)                                                                        \
-	X(64, 1)                                                                                  \
-	X(128, 1)                                                                                 \
-	X(192, 1) X(256, 1) X(320, 1) X(384, 1) X(448, 1) X(512, 1) X(640, 1) X(768, 1) X(896, 1) \
-		X(1024, 1) X(1280, 1) X(1536, 1) X(1792, 1) X(2048, 1) X(2560, 1) X(3072, 1) X(   \
-			3584, 1) X(4096, 1) X(8192, 1) X(12288, 1) X(16384, 1) X(20480, 1)        \
-			X(24576, 3) X(28672, 4) X(32768, 1) X(40960, 5) X(49152, 3) X(57344, 7)   \
-				X(65536, 1) X(81920, 5) X(98304, 3) X(114688, 7) X(131072, 2)     \
-					X(163840, 5) X(196608, 3) X(229376, 7) X(262144, 4)       \
-						X(327680, 5) X(393216, 6) X(458752, 7)            \
-							X(524288, 8) X(655360, 10) X(786432, 12)  \
-								X(983040, 15)
+#define HEAP_CLASS_LIST(X)                                                                      \
+	X(64, 1)                                                                                \
+	X(128, 1)                                                                               \
+	X(192, 1)                                                                               \
+	X(256, 1)                                                                               \
+	X(320, 1)                                                                               \
+	X(384, 1)                                                                               \
+	X(448, 1) X(512, 1) X(640, 1) X(768, 1) X(896, 1) X(1024, 1) X(1280, 1) X(1536, 1)      \
+		X(1792, 1) X(2048, 1) X(2560, 1) X(3072, 1) X(3584, 1) X(4096, 1) X(8192, 1)    \
+			X(12288, 1) X(16384, 1) X(20480, 1) X(24576, 3) X(28672, 4) X(32768, 1) \
+				X(40960, 5) X(49152, 3) X(57344, 7) X(65536, 1) X(81920, 5)     \
+					X(98304, 3) X(114688, 7) X(131072, 2) X(163840, 5)      \
+						X(196608, 3) X(229376, 7) X(262144, 4)          \
+							X(327680, 5) X(393216, 6) X(458752, 7)  \
+								X(524288, 8) X(655360, 10)      \
+									X(786432, 12)           \
+										X(983040, 15)
 
 #define HEAP_FINE_MAX  1024u
 #define HEAP_BLOCK_MAX 983040u /* above, a block is huge */
@@ -50,17 +55,21 @@ extern const struct heap_class heap_classes[HEAP_CLASSES];
 extern const uint8_t heap_quick_classes[HEAP_QUICK_MAX / HEAP_UNIT];
 unsigned heap_class_of(size_t size);
 
-/* Which block of its span begins `offset` bytes into it?  False: none does. */
+/* Which block begins `offset` bytes into a span?  False: none does. */
+static inline bool heap_index(uint32_t offset, uint32_t size, uint32_t reciprocal,
+			      uint32_t n_blocks, uint32_t *ret_index)
+{
+	uint32_t index =
+		(uint32_t)((uint64_t)(offset / HEAP_UNIT) * reciprocal >> HEAP_RECIPROCAL_SHIFT);
+
+	*ret_index = index;
+	return index * size == offset && index < n_blocks;
+}
+
 static inline bool heap_class_index(const struct heap_class *class, uint32_t offset,
 				    uint32_t *ret_index)
 {
-	uint32_t index = (uint32_t)((uint64_t)(offset / HEAP_UNIT) * class->reciprocal >>
-				    HEAP_RECIPROCAL_SHIFT);
-
-	if (index * class->size != offset || index >= class->n_blocks)
-		return false;
-	*ret_index = index;
-	return true;
+	return heap_index(offset, class->size, class->reciprocal, class->n_blocks, ret_index);
 }
 
 /* The first slot that has blocks, and the words of each slot. */

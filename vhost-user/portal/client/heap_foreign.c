@@ -141,8 +141,7 @@ void *heap_take(struct heap *heap, uint64_t handle, size_t len)
 	if (!error) {
 		visit(place.head, heap->id);
 		if (!swap(place.word, word,
-			  HEAP_WORD(HEAP_BLOCK_LIVE, place.class, heap->id) |
-				  ((word + HEAP_TAG_ONE) & HEAP_TAG_MASK)))
+			  HEAP_WORD(HEAP_BLOCK_LIVE, place.class, heap->id) | heap_tag(heap)))
 			error = -ESTALE;
 	}
 	if (error) {

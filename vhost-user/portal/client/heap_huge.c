@@ -74,7 +74,7 @@ void heap_ungrant(struct heap *heap, struct heap_segment *segment)
 
 	le64_store_release(&heap_head_at(heap->base, segment->extent)->what, 0);
 	__atomic_store_n(&segment->kind, HEAP_NONE, __ATOMIC_RELEASE);
-	__atomic_store_n(&segment->cache, NULL, __ATOMIC_RELAXED);
+	segment->cache = NULL;
 	__atomic_sub_fetch(count_of(heap, huge ? PORTAL_EXTENT_HUGE : PORTAL_EXTENT_SEGMENT),
 			   segment->run, __ATOMIC_RELAXED);
 	heap_list_append(&heap->kept, &segment->link);

@@ -7,7 +7,7 @@
  *	heap_foreign.c  blocks of other clients, by what the arena says of them
  *	heap_recover.c  after a death: stands alone, has no private notes
  *
- *	heap ── by extent ──▶ segment ── by slot ──▶ span: bitmaps of its blocks
+ *	heap ── by slot ──▶ span: bitmaps of its blocks ──▶ segment
  *	  └── caches: one for each thread ── by class: spans that have free blocks, full ones, those whose slots are free
  *
  * A bit of span->free says that a block is free, and is the truth.  Only the thread of the cache that has the segment
@@ -26,8 +26,8 @@
 #include "heap_class.h"
 
 #define HEAP_FIRST_EXTENT 2u /* before it lies the daemon's and the leases' */
-#define HEAP_BLOCKS_MAX (HEAP_SLOT / HEAP_UNIT)
-#define HEAP_GROUPS     (HEAP_BLOCKS_MAX / 64)
+#define HEAP_BLOCKS_MAX   (HEAP_SLOT / HEAP_UNIT)
+#define HEAP_GROUPS       (HEAP_BLOCKS_MAX / 64)
 
 /* Empty segments of a kind that a thread keeps: what comes and goes in waves needs no daemon. */
 #define HEAP_RESERVE 8u
@@ -51,25 +51,26 @@ enum heap_watch {
 };
 
 struct heap_span {
-	/* what every allocation and every free needs; written by the owner alone */
-	le64_t *words;    /* in the arena */
-	uint8_t *blocks;  /* in the arena */
-	uint64_t live;    /* HEAP_WORD(LIVE, class, this lease) */
-	uint32_t size;    /* of a block */
-	uint32_t used;    /* blocks that are not free */
-	uint32_t summary; /* bit g: free[g] may be other than 0; where it is, the bit is set */
-	uint8_t class;
-	uint8_t current; /* group that the next allocation looks at */
-	uint8_t list;    /* enum heap_span_list */
-	uint8_t slot;
-	uint64_t free[HEAP_GROUPS] __attribute__((aligned(CACHE_LINE))); /* atomic: others look */
-
-	/* what rarely changes */
-	uint32_t watch __attribute__((aligned(CACHE_LINE))); /* atomic: enum heap_watch */
+	/* Read by every allocation and every free, by other threads too; rarely changed. */
+	le64_t *words;       /* in the arena */
+	uint8_t *blocks;     /* in the arena */
+	uint64_t live;       /* HEAP_WORD(LIVE, class, this lease) */
+	uint64_t token;      /* of the cache that has the segment; atomic */
+	uint32_t size;       /* of a block */
+	uint32_t reciprocal; /* as that of the class */
+	uint32_t watch;      /* atomic: enum heap_watch */
+	uint16_t n_blocks;
+	uint8_t class, slot;
 	struct heap_segment *segment;
-	struct heap_link link; /* cache->spans[class][list] */
 
-	/* what others write */
+	/* Written by the owner; others look at `free`. */
+	uint32_t used __attribute__((aligned(CACHE_LINE))); /* blocks that are not free */
+	uint32_t summary;      /* bit g: free[g] may be other than 0; where it is, the bit is set */
+	uint8_t list;          /* enum heap_span_list */
+	struct heap_link link; /* cache->spans[class][list] */
+	uint64_t free[HEAP_GROUPS]; /* atomic */
+
+	/* Written by others. */
 	uint32_t gone_groups
 		__attribute__((aligned(CACHE_LINE))); /* atomic: bit g, gone[g] may not be 0 */
 	uint64_t gone[HEAP_GROUPS];                   /* atomic */
@@ -77,8 +78,7 @@ struct heap_span {
 };
 
 struct heap_segment {
-	struct heap_cache *cache; /* atomic: whose it is; NULL: huge, or not ours any more */
-	struct heap_span *by_slot[HEAP_SLOTS]; /* atomic: the span there, also an idle one */
+	struct heap_cache *cache; /* that has it; NULL: huge, or not ours any more */
 	uint32_t extent, run;
 	uint32_t free_slots, all_slots;
 	uint8_t kind;          /* enum heap_kind; atomic */
@@ -87,9 +87,17 @@ struct heap_segment {
 	struct heap_span spans[HEAP_SLOTS];
 };
 
+/* Where the next block of a class comes from, if there is a free one in that group. */
+struct heap_hand {
+	struct heap_span *span; /* a partial one, or heap_no_span */
+	unsigned group;
+};
+
 /* One thread's. */
 struct heap_cache {
-	struct heap_span *current[HEAP_CLASSES]; /* a partial one, or heap_no_span */
+	uint64_t token; /* of this process: no other cache has or had it */
+	uint64_t tag;   /* of the last block allocated */
+	struct heap_hand hand[HEAP_CLASSES];
 	struct heap *heap;
 	struct heap_link spans[HEAP_CLASSES][HEAP_SPAN_LISTS];
 	struct heap_link roomy[HEAP_HUGE];   /* by kind: segments with free slots */
@@ -102,8 +110,9 @@ struct heap_cache {
 struct heap {
 	uint8_t *base;
 	uint64_t size;
-	uint64_t serial;                /* of this process: no other heap has or had it */
-	struct heap_segment **segments; /* by extent, atomic: never freed before the heap is */
+	uint64_t serial;          /* of this process: no other heap has or had it */
+	struct heap_span **spans; /* by slot of the arena, atomic: the span there, also an idle one */
+	struct heap_segment **segments; /* by extent, atomic; not freed before the heap is */
 	uint32_t n_extents;
 	uint16_t id; /* of the lease */
 	uint64_t owner;
@@ -121,9 +130,10 @@ struct heap {
 	uint64_t collected, lies;    /* atomic */
 };
 
-/* The cache that this thread used last.  A heap is known by its serial: its address may have been another one's. */
+/* The cache that this thread used last.  Heaps and caches are known by numbers: their addresses may have been others'. */
 struct heap_mine {
-	uint64_t serial;
+	uint64_t serial; /* of the heap */
+	uint64_t token;  /* of the cache */
 	struct heap_cache *cache;
 };
 extern __thread struct heap_mine heap_mine __attribute__((tls_model("initial-exec")));
@@ -140,12 +150,18 @@ static inline struct heap_cache *heap_cache_of(struct heap *heap)
 	return likely(heap_mine.serial == heap->serial) ? heap_mine.cache : heap_cache_find(heap);
 }
 
-/* The next tag to begin with: no two are related. */
+/* A tag out of the blue: no two are related. */
 uint64_t heap_tag(struct heap *heap);
 
 static inline struct heap_head *heap_head_at(uint8_t *base, uint32_t extent)
 {
 	return (struct heap_head *)(void *)(base + (uint64_t)extent * PORTAL_EXTENT);
+}
+
+/* Where the span that has this byte of the arena is noted. */
+static inline struct heap_span **heap_span_at(const struct heap *heap, uint64_t offset)
+{
+	return &heap->spans[offset / HEAP_SLOT];
 }
 
 static inline struct heap_segment *heap_segment_at(const struct heap *heap, uint64_t offset)
@@ -155,10 +171,24 @@ static inline struct heap_segment *heap_segment_at(const struct heap *heap, uint
 
 /* ---- heap_span.c ---- */
 
+/* A group with a free block.  False: the span has none. */
+static inline bool heap_span_advance(struct heap_span *span, unsigned *ret_group)
+{
+	for (; span->summary; span->summary &= span->summary - 1) {
+		unsigned group = (unsigned)__builtin_ctz(span->summary);
+
+		if (span->free[group]) {
+			*ret_group = group;
+			return true;
+		}
+	}
+	return false;
+}
+
 void heap_cache_init(struct heap_cache *cache, struct heap *heap);
 
-/* A span of the class with a free block in its current group; NULL with errno. */
-struct heap_span *heap_span_find(struct heap_cache *cache, unsigned class);
+/* Have cache->hand of the class be at a free block.  False with errno: there is none to be had. */
+bool heap_span_find(struct heap_cache *cache, unsigned class);
 
 /* Group g of the span had no free block and has one now. */
 void heap_span_refilled(struct heap_cache *cache, struct heap_span *span, unsigned group);

@@ -116,7 +116,7 @@ enum heap_block_state {
 };
 
 /* state:4 | class:8 | holder:16 | tag:36.  The holder is a lease's id (its generation is not needed: what a lease
- * held is free before its id is given out again).  The tag goes up with each allocation. */
+ * held is free before its id is given out again).  Each allocation and each take has another tag; that of a free block means nothing. */
 #define HEAP_TAG_SHIFT 28
 #define HEAP_TAG_ONE   (1ULL << HEAP_TAG_SHIFT)
 #define HEAP_TAG_MASK  (~0ULL << HEAP_TAG_SHIFT)

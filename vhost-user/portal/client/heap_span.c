@@ -12,10 +12,14 @@ struct heap_span heap_no_span;
 
 void heap_cache_init(struct heap_cache *cache, struct heap *heap)
 {
+	static uint64_t last;
+
 	memset(cache, 0, sizeof(*cache));
+	cache->token = __atomic_add_fetch(&last, 1, __ATOMIC_RELAXED);
 	cache->heap = heap;
+	cache->tag = heap_tag(heap);
 	for (unsigned class = 0; class < HEAP_CLASSES; class ++) {
-		cache->current[class] = &heap_no_span;
+		cache->hand[class].span = &heap_no_span;
 		for (unsigned list = 0; list < HEAP_SPAN_LISTS; list++)
 			heap_list_init(&cache->spans[class][list]);
 	}
@@ -39,21 +43,6 @@ static struct heap_span *first_of(struct heap_cache *cache, unsigned class, unsi
 	struct heap_link *head = &cache->spans[class][list];
 
 	return heap_list_empty(head) ? NULL : container_of(head->next, struct heap_span, link);
-}
-
-/* Have the current group be one with a free block. */
-static bool advance(struct heap_span *span)
-{
-	while (span->summary) {
-		unsigned group = (unsigned)__builtin_ctz(span->summary);
-
-		if (span->free[group]) {
-			span->current = (uint8_t)group;
-			return true;
-		}
-		span->summary &= span->summary - 1;
-	}
-	return false;
 }
 
 void heap_span_refilled(struct heap_cache *cache, struct heap_span *span, unsigned group)
@@ -93,14 +82,27 @@ static void occupy(struct heap_cache *cache, struct heap_segment *segment, uint3
 		list_segment(cache, segment);
 }
 
-/* Forget an idle span: its slots are wanted for something else. */
-static void retire(struct heap_segment *segment, struct heap_span *span)
+static struct heap_span **note_of(const struct heap_segment *segment, unsigned slot)
 {
-	struct heap_head *head = heap_head_at(segment->cache->heap->base, segment->extent);
+	return heap_span_at(segment->cache->heap,
+			    (uint64_t)segment->extent * PORTAL_EXTENT + (uint64_t)slot * HEAP_SLOT);
+}
 
-	for (unsigned i = 0; i < heap_classes[span->class].n_slots; i++) {
-		le32_store_release(&head->slots[span->slot + i], 0);
-		__atomic_store_n(&segment->by_slot[span->slot + i], NULL, __ATOMIC_RELEASE);
+static struct heap_head *head_of(const struct heap_segment *segment)
+{
+	return heap_head_at(segment->cache->heap->base, segment->extent);
+}
+
+/* Forget the idle span that has this slot, if there is one: it is wanted for something else. */
+static void retire(struct heap_segment *segment, unsigned slot)
+{
+	struct heap_span *span = *note_of(segment, slot);
+
+	if (!span)
+		return;
+	for (unsigned i = span->slot; i < span->slot + heap_classes[span->class].n_slots; i++) {
+		le32_store_release(&head_of(segment)->slots[i], 0);
+		__atomic_store_n(note_of(segment, i), NULL, __ATOMIC_RELEASE);
 	}
 	heap_list_remove(&span->link);
 }
@@ -108,8 +110,7 @@ static void retire(struct heap_segment *segment, struct heap_span *span)
 static void give_segment_back(struct heap_cache *cache, struct heap_segment *segment)
 {
 	for (unsigned slot = 0; slot < HEAP_SLOTS; slot++)
-		if (segment->by_slot[slot])
-			retire(segment, segment->by_slot[slot]);
+		retire(segment, slot);
 	heap_list_remove(&segment->link);
 	cache->n_empty[segment->kind]--;
 	pthread_mutex_lock(&cache->heap->lock);
@@ -136,8 +137,8 @@ static void free_slots(struct heap_cache *cache, struct heap_span *span)
 	struct heap_segment *segment = span->segment;
 
 	move_span(cache, span, HEAP_SPAN_IDLE);
-	if (cache->current[span->class] == span)
-		cache->current[span->class] = &heap_no_span;
+	if (cache->hand[span->class].span == span)
+		cache->hand[span->class] = (struct heap_hand){ &heap_no_span, 0 };
 	segment->free_slots |= slots_of(span);
 	if (segment->free_slots == segment->all_slots)
 		cache->n_empty[segment->kind]++;
@@ -170,12 +171,12 @@ static int find_run(uint32_t free, unsigned n)
 }
 
 /* Words first, slots last: who finds the span finds its words in order. */
-static void write_span(struct heap_head *head, struct heap_span *span, uint64_t tag)
+static void write_span(struct heap_head *head, struct heap_span *span)
 {
 	const struct heap_class *class = &heap_classes[span->class];
 
 	for (unsigned i = 0; i < class->n_blocks; i++)
-		le64_store(&span->words[i], HEAP_WORD(HEAP_BLOCK_FREE, span->class, 0) | tag);
+		le64_store(&span->words[i], HEAP_WORD(HEAP_BLOCK_FREE, span->class, 0));
 	le64_store(&head->inbox[span->slot], 0);
 	for (unsigned i = 0; i < class->n_slots; i++)
 		le32_store_release(&head->slots[span->slot + i], HEAP_SLOT_WORD(span->class, i));
@@ -184,20 +185,25 @@ static void write_span(struct heap_head *head, struct heap_span *span, uint64_t 
 static void note_span(struct heap_span *span, struct heap_segment *segment, unsigned slot,
 		      unsigned class)
 {
-	uint8_t *base = (uint8_t *)heap_head_at(segment->cache->heap->base, segment->extent);
-	unsigned n = heap_classes[class].n_blocks;
+	const struct heap_class *c = &heap_classes[class];
+	uint8_t *base = (uint8_t *)head_of(segment);
 
 	memset(span, 0, sizeof(*span));
 	span->words = (le64_t *)(void *)(base + heap_words_offset(segment->kind, slot));
 	span->blocks = base + (size_t)slot * HEAP_SLOT;
 	span->live = HEAP_WORD(HEAP_BLOCK_LIVE, class, segment->cache->heap->id);
-	span->size = heap_classes[class].size;
+	span->token = segment->cache->token;
+	span->size = c->size;
+	span->reciprocal = c->reciprocal;
+	span->n_blocks = c->n_blocks;
 	span->class = (uint8_t) class;
 	span->slot = (uint8_t)slot;
 	span->segment = segment;
 	heap_list_init(&span->link);
-	for (unsigned group = 0; group * 64 < n; group++) {
-		span->free[group] = n - group * 64 >= 64 ? ~0ULL : BIT_ULL(n - group * 64) - 1;
+	for (unsigned group = 0; group * 64 < c->n_blocks; group++) {
+		unsigned rest = c->n_blocks - group * 64;
+
+		span->free[group] = rest >= 64 ? ~0ULL : BIT_ULL(rest) - 1;
 		span->summary |= 1u << group;
 	}
 }
@@ -209,12 +215,11 @@ static struct heap_span *cut(struct heap_cache *cache, struct heap_segment *segm
 	unsigned n = heap_classes[class].n_slots;
 
 	for (unsigned i = slot; i < slot + n; i++)
-		if (segment->by_slot[i])
-			retire(segment, segment->by_slot[i]);
+		retire(segment, i);
 	note_span(span, segment, slot, class);
-	write_span(heap_head_at(cache->heap->base, segment->extent), span, heap_tag(cache->heap));
+	write_span(head_of(segment), span);
 	for (unsigned i = slot; i < slot + n; i++)
-		__atomic_store_n(&segment->by_slot[i], span, __ATOMIC_RELEASE);
+		__atomic_store_n(note_of(segment, i), span, __ATOMIC_RELEASE);
 	occupy(cache, segment, slots_of(span));
 	move_span(cache, span, HEAP_SPAN_PARTIAL);
 	return span;
@@ -250,12 +255,9 @@ static void free_group(struct heap_cache *cache, struct heap_span *span, unsigne
 {
 	uint64_t free = span->free[group];
 
-	for (uint64_t rest = bits; rest; rest &= rest - 1) {
-		le64_t *word = &span->words[group * 64 + (unsigned)__builtin_ctzll(rest)];
-
-		le64_store_release(word, (le64_load(word) & HEAP_TAG_MASK) |
-						 HEAP_WORD(HEAP_BLOCK_FREE, span->class, 0));
-	}
+	for (uint64_t rest = bits; rest; rest &= rest - 1)
+		le64_store_release(&span->words[group * 64 + (unsigned)__builtin_ctzll(rest)],
+				   HEAP_WORD(HEAP_BLOCK_FREE, span->class, 0));
 	__atomic_store_n(&span->free[group], free | bits, __ATOMIC_RELAXED);
 	span->used -= (uint32_t)__builtin_popcountll(bits);
 	if (bits)
@@ -302,7 +304,7 @@ static uint64_t take_freed(struct heap_span *span, unsigned group)
 /* Pairs with heap_notify() in the same way. */
 static unsigned collect_inbox(struct heap_cache *cache, struct heap_span *span)
 {
-	struct heap_head *head = heap_head_at(cache->heap->base, span->segment->extent);
+	struct heap_head *head = head_of(span->segment);
 	unsigned n = 0;
 	uint64_t groups;
 
@@ -352,12 +354,11 @@ unsigned heap_span_collect(struct heap_cache *cache, struct heap_span *span)
 
 static struct heap_span *look_in_partial(struct heap_cache *cache, unsigned class)
 {
-	struct heap_span *span = cache->current[class];
+	struct heap_span *span;
+	unsigned group;
 
-	if (advance(span))
-		return span;
 	while ((span = first_of(cache, class, HEAP_SPAN_PARTIAL))) {
-		if (advance(span) || (heap_span_collect(cache, span) && advance(span)))
+		if (heap_span_advance(span, &group) || heap_span_collect(cache, span))
 			return span;
 		heap_list_remove(&span->link);
 		span->list = HEAP_SPAN_FULL;
@@ -376,7 +377,7 @@ static struct heap_span *look_in_full(struct heap_cache *cache, unsigned class, 
 		struct heap_link *link = full->next;
 		struct heap_span *span = container_of(link, struct heap_span, link);
 
-		if (heap_span_collect(cache, span) && advance(span))
+		if (heap_span_collect(cache, span))
 			return span;
 		heap_list_remove(link);
 		heap_list_append(full, link);
@@ -388,10 +389,17 @@ static struct heap_span *look_in_full(struct heap_cache *cache, unsigned class, 
 
 /* ---- more segments ------------------------------------------------------------------- */
 
-static void splice(struct heap_cache *cache, struct heap_link *to, struct heap_link *from)
+static void adopt_segments(struct heap_cache *cache, struct heap_link *to, struct heap_link *from)
 {
 	for (struct heap_link *link = from->next; link != from; link = link->next)
-		__atomic_store_n(&container_of(link, struct heap_segment, link)->cache, cache,
+		container_of(link, struct heap_segment, link)->cache = cache;
+	heap_list_splice(to, from);
+}
+
+static void adopt_spans(struct heap_cache *cache, struct heap_link *to, struct heap_link *from)
+{
+	for (struct heap_link *link = from->next; link != from; link = link->next)
+		__atomic_store_n(&container_of(link, struct heap_span, link)->token, cache->token,
 				 __ATOMIC_RELAXED);
 	heap_list_splice(to, from);
 }
@@ -412,10 +420,10 @@ bool heap_cache_adopt(struct heap_cache *cache)
 		return false;
 	for (unsigned class = 0; class < HEAP_CLASSES; class ++)
 		for (unsigned list = 0; list < HEAP_SPAN_LISTS; list++)
-			heap_list_splice(&cache->spans[class][list], &idle->spans[class][list]);
+			adopt_spans(cache, &cache->spans[class][list], &idle->spans[class][list]);
 	for (unsigned kind = 0; kind < HEAP_HUGE; kind++) {
-		splice(cache, &cache->roomy[kind], &idle->roomy[kind]);
-		splice(cache, &cache->crowded[kind], &idle->crowded[kind]);
+		adopt_segments(cache, &cache->roomy[kind], &idle->roomy[kind]);
+		adopt_segments(cache, &cache->crowded[kind], &idle->crowded[kind]);
 		cache->n_empty[kind] += idle->n_empty[kind];
 	}
 	free(idle);
@@ -442,11 +450,10 @@ static int grow(struct heap_cache *cache, unsigned kind)
 	pthread_mutex_unlock(&heap->lock);
 	if (error)
 		return error;
-	memset(segment->by_slot, 0, sizeof(segment->by_slot));
 	segment->all_slots = ~0u << heap_first_slot(kind);
 	segment->free_slots = segment->all_slots;
 	write_head(heap_head_at(heap->base, segment->extent), kind, heap->owner);
-	__atomic_store_n(&segment->cache, cache, __ATOMIC_RELAXED);
+	segment->cache = cache;
 	__atomic_store_n(&segment->kind, (uint8_t)kind, __ATOMIC_RELEASE);
 	heap_list_push(&cache->roomy[kind], &segment->link);
 	cache->n_empty[kind]++;
@@ -464,24 +471,25 @@ static struct heap_span *look_everywhere(struct heap_cache *cache, unsigned clas
 	return span ? span : look_in_full(cache, class, ~0u);
 }
 
-struct heap_span *heap_span_find(struct heap_cache *cache, unsigned class)
+bool heap_span_find(struct heap_cache *cache, unsigned class)
 {
-	struct heap_span *span = look_everywhere(cache, class);
+	struct heap_hand *hand = &cache->hand[class];
+	struct heap_span *span;
 	int error;
 
-	while (!span && heap_cache_adopt(cache))
+	do {
 		span = look_everywhere(cache, class);
+	} while (!span && heap_cache_adopt(cache));
 	if (!span) {
 		error = grow(cache, heap_classes[class].kind);
 		if (error) {
 			errno = -error;
-			return NULL;
+			return false;
 		}
 		span = claim(cache, class);
 	}
-	(void)advance(span);
-	cache->current[class] = span;
-	return span;
+	hand->span = span;
+	return heap_span_advance(span, &hand->group);
 }
 
 /* ---- trimming -------------------------------------------------------------------------- */

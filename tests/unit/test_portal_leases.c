@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base.h"
+#include "leases_impl.h"
 #include "portal_fixture.h"
 
 #define E ((uint64_t)PORTAL_EXTENT)
@@ -158,6 +159,26 @@ static void test_half_open_are_bounded(void **state)
 	for (unsigned i = 1; i < LEASES_HALF_OPEN; i++)
 		pf_hang_up(&many[i]);
 	pf_hang_up(&more);
+}
+
+/* Who says nothing in time is closed, and counts no more; who has said HELLO is not. */
+static void test_silent(void **state)
+{
+	struct portal_frame f;
+
+	pf_hello(&pf, &b, "a", "");
+	for (unsigned i = 0; i < 2 * LEASES_HALF_OPEN; i++) {
+		pf_connect(&pf, &a, "a");
+		pf_run_for(&pf, 5);
+		assert_int_equal(pf.leases.client[0]->n_half_open, 1);
+		loop_timer_set(pf.loop, &pf.leases.conns->hello, 0);
+		assert_false(pf_next(&a, &f));
+		assert_int_equal(pf.leases.client[0]->n_half_open, 0);
+		pf_hang_up(&a);
+	}
+	assert_int_equal(pf.leases.stats.silent, 2 * LEASES_HALF_OPEN);
+	assert_false(pf.leases.conns->hello.set);
+	assert_int_equal(pf_simple(&b, PORTAL_STAT, 0, 0), 0);
 }
 
 static void test_lease_limit(void **state)
@@ -778,6 +799,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_hello_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_faults, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_half_open_are_bounded, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_silent, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lease_limit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_generations, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_extents, setup, teardown),

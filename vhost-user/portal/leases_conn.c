@@ -263,6 +263,15 @@ static void on_event(struct loop_source *src, uint32_t events)
 
 /* ---- coming and going ---- */
 
+void leases_conn_welcome(struct leases_conn *c)
+{
+	if (!c->half_open)
+		return;
+	c->half_open = false;
+	c->client->n_half_open--;
+	loop_timer_cancel(c->leases->loop, &c->hello);
+}
+
 static void on_silence(struct loop_timer *timer)
 {
 	struct leases_conn *c = container_of(timer, struct leases_conn, hello);
@@ -292,6 +301,7 @@ static void link_conn(struct leases_conn *c)
 	if (c->next)
 		c->next->prev = c;
 	l->conns = c;
+	c->half_open = true;
 	c->client->n_half_open++;
 	loop_timer_set(l->loop, &c->hello, loop_now_ns() + LEASES_HELLO_MS * MS);
 }
@@ -348,9 +358,7 @@ void leases_conn_end(struct leases_conn *c)
 	c->ended = true;
 	loop_del(&c->src);
 	close(c->fd);
-	if (c->hello.set)
-		c->client->n_half_open--;
-	loop_timer_cancel(l->loop, &c->hello);
+	leases_conn_welcome(c);
 	loop_defer_cancel(l->loop, &c->send_work);
 	for (unsigned i = 0; i < PORTAL_FLUSHES_MAX; i++)
 		flush_cancel(l->flush, &c->flush[i].request);

@@ -33,7 +33,7 @@ struct leases_conn {
 	struct leases_conn *next, *prev;
 	int fd;
 	int pid;
-	bool ended;
+	bool ended, half_open; /* half open: it has not said HELLO */
 	struct loop_source src;
 	uint32_t events; /* that src waits for */
 	struct loop_timer hello;
@@ -90,6 +90,8 @@ void leases_count_orphans(struct leases *l);
 void leases_conn_accept(struct acceptor *acceptor, int fd);
 /* Over: closed now, freed at the end of the pass; its lease is lost. */
 void leases_conn_end(struct leases_conn *c);
+/* It is half open no more: it has said HELLO, or ends. */
+void leases_conn_welcome(struct leases_conn *c);
 /* Put a frame on its way.  There is room for a reply while a request is carried out. */
 void leases_conn_send(struct leases_conn *c, const struct portal_frame *frame);
 /* The same if there is room to spare.  False: dropped. */

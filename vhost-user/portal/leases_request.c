@@ -63,8 +63,7 @@ static int on_hello(struct leases_conn *c, const struct portal_frame *frame,
 		c->leases->stats.refused++;
 		return r;
 	}
-	loop_timer_cancel(c->leases->loop, &c->hello);
-	c->client->n_half_open--;
+	leases_conn_welcome(c);
 	c->wants_fd = flags & PORTAL_HELLO_FD;
 	c->n_before_fd = c->n_out;
 	c->tell_quiesce = !quiesce_running(&c->leases->quiesce);

@@ -27,7 +27,7 @@ MODULES = ["virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_
 # What shows shared memory: a virtio-pmem device as /dev/pmem0, or as /dev/dax0.0 if it is labelled so.
 PMEM_MODULES = ["libnvdimm", "nd_virtio", "nd_btt", "nd_pmem", "device_dax", "dax_pmem", "virtio_pmem"]
 LOOPBACK = "vsock_loopback"  # a transport of its own: /lib/vsock_loopback.ko, loaded by who wants it
-BOOT_S = 180
+BOOT_S = 400  # a host that others use too
 
 INIT = """#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev /tmp /run
@@ -301,7 +301,7 @@ class Guest:
         self._shell.settimeout(0.2)
         deadline = time.monotonic() + BOOT_S
         while time.monotonic() < deadline:
-            with contextlib.suppress(GuestError):
+            with contextlib.suppress(GuestError, TimeoutError):
                 self.sh("true", 2)
                 return self
             if self.process.poll() is not None:

@@ -16,10 +16,11 @@
 
 #include "portal.h"
 
-#define RING_SIZE  (1u << 20)
-#define RECORD_MAX (32u << 10)
-#define SOURCE     (256u << 10)
-#define RETRY_NS   20000000
+#define RING_SIZE   (1u << 20)
+#define RECORD_MAX  (32u << 10)
+#define SOURCE      (256u << 10)
+#define RETRY_NS    20000000
+#define PATIENCE_MS 60000 /* four emulated guests on two CPUs */
 
 struct stream {
 	uint64_t bytes, hash[4];
@@ -153,7 +154,7 @@ static int consume(struct portal *p, const char *name, uint64_t total)
 
 int main(int argc, char **argv)
 {
-	const struct portal_options options = { .client = "stream" };
+	const struct portal_options options = { .client = "stream", .timeout_ms = PATIENCE_MS };
 	struct portal *p;
 	int r;
 

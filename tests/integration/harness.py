@@ -248,7 +248,7 @@ def _unprivileged():
         shutil.copytree(top / name, stage / name, dirs_exist_ok=True)
     for extra in ("orchestrator/lab.schema.json",):
         shutil.copy2(top / extra, stage / Path(extra).name)
-    for page in ("vhost-user/hvsock/vhost-user-hvsock.8.scd", "vhost-user/net/vhost-user-net.8.scd"):
+    for page in ("vhost-user/hvsock/vhost-user-hvsock.8.scd", "vhost-user/net/vhost-user-net.8.scd", "README.md"):
         (stage / page).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(top / page, stage / page)
     cache = stage / "cache"

@@ -98,6 +98,26 @@ def set_and_heal(place):
     assert len(re.findall(r"\bup\b", link(place, lab, "list").out)) == 3
 
 
+@case("README's session on a fresh lab: nothing is lost, some is, and nothing again")
+def readme_session(place):
+    up(place)
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    block = next(b for b in text.split("```") if "\n$ orchestrator link set" in b)
+    lines = [line[2:] for line in block.splitlines() if line.startswith("$ ")]
+    assert len(lines) == 4 and lines[-1].startswith("orchestrator link reset"), lines
+
+    def run(line):
+        done = subprocess.run(line.replace("orchestrator", str(place.orchestrator)), shell=True, env=place.env, cwd=place.root,
+                              capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, (line, done.stderr)
+        return done.stdout
+
+    before, _, lossy, _ = [run(line) for line in lines]
+    assert " 0% packet loss" in before, before
+    assert 0 < int(re.search(r"(\d+)% packet loss", lossy)[1]) < 100 and "delay 20ms, loss 30%" in lossy, lossy
+    assert " 0% packet loss" in run(lines[2].partition(";")[0])
+
+
 @case("profile: the built-in ones and the lab's own; default is nothing")
 def profiles(place):
     lab = up(place, {**THREE, "profiles": {"slow": {"delay": "30ms", "rate": "10mbit"}},

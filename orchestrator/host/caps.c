@@ -263,7 +263,7 @@ gboolean qemu_caps_probe(const char *arch, const char *cache_dir, struct qemu_ca
 
 /* --- daemons ---------------------------------------------------------------------------------------------- */
 
-/* "vhost-user-net" lies in the directory vhost-user/net of the build tree, the agent in orchestrator/agent. */
+/* "vhost-user-net" lies in the directory vhost-user/net of the build tree; what runs in guests, elsewhere. */
 static char *build_tree_dir(const char *name)
 {
 	g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
@@ -272,6 +272,8 @@ static char *build_tree_dir(const char *name)
 
 	if (dir && !strcmp(name, "vhost-lab-agent"))
 		return g_build_filename(dir, "agent", NULL);
+	if (dir && !strcmp(name, "portal-static"))
+		return g_build_filename(dir, "..", "vhost-user", "portal", "client", NULL);
 	return dir && word ? g_build_filename(dir, "..", "vhost-user", word + 1, NULL) : NULL;
 }
 

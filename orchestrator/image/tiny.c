@@ -72,7 +72,7 @@ struct build {
 	char *images_dir;
 	char *dir;     /* .build-XXXXXX */
 	char *busybox; /* path on the host */
-	GBytes *agent;
+	GBytes *agent, *portal;
 	char *link; /* "tiny-FASTKEY" */
 
 	char *modules_dir; /* /lib/modules/VERSION, unpacked or the host's */
@@ -177,18 +177,24 @@ static gboolean add_applets(struct build *b, struct initramfs *fs, GError **erro
 	return TRUE;
 }
 
-/* --- the agent -------------------------------------------------------------------------------------------- */
+/* --- our own programs -------------------------------------------------------------------------------------------- */
 
-static gboolean find_agent(struct build *b, GError **error)
+/* A static program of ours: at PATH, or wherever the daemon NAME would be.  NULL: *error says why. */
+static GBytes *find_own(const char *path, const char *name, GError **error)
 {
 	g_autofree char *found = NULL;
 	g_autoptr(GMappedFile) file = NULL;
 
-	if (!b->env->agent && !host_find_daemon("vhost-lab-agent", &found, error))
-		return FALSE;
-	file = g_mapped_file_new(b->env->agent ? b->env->agent : found, FALSE, error);
-	b->agent = file ? g_mapped_file_get_bytes(file) : NULL;
-	return file != NULL;
+	if (!path && !host_find_daemon(name, &found, error))
+		return NULL;
+	file = g_mapped_file_new(path ? path : found, FALSE, error);
+	return file ? g_mapped_file_get_bytes(file) : NULL;
+}
+
+static gboolean find_programs(struct build *b, GError **error)
+{
+	return (b->agent = find_own(b->env->agent, "vhost-lab-agent", error)) &&
+	       (b->portal = find_own(b->env->portal, "portal-static", error));
 }
 
 /* --- the fast key ----------------------------------------------------------------------------------------- */
@@ -206,7 +212,7 @@ static void hash_guest_files(GChecksum *sum)
 	}
 }
 
-/* What can be told without reading more than the agent and the busybox's inode: this builder, that agent, that busybox. */
+/* What can be told without reading more than our own programs and the busybox's inode: this builder, those, that busybox. */
 static gboolean make_link_name(struct build *b, GError **error)
 {
 	g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA256);
@@ -224,6 +230,8 @@ static gboolean make_link_name(struct build *b, GError **error)
 	hash_guest_files(sum);
 	g_checksum_update(sum, g_bytes_get_data(b->agent, NULL),
 			  (gssize)g_bytes_get_size(b->agent));
+	g_checksum_update(sum, g_bytes_get_data(b->portal, NULL),
+			  (gssize)g_bytes_get_size(b->portal));
 	b->link = g_strdup_printf("tiny-%.16s", g_checksum_get_string(sum));
 	return TRUE;
 }
@@ -457,6 +465,7 @@ static gboolean fill(struct build *b, struct initramfs *fs, GError **error)
 	add_skeleton(fs);
 	add_guest_files(fs);
 	initramfs_add_file(fs, "bin/vhost-lab-agent", 0755, b->agent);
+	initramfs_add_file(fs, "bin/portal", 0755, b->portal);
 	return add_busybox(b, fs, error) && add_modules(b, fs, error);
 }
 
@@ -565,7 +574,7 @@ static gboolean ensure(struct build *b, struct image **ret_image, GError **error
 	gboolean ok;
 	int lock;
 
-	if (!find_busybox(b, error) || !find_agent(b, error) || !make_link_name(b, error))
+	if (!find_busybox(b, error) || !find_programs(b, error) || !make_link_name(b, error))
 		return FALSE;
 	image = cache_find(b->images_dir, b->link);
 	if (!image) {
@@ -617,6 +626,7 @@ gboolean tiny_ensure_in(const struct tiny_env *env, image_progress_fn *progress,
 	g_free(b.dir);
 	g_free(b.busybox);
 	g_bytes_unref(b.agent);
+	g_bytes_unref(b.portal);
 	g_free(b.link);
 	g_free(b.modules_dir);
 	g_free(b.vmlinuz);

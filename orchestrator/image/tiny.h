@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The tiny guest: the distribution's own kernel, busybox, the agent and a few modules in one initramfs.
+/* The tiny guest: the distribution's own kernel, busybox, the agent, the tool portal(1) and a few modules in one initramfs.
  *
  * Nothing is downloaded but one distribution package (Debian: what linux-image-cloud-amd64 depends on; Ubuntu: what
  * linux-image-virtual depends on, with its modules package), by `apt-get download`, without privilege; it is unpacked
@@ -10,8 +10,8 @@
  * (guest_conf.h), sets hostname, hosts, and each NIC by its MAC, writes "ready 1" to ttyS1, keeps a root shell on ttyS0,
  * and powers off on the ACPI button.
  *
- * The image is content-addressed: the same kernel package, busybox, agent and builder give the same key and the same
- * bytes.  Once built it stays in use until its busybox, agent or this program changes or image_gc() removes it: a new kernel
+ * The image is content-addressed: the same kernel package, busybox, agent, tool and builder give the same key and the same
+ * bytes.  Once built it stays in use until its busybox, agent, tool or this program changes or image_gc() removes it: a new kernel
  * in the archive does not change labs behind their owner's back. */
 #ifndef ORCHESTRATOR_IMAGE_TINY_H
 #define ORCHESTRATOR_IMAGE_TINY_H
@@ -24,6 +24,7 @@ struct tiny_env {
 	const char *cache_dir; /* required; created when missing */
 	const char *root;      /* prefix of /boot, /lib/modules and /etc/os-release */
 	const char *agent;     /* the static program */
+	const char *portal;    /* another: the tool portal(1) */
 	const char *path;      /* where apt-get, apt-cache and busybox are found, like $PATH */
 };
 
@@ -31,7 +32,7 @@ struct tiny_env {
  * starts no process; one that builds takes seconds, blocks, and downloads some 30 MB (Ubuntu: 170 MB).  Two builders at a time: the
  * second waits and takes the first one's result.
  * PROGRESS and CANCELLABLE may be NULL.  A cancelled or failed build leaves nothing but the lock file.
- * Errors: ORCH_ERROR_HOST_UNFIT (no static busybox, no agent, no kernel package and none installed, and what to install),
+ * Errors: ORCH_ERROR_HOST_UNFIT (no static busybox, no agent or tool, no kernel package and none installed, and what to install),
  * ORCH_ERROR_FAILED (disk full, damaged package, …), ORCH_ERROR_INTERRUPTED. */
 gboolean tiny_ensure(const char *cache_dir, image_progress_fn *progress, void *data,
 		     GCancellable *cancellable, struct image **ret_image, GError **error);

@@ -13,7 +13,7 @@
 
 /* A world of its own: a $PATH with apt's scripts and a busybox, an archive of packages, a root, a cache. */
 struct world {
-	char *dir, *bin, *cache, *root, *agent;
+	char *dir, *bin, *cache, *root, *agent, *portal;
 	GString *stages; /* what the progress callback saw: "resolve download …", repetitions left out */
 	GString *details;
 	enum image_stage stage; /* the last one */
@@ -53,7 +53,8 @@ static void put_package(struct world *w, const char *name, const char *depends, 
 }
 
 static const char *const module_names[] = { "qemu_fw_cfg", "virtio_pci", "virtio_net", "virtio_rng",
-					    "button",      "evdev",      "overlay",    "squashfs" };
+					    "button",      "evdev",      "overlay",    "squashfs",
+					    "virtio_pmem", "device_dax" };
 
 /* Debian 12: one package, plain modules; VERSION is the kernel's. */
 static GBytes *debian_deb(const char *version, const char *without)
@@ -99,6 +100,8 @@ static int setup(void **state)
 	w->root = g_build_filename(w->dir, "root", NULL);
 	w->agent = g_build_filename(w->dir, "vhost-lab-agent", NULL);
 	put_text(w->dir, "vhost-lab-agent", "\177ELF agent", 0755);
+	w->portal = g_build_filename(w->dir, "portal-static", NULL);
+	put_text(w->dir, "portal-static", "\177ELF portal", 0755);
 	w->stages = g_string_new(NULL);
 	w->details = g_string_new(NULL);
 	g_mkdir(w->root, 0755);
@@ -121,6 +124,7 @@ static int teardown(void **state)
 	g_free(w->cache);
 	g_free(w->root);
 	g_free(w->agent);
+	g_free(w->portal);
 	g_string_free(w->stages, TRUE);
 	g_string_free(w->details, TRUE);
 	g_free(w);
@@ -147,9 +151,11 @@ static void note(void *data, enum image_stage stage, guint64 done, guint64 total
 
 static gboolean ensure(struct world *w, struct image **image, GError **error)
 {
-	struct tiny_env env = {
-		.cache_dir = w->cache, .root = w->root, .path = w->bin, .agent = w->agent
-	};
+	struct tiny_env env = { .cache_dir = w->cache,
+				.root = w->root,
+				.path = w->bin,
+				.agent = w->agent,
+				.portal = w->portal };
 
 	g_string_truncate(w->stages, 0);
 	g_string_truncate(w->details, 0);
@@ -232,6 +238,7 @@ static void builds_from_a_package(void **state)
 	g_autofree char *order = NULL;
 	g_autofree char *demand = NULL;
 	g_autofree char *agent = NULL;
+	g_autofree char *portal = NULL;
 	g_autofree char *left = NULL;
 	gsize len;
 
@@ -247,9 +254,13 @@ static void builds_from_a_package(void **state)
 		order,
 		"qemu_fw_cfg.ko\nvirtio_pci.ko\nvirtio_net.ko\nvirtio_rng.ko\nbutton.ko\nevdev.ko\n");
 	assert_true(archive_has(image->initrd, "lib/modules/demand", &demand));
-	assert_string_equal(demand, "squashfs: squashfs.ko\noverlay: overlay.ko\n");
+	assert_string_equal(
+		demand,
+		"squashfs: squashfs.ko\noverlay: overlay.ko\nportal: virtio_pmem.ko device_dax.ko\n");
 	assert_true(archive_has(image->initrd, "bin/vhost-lab-agent", &agent));
 	assert_string_equal(agent, "\177ELF agent");
+	assert_true(archive_has(image->initrd, "bin/portal", &portal));
+	assert_string_equal(portal, "\177ELF portal");
 	assert_true(archive_has(image->initrd, "init", NULL));
 	assert_true(archive_has(image->initrd, "bin/busybox", NULL));
 	assert_true(archive_has(image->initrd, "bin/udhcpc", NULL));
@@ -336,6 +347,20 @@ static void key_follows_the_agent(void **state)
 	assert_string_not_equal(one->key, two->key);
 	image_free(one);
 	image_free(two);
+}
+
+/* Nor without the tool, which is said by its path. */
+static void no_tool_no_image(void **state)
+{
+	struct world *w = *state;
+	struct image *image = NULL;
+	GError *error = NULL;
+
+	g_unlink(w->portal);
+	assert_false(ensure(w, &image, &error));
+	assert_non_null(strstr(error->message, w->portal));
+	g_error_free(error);
+	assert_null(image);
 }
 
 static void no_agent_no_image(void **state)
@@ -804,6 +829,7 @@ int main(void)
 		WORLD_TEST(key_follows_the_kernel),
 		WORLD_TEST(key_follows_the_agent),
 		WORLD_TEST(no_agent_no_image),
+		WORLD_TEST(no_tool_no_image),
 		WORLD_TEST(builds_from_three_packages),
 		WORLD_TEST(falls_back_to_an_installed_kernel),
 		WORLD_TEST(says_what_is_missing),

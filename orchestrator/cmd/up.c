@@ -306,6 +306,7 @@ static int report_result(const struct up *up)
 {
 	struct json_object *failed = json_member(up->result, "failed", json_type_array);
 	struct json_object *held = json_member(up->result, "held", json_type_array);
+	struct json_object *portals = json_member(up->result, "held-portals", json_type_array);
 	bool changed = json_flag(up->result, "changed", false);
 	g_autofree char *took = out_elapsed(g_get_monotonic_time() - up->begun_us);
 
@@ -315,6 +316,10 @@ static int report_result(const struct up *up)
 		out_info("%s runs with its old settings: orchestrator restart -l %s %s", vm,
 			 up->lab->name, vm);
 	}
+	for (size_t i = 0; portals && i < json_object_array_length(portals); i++)
+		out_info(
+			"portal %s keeps its old settings while machines have it: stop them, then `orchestrator up`",
+			json_object_get_string(json_object_array_get_idx(portals, i)));
 	if (failed && json_object_array_length(failed) > 0)
 		return report_failures(up, failed);
 	if (changed)

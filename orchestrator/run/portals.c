@@ -115,6 +115,21 @@ const char *sup_portal_text(const struct supervisor *sup, const char *name)
 	return text ? text : "";
 }
 
+struct json_object *sup_held_portals(const struct supervisor *sup)
+{
+	struct json_object *list = json_object_new_array();
+
+	for (guint i = 0; sup->lab && i < sup->lab->portals->len; i++) {
+		const struct portal *portal = lab_portal(sup->lab, i);
+		const struct daemon *d = g_hash_table_lookup(sup->portals, portal->name);
+		g_autofree char *text = render_portal_text(sup->lab, portal);
+
+		if (d && daemon_alive(d) && strcmp(text, sup_portal_text(sup, portal->name)) != 0)
+			json_object_array_add(list, json_object_new_string(portal->name));
+	}
+	return list;
+}
+
 void sup_add_access(struct supervisor *sup, const struct vm *vm, const struct portal *portal)
 {
 	const struct portal_access *access = vm_find_portal(vm, portal);

@@ -320,6 +320,7 @@ static struct json_object *outcome(struct service *s, bool changed)
 	}
 	json_put_bool(o, "changed", changed);
 	json_object_object_add(o, "held", held);
+	json_object_object_add(o, "held-portals", sup_held_portals(sup));
 	json_object_object_add(o, "failed", failures_to_json(executor_failures(sup->executor)));
 	json_put_int(o, "ready", ready);
 	return o;

@@ -126,6 +126,8 @@ struct daemon *sup_find_portal(struct supervisor *sup, const char *name);
 void sup_forget_portal(struct supervisor *sup, const char *name);
 /* The settings it was started with, as render_portal_text(); "" where it was not. */
 const char *sup_portal_text(const struct supervisor *sup, const char *name);
+/* The names of those that run with other settings than the lab's: a JSON array, the caller's. */
+struct json_object *sup_held_portals(const struct supervisor *sup);
 /* Start it as the lab says now, with the clients that it was given.  One that runs stays as it is. */
 void sup_start_portal(struct supervisor *sup, const struct portal *portal);
 /* Have it admit that VM, as the lab says now; nothing if the VM does not have the portal. */

@@ -238,7 +238,8 @@ def _unprivileged():
     stage = Path("/tmp") / f"vhost-lab-stage-{hashlib.sha1(str(build).encode()).hexdigest()[:8]}"
     stage.mkdir(mode=0o755, exist_ok=True)
     for name in ("orchestrator/orchestrator", "orchestrator/agent/vhost-lab-agent", "vhost-user/net/vhost-user-net",
-                 "vhost-user/hvsock/vhost-user-hvsock"):
+                 "vhost-user/hvsock/vhost-user-hvsock", "vhost-user/portal/vhost-user-portal",
+                 "vhost-user/portal/client/portal-static"):
         target = stage / "build" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.exists() or target.stat().st_mtime != (build / name).stat().st_mtime:

@@ -177,6 +177,16 @@ static enum step_state look_at_sockets_add(struct executor *e, const struct step
 	return item && item->state ? DONE : BEGUN;
 }
 
+static enum step_state look_at_portal_stop(struct executor *e, const struct step *step)
+{
+	const struct daemon *d = sup_find_portal(e->sup, step->subject);
+
+	if (d && d->stage != DAEMON_DOWN)
+		return BEGUN;
+	sup_clear_portal(e->sup, step->subject);
+	return DONE;
+}
+
 static enum step_state look_at_portal_start(struct executor *e, const struct step *step)
 {
 	const struct daemon *d = sup_find_portal(e->sup, step->subject);
@@ -231,8 +241,7 @@ static enum step_state look(struct executor *e, const struct step *step)
 		sw = sup_find_switch(e->sup, step->subject);
 		return sw && sw->stage != DAEMON_DOWN ? BEGUN : DONE;
 	case STEP_PORTAL_STOP:
-		sw = sup_find_portal(e->sup, step->subject);
-		return sw && sw->stage != DAEMON_DOWN ? BEGUN : DONE;
+		return look_at_portal_stop(e, step);
 	case STEP_PORTAL_START:
 		return look_at_portal_start(e, step);
 	case STEP_PORTAL_ADD:

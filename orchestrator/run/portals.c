@@ -17,28 +17,10 @@
 
 /* --- the daemon's news ---------------------------------------------------------------------------------------------- */
 
-/* What it leaves behind when it is stopped: a file of the lab's own stays, that is in another place. */
-static void remove_leftovers(const struct supervisor *sup, const struct daemon *d)
-{
-	struct portal_paths *paths = portal_paths_new(sup->paths, d->name);
-
-	(void)unlink(paths->memory);
-	(void)unlink(paths->lease);
-	(void)unlink(paths->ivshmem);
-	portal_paths_free(paths);
-}
-
 static void portal_changed(struct daemon *d, void *data)
 {
 	struct supervisor *sup = data;
 
-	if (d->stage == DAEMON_DOWN) {
-		remove_leftovers(sup, d);
-		g_hash_table_remove(sup->portal_texts, d->name);
-		/* The next one is given its clients anew. */
-		while (d->items->len > 0)
-			daemon_remove_item(d, ((struct daemon_item *)d->items->pdata[0])->name);
-	}
 	sup->state_dirty = true;
 	sup_poke(sup);
 }
@@ -106,6 +88,21 @@ void sup_forget_portal(struct supervisor *sup, const char *name)
 	g_hash_table_remove(sup->portal_texts, name);
 	g_hash_table_remove(sup->portals, name);
 	sup->state_dirty = true;
+}
+
+void sup_clear_portal(struct supervisor *sup, const char *name)
+{
+	struct portal_paths *paths = portal_paths_new(sup->paths, name);
+	struct daemon *d = sup_find_portal(sup, name);
+
+	/* A file of the lab's own is in another place, and stays. */
+	(void)unlink(paths->memory);
+	(void)unlink(paths->lease);
+	(void)unlink(paths->ivshmem);
+	portal_paths_free(paths);
+	g_hash_table_remove(sup->portal_texts, name);
+	while (d && d->items->len > 0)
+		daemon_remove_item(d, ((struct daemon_item *)d->items->pdata[0])->name);
 }
 
 const char *sup_portal_text(const struct supervisor *sup, const char *name)

@@ -124,6 +124,9 @@ struct daemon *sup_portal(struct supervisor *sup, const char *name);
 struct daemon *sup_find_portal(struct supervisor *sup, const char *name);
 /* One that is no longer in the lab and no longer runs. */
 void sup_forget_portal(struct supervisor *sup, const char *name);
+/* One that has been stopped: its memory goes, unless it is a file of the lab's own, and the next one is given its clients
+ * anew. */
+void sup_clear_portal(struct supervisor *sup, const char *name);
 /* The settings it was started with, as render_portal_text(); "" where it was not. */
 const char *sup_portal_text(const struct supervisor *sup, const char *name);
 /* The names of those that run with other settings than the lab's: a JSON array, the caller's. */

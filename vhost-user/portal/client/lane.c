@@ -211,8 +211,10 @@ static void run_over(struct lane_consumer *c)
 
 static int empty(struct lane_consumer *c)
 {
-	if (c->said != c->pos)
+	if (c->said != c->pos) {
 		lane_say(c);
+		c->told = true;
+	}
 	if (c->next != c->since)
 		run_over(c);
 	else

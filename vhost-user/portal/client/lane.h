@@ -68,6 +68,7 @@ struct lane_consumer {
 	uint32_t max_record;
 	uint32_t short_most; /* max_record, at most LANE_SHORT */
 	uint32_t fault;      /* enum ring_fault */
+	bool told;           /* that it was empty: does the producer sleep? */
 	uint32_t looks;      /* in vain, since the last record */
 	uint32_t streak;     /* runs of records that came right behind one another */
 	uint32_t pause;      /* made behind such a run */

@@ -149,10 +149,31 @@ int portal_send_array(struct portal_ring *r, const void *data, uint32_t len, uns
 
 /* ---- consumer ---------------------------------------------------------------- */
 
+static void room_made(struct portal_ring *r, struct lane_consumer *c, uint64_t sleep)
+{
+	sleep = lane_room_wanted(c, sleep);
+	if (sleep)
+		ring_wake(r, ring_producer_end(r, c->index), sleep, &c->rung);
+}
+
+/* The lane was empty, and that was said: a producer that fell asleep before is woken. */
+static void emptied(struct portal_ring *r, struct lane_consumer *c)
+{
+	uint64_t sleep;
+
+	c->told = false;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	sleep = RING_LOAD(&c->peer->sleep);
+	if ((sleep & RING_SLEEP_MASK) != 0 && sleep != c->rung)
+		room_made(r, c, sleep);
+}
+
 static int nothing(struct portal_ring *r, int why)
 {
 	if (why != -EAGAIN)
 		return why;
+	if (r->lane->told)
+		emptied(r, r->lane);
 	return r->empties++ % LOOKS_PER_CHECK == 0 && ring_check_peers(r) < 0 ? -EPIPE : -EAGAIN;
 }
 
@@ -176,6 +197,8 @@ static int sweep(struct portal_ring *r, struct portal_record *ret_record)
 
 		if (res == 0 || (res == -EPROTO && was_sound))
 			return res;
+		if (r->lane->told)
+			emptied(r, r->lane);
 	}
 	return -EAGAIN;
 }
@@ -203,13 +226,6 @@ static inline void advance(struct portal_ring *r, uint32_t len)
 		r->budget--;
 		r->peeked |= 1ULL << r->lane->index;
 	}
-}
-
-static void room_made(struct portal_ring *r, struct lane_consumer *c, uint64_t sleep)
-{
-	sleep = lane_room_wanted(c, sleep);
-	if (sleep)
-		ring_wake(r, ring_producer_end(r, c->index), sleep, &c->rung);
 }
 
 static void release_many(struct portal_ring *r)

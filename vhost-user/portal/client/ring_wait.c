@@ -119,20 +119,39 @@ static enum ring_sleep manner(const struct portal_ring *r)
 	return near ? RING_SLEEP_FUTEX : RING_SLEEP_BELL;
 }
 
+static struct ring_end *bed(struct portal_ring *r)
+{
+	return r->role == PORTAL_PRODUCER ? r->end : r->far;
+}
+
+/* A sleep that has been told of.  The bells were counted before that: whoever rings for it rings behind them, be it for
+ * something that we find awake, and then it is over. */
+struct slumber {
+	enum ring_sleep how;
+	uint32_t bell;
+	uint64_t bells;
+};
+
 /* Tell the others that we are about to sleep. */
-static void arm(struct portal_ring *r, struct ring_end *end, enum ring_sleep how)
+static void arm(struct portal_ring *r, struct slumber *s)
 {
 	const struct lane_producer *p = &r->producer;
+	struct ring_end *end = bed(r);
 
+	s->how = manner(r);
+	s->bell = le32_load_acquire(&end->bell);
+	s->bells = r->env.ops ? r->env.ops->bells(r->env.ctx) : 0;
+	if (!r->env.self)
+		return;
 	if (r->role == PORTAL_PRODUCER)
 		/* Half a lane of room pays for a wake-up. */
 		le64_store(&end->until, p->tail - min(p->mask + 1 - p->wanted, (p->mask + 1) / 2));
 	if (!r->broadcast) {
-		le64_store_release(&end->sleep, ++r->sleep_number << 2 | how);
+		le64_store_release(&end->sleep, ++r->sleep_number << 2 | s->how);
 	} else {
-		if (how == RING_SLEEP_BELL)
+		if (s->how == RING_SLEEP_BELL)
 			le64_store_release(&end->sleepers[r->env.self % RING_READERS], r->env.self);
-		__atomic_fetch_or(&end->sleep.raw, htole64(how), __ATOMIC_RELEASE);
+		__atomic_fetch_or(&end->sleep.raw, htole64(s->how), __ATOMIC_RELEASE);
 	}
 	/* Partner: the other side's look in lane_sleeper(), lane_release(), as far as they have one. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
@@ -158,29 +177,22 @@ static void blind_nap(uint64_t ns)
 	(void)nanosleep(&t, NULL);
 }
 
-/* One nap until the time: 0, or -ESTALE. */
-static int nap(struct portal_ring *r, uint64_t ns)
+/* One nap, of ns at most.  0: woken, or there is something already; -ETIMEDOUT: nobody has; -ESTALE. */
+static int nap(struct portal_ring *r, const struct slumber *s, uint64_t ns)
 {
-	struct ring_end *end = r->role == PORTAL_PRODUCER ? r->end : r->far;
-	uint64_t seen = r->env.ops ? r->env.ops->bells(r->env.ctx) : 0;
-	uint32_t value = le32_load_acquire(&end->bell);
-	enum ring_sleep how = manner(r);
-	int res = 0;
+	le32_t *word = &bed(r)->bell;
 
-	if (r->env.self)
-		arm(r, end, how);
-	if (!ring_ready(r)) {
-		r->sleeps++;
-		if (!r->env.self || (how == RING_SLEEP_FUTEX && !r->futexes))
-			blind_nap(ns);
-		else if (how == RING_SLEEP_FUTEX)
-			futex_nap(&end->bell, value, ns);
-		else
-			res = r->env.ops->nap(r->env.ctx, seen, clock_ns() + ns);
+	if (ring_ready(r))
+		return 0;
+	r->sleeps++;
+	if (!r->env.self || (s->how == RING_SLEEP_FUTEX && !r->futexes)) {
+		blind_nap(ns);
+		return 0;
 	}
-	if (r->env.self && !r->broadcast)
-		le64_store(&end->sleep, RING_AWAKE);
-	return res == -ETIMEDOUT ? 0 : res;
+	if (s->how == RING_SLEEP_BELL)
+		return r->env.ops->nap(r->env.ctx, s->bells, clock_ns() + ns);
+	futex_nap(word, s->bell, ns);
+	return le32_load(word) != s->bell ? 0 : -ETIMEDOUT;
 }
 
 static bool spin(const struct portal_ring *r, uint64_t until)
@@ -217,15 +229,17 @@ static int rest(const struct portal_ring *r, uint64_t deadline_ns)
 	}
 }
 
-int portal_wait(struct portal_ring *r, uint64_t deadline_ns)
+/* Sleep until there is something.  A nap is long only behind a short one in which nobody woke us and the sleep word stood
+ * as it does: by then whoever looked at it too early has let go of what it had sent. */
+static int sleep_until(struct portal_ring *r, uint64_t deadline_ns)
 {
+	struct slumber s = { .how = RING_AWAKE };
 	uint64_t ns = NAP_FIRST_NS;
-	int res;
 
 	for (;;) {
 		uint64_t now = clock_ns();
+		int res = rest(r, deadline_ns);
 
-		res = rest(r, deadline_ns);
 		if (res < 0)
 			return res;
 		if (ring_ready(r))
@@ -235,11 +249,29 @@ int portal_wait(struct portal_ring *r, uint64_t deadline_ns)
 			return res;
 		if (now >= deadline_ns)
 			return -ETIMEDOUT;
-		if (ns == NAP_FIRST_NS && spin(r, min(deadline_ns, now + r->spin_ns)))
-			return 0;
-		res = nap(r, min(ns, deadline_ns - now));
-		if (res < 0)
+		if (ns == NAP_FIRST_NS || manner(r) != s.how) {
+			ns = NAP_FIRST_NS;
+			arm(r, &s);
+		}
+		res = nap(r, &s, min(ns, deadline_ns - now));
+		if (res < 0 && res != -ETIMEDOUT)
 			return res;
-		ns = NAP_NS;
+		ns = res == 0 ? NAP_FIRST_NS : NAP_NS;
 	}
+}
+
+int portal_wait(struct portal_ring *r, uint64_t deadline_ns)
+{
+	int res = rest(r, deadline_ns);
+
+	if (res < 0)
+		return res;
+	if (ring_ready(r))
+		return 0;
+	if (deadline_ns && r->spin_ns && spin(r, min(deadline_ns, clock_ns() + r->spin_ns)))
+		return 0;
+	res = sleep_until(r, deadline_ns);
+	if (r->env.self && !r->broadcast)
+		le64_store(&bed(r)->sleep, RING_AWAKE);
+	return res;
 }

@@ -31,7 +31,7 @@ enum loss_state {
 
 void impair_init(struct impair *im, impair_drop_fn *drop)
 {
-	*im = (struct impair){ .drop = drop, .idle = true };
+	*im = (struct impair){ .drop = drop, .idle = true, .steady = true };
 	impair_config_init(&im->config);
 }
 
@@ -174,11 +174,13 @@ static void line_in(struct impair *im, uint64_t now_ns, struct impair_entry *e)
 	const struct impair_config *c = &im->config;
 
 	e->at_ns = now_ns;
-	if (overtakes(im)) {
+	if (unlikely(!im->steady) && overtakes(im)) {
 		im->stats.reordered++;
 	} else {
-		e->at_ns += spread(im, IMPAIR_CHANCE_DELAY, &im->delay_series, c->distribution,
-				   c->delay_ns, c->jitter_ns, c->delay_correlation);
+		e->at_ns += likely(im->steady) ? c->delay_ns :
+						 spread(im, IMPAIR_CHANCE_DELAY, &im->delay_series,
+							c->distribution, c->delay_ns, c->jitter_ns,
+							c->delay_correlation);
 		if (c->keep_order)
 			e->at_ns = max(e->at_ns, im->last_due_ns);
 		im->last_due_ns = max(e->at_ns, im->last_due_ns);
@@ -263,8 +265,16 @@ static bool passes_codel(struct impair *im, uint64_t start_ns, struct impair_ent
 	return false;
 }
 
-/* Let those into the rate whose turn has come. */
-static void serve(struct impair *im, uint64_t now_ns)
+/* Its turn has come. */
+static void enter(struct impair *im, uint64_t start_ns, struct impair_entry *e)
+{
+	if (!passes_codel(im, start_ns, e))
+		return;
+	transmit(im, start_ns, e->len);
+	line_in(im, im->departed_ns, e);
+}
+
+static void serve_waiting(struct impair *im, uint64_t now_ns)
 {
 	const struct impair_entry *first;
 
@@ -276,11 +286,15 @@ static void serve(struct impair *im, uint64_t now_ns)
 			return;
 		impair_ring_pop(&im->waiting);
 		im->waiting_bytes -= e.len;
-		if (!passes_codel(im, start_ns, &e))
-			continue;
-		transmit(im, start_ns, e.len);
-		line_in(im, im->departed_ns, &e);
+		enter(im, start_ns, &e);
 	}
+}
+
+/* Let those into the rate whose turn has come. */
+static inline void serve(struct impair *im, uint64_t now_ns)
+{
+	if (im->departed_ns <= now_ns && im->waiting.n > 0)
+		serve_waiting(im, now_ns);
 }
 
 /* How long a frame that comes now would have to wait for the rate. */
@@ -359,12 +373,13 @@ void impair_push(struct impair *im, uint64_t now_ns, void *frame, uint32_t len, 
 		line_in(im, now_ns, &e);
 		return;
 	}
-	if (impair_ring_push(&im->waiting, &e) < 0) {
-		drop(im, frame, &im->stats.dropped_memory);
-		return;
-	}
-	im->waiting_bytes += len;
 	serve(im, now_ns);
+	if (im->waiting.n == 0 && im->departed_ns <= now_ns)
+		enter(im, now_ns, &e);
+	else if (impair_ring_push(&im->waiting, &e) < 0)
+		drop(im, frame, &im->stats.dropped_memory);
+	else
+		im->waiting_bytes += len;
 }
 
 void impair_hold(struct impair *im, uint64_t now_ns, void *frame, uint32_t len)
@@ -474,9 +489,7 @@ uint64_t impair_next(const struct impair *im)
 	if (first)
 		next_ns = c->slot ? max(first->at_ns, im->slot_ns) : first->at_ns;
 	if (waits) {
-		bool steady = c->jitter_ns == 0 && c->reorder <= 0 && c->gap == 0;
-
-		next_ns = min(next_ns, next_departure(im, waits) + (steady ? c->delay_ns : 0));
+		next_ns = min(next_ns, next_departure(im, waits) + (im->steady ? c->delay_ns : 0));
 	}
 	return next_ns;
 }
@@ -552,6 +565,7 @@ void impair_set(struct impair *im, const struct impair_config *config, uint64_t 
 	im->idle = impair_config_idle(config);
 	im->draws = config->loss > 0 || config->gemodel || config->markov ||
 		    config->duplicate > 0 || config->corrupt > 0 || config->flap;
+	im->steady = config->jitter_ns == 0 && config->reorder <= 0 && config->gap == 0;
 	im->holds_all = !im->draws && config->rate_bps == 0 && has_time(config);
 	im->last.len = LAST_NONE;
 	if (old.rate_bps != config->rate_bps || old.burst_bytes != config->burst_bytes)

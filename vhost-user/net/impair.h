@@ -98,6 +98,7 @@ struct impair {
 	/* Ours. */
 	impair_drop_fn *drop;
 	bool idle, draws; /* of the settings: nothing to do; a fate to be drawn */
+	bool steady;      /* all frames have the same delay */
 	bool holds_all;   /* nothing but time: impair_hold() will do */
 	struct chance chance[IMPAIR_N_CHANCES];
 	uint8_t state; /* of the loss model */

@@ -206,16 +206,22 @@ static uint64_t next(const struct link_way *way)
 	return way->qos ? min(at_ns, qos_next(way->qos)) : at_ns;
 }
 
-/* What was kept for a while is in no cache any more: fetch a burst of it at once. */
-static void fetch(const struct impair_out *out, unsigned n)
+/* What was kept for a while is in no cache any more. */
+static inline void fetch(const struct sw_buf *b)
 {
-	for (unsigned i = 0; i < n; i++) {
-		const struct sw_buf *b = out[i].frame;
+	__builtin_prefetch(b, 1);
+	__builtin_prefetch((const uint8_t *)b + CACHE_LINE, 1);
+	__builtin_prefetch(b->bytes + CACHE_LINE / 2);
+}
 
-		__builtin_prefetch(b, 1);
-		__builtin_prefetch((const uint8_t *)b + CACHE_LINE, 1);
-		__builtin_prefetch(b->bytes + CACHE_LINE / 2);
-	}
+/* Fetch as many as were due now, which are probably due next, while others have their turn. */
+static void fetch_next(const struct impair_due *line, unsigned n)
+{
+	const struct impair_ring *r = &line->ring;
+
+	n = min(n, r->n);
+	for (unsigned i = 0; i < n; i++)
+		fetch(r->entry[(r->head + i) & (r->size - 1)].frame);
 }
 
 static unsigned give_back(struct link_way *way, uint64_t now_ns)
@@ -224,7 +230,8 @@ static unsigned give_back(struct link_way *way, uint64_t now_ns)
 	struct sw_frame *frame[SW_BURST];
 	unsigned n = impair_take(&way->im, now_ns, out, SW_BURST);
 
-	fetch(out, n);
+	for (unsigned i = 0; i < n; i++)
+		fetch(out[i].frame);
 	for (unsigned i = 0; i < n; i++) {
 		if (out[i].mark)
 			out[i].frame = impair_marked(&way->link->links->sw->bufs, out[i].frame);
@@ -233,6 +240,7 @@ static unsigned give_back(struct link_way *way, uint64_t now_ns)
 	pass_on(way, frame, n);
 	for (unsigned i = 0; i < n; i++)
 		sw_buf_unref(out[i].frame);
+	fetch_next(&way->im.line, n);
 	return n;
 }
 

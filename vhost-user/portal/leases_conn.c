@@ -134,8 +134,9 @@ static ssize_t send_once(struct leases_conn *c)
 	uint32_t n_out = c->wants_fd && c->n_before_fd ? c->n_before_fd : c->n_out;
 	uint32_t first = min(n_out, LEASES_OUT_MAX - c->out_at);
 	struct iovec iov[2] = {
-		{ (uint8_t *)&c->out[c->out_at] + c->out_sent, first * PORTAL_FRAME - c->out_sent },
-		{ c->out, (n_out - first) * PORTAL_FRAME },
+		{ (uint8_t *)&c->out[c->out_at] + c->out_sent,
+		  (size_t)first * PORTAL_FRAME - c->out_sent },
+		{ c->out, (size_t)(n_out - first) * PORTAL_FRAME },
 	};
 	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
 	ssize_t n;

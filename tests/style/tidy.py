@@ -78,7 +78,7 @@ class Tidy:
     def look(self, source):
         """What clang-tidy has to say about a source: lines, none if it is clean."""
         key = self.key(source)
-        verdict = key and self.cache / key
+        verdict = key and self.cache and self.cache / key
         if verdict and verdict.exists():
             os.utime(verdict)
             return []
@@ -94,11 +94,14 @@ class Tidy:
 
     def run(self, wanted):
         """The findings in all sources for which wanted(source) holds."""
-        self.cache.mkdir(parents=True, exist_ok=True)
+        try:
+            self.cache.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            self.cache = None  # a home that cannot be written to: nothing is kept
         sources = sorted(source for source in self.commands if wanted(source))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             found = sorted({line for lines in pool.map(self.look, sources) for line in lines})
-        for verdict in self.cache.iterdir():
+        for verdict in self.cache.iterdir() if self.cache else ():
             if verdict.stat().st_mtime < time.time() - KEPT_S:
                 verdict.unlink(missing_ok=True)
         return found

@@ -31,11 +31,13 @@ static pid_t daemon_pid;
 static pid_t spawn(void)
 {
 	const char *exe = getenv("VHOST_USER_PORTAL");
-	pid_t pid = fork();
+	pid_t pid;
 
+	if (!exe)
+		abort();
+	pid = fork();
 	if (pid != 0)
 		return pid;
-	assert_non_null(exe);
 	(void)!freopen("/dev/null", "w", stderr);
 	execl(exe, exe, "--config", config_path, "--control", control_path, (char *)NULL);
 	_exit(127);

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT */
+/* What a ring costs beside what nobody can do without: a turn of a message and its answer against a cache line that two
+ * processes pass to each other; records written in place against memcpy() of the same bytes; wake-ups of a busy ring.
+ *
+ *	bench_portal_turns turns|copy|wakes [BYTES]
+ *
+ * Both sides alternate in slices of a few milliseconds, so that they share whatever the machine does; one JSON object.
+ */
+#include "clock.h"
+#include "relax.h"
+#include "ring.h"
+#include "ring_race.h"
+
+#define TURNS  4000
+#define SLICES 40
+
+/* Two lines that are passed to and fro, each with one writer. */
+struct raw {
+	uint64_t there __attribute__((aligned(128)));
+	uint64_t back __attribute__((aligned(128)));
+};
+
+struct pair {
+	struct portal_ring *producer, *consumer;
+};
+
+struct bench {
+	struct raw *raw;
+	struct pair there, back;
+};
+
+static struct pair make(uint64_t size)
+{
+	struct portal_ring_options options = { .size = size };
+	const struct ring_env producer = { .self = 0x10001 }, consumer = { .self = 0x10002 };
+	struct ring_geometry geo;
+	struct pair pair;
+	uint64_t total;
+	void *memory;
+
+	if (ring_plan(&options, &geo) < 0)
+		race_die("ring_plan");
+	total = ring_total(geo.lanes, geo.size);
+	memory = race_memory(total);
+	ring_format(memory, &geo);
+	if (ring_open(memory, total, PORTAL_PRODUCER, &producer, &pair.producer) < 0 ||
+	    ring_open(memory, total, PORTAL_CONSUMER, &consumer, &pair.consumer) < 0)
+		race_die("ring_open");
+	return pair;
+}
+
+static void expect(struct portal_ring *r, uint64_t expected)
+{
+	uint64_t value = 0;
+
+	while (portal_recv(r, &value, sizeof(value), NULL) < 0)
+		cpu_relax();
+	if (value != expected)
+		race_die("a wrong answer");
+}
+
+static void raw_turn(struct bench *b, uint64_t i, bool first)
+{
+	if (first)
+		__atomic_store_n(&b->raw->there, i, __ATOMIC_RELEASE);
+	while (__atomic_load_n(first ? &b->raw->back : &b->raw->there, __ATOMIC_ACQUIRE) != i)
+		cpu_relax();
+	if (!first)
+		__atomic_store_n(&b->raw->back, i, __ATOMIC_RELEASE);
+}
+
+static void ring_turn(struct bench *b, uint64_t i, bool first)
+{
+	if (first)
+		(void)portal_send(b->there.producer, &i, sizeof(i), 0);
+	expect(first ? b->back.consumer : b->there.consumer, i);
+	if (!first)
+		(void)portal_send(b->back.producer, &i, sizeof(i), 0);
+}
+
+static void turns(void)
+{
+	static double ns[2][SLICES * TURNS];
+	struct bench b = { race_memory(4096), make(1 << 16), make(1 << 16) };
+	bool first = fork() != 0;
+	unsigned n[2] = { 0, 0 };
+	uint64_t i = 1;
+
+	race_pin(first ? 0 : 1);
+	for (unsigned slice = 0; slice < 2 * SLICES; slice++)
+		for (unsigned k = 0; k < TURNS; k++, i++) {
+			uint64_t begin = clock_ns();
+
+			(slice % 2 ? ring_turn : raw_turn)(&b, i, first);
+			ns[slice % 2][n[slice % 2]++] = (double)(clock_ns() - begin);
+		}
+	if (!first)
+		_exit(0);
+	for (unsigned k = 0; k < 2; k++)
+		qsort(ns[k], n[k], sizeof(double), race_compare);
+	printf("{\"ring_p50\": %.0f, \"ring_p99\": %.0f, \"raw_p50\": %.0f, \"raw_p99\": %.0f}\n",
+	       ns[1][n[1] / 2], ns[1][n[1] / 100 * 99], ns[0][n[0] / 2], ns[0][n[0] / 100 * 99]);
+}
+
+/* The same bytes into the same memory in the same order: in records, and without.  The other end looks at each record's place
+ * and gives it back. */
+static void copy(uint32_t bytes)
+{
+	static double ratios[SLICES], rates[2][SLICES];
+	struct pair ring = make(1 << 20);
+	uint8_t *from = race_memory(bytes), *plain = race_memory(1 << 20);
+	uint64_t place = 0;
+
+	for (unsigned slice = 0; slice < SLICES; slice++) {
+		uint32_t count = (8u << 20) / bytes;
+		uint64_t begin = clock_ns(), middle, end;
+
+		for (uint32_t k = 0; k < count; k++, place += bytes) {
+			memcpy(plain + place % (1 << 20), from, bytes);
+			__asm__ volatile("" : : "r"(plain) : "memory");
+		}
+		middle = clock_ns();
+		for (uint32_t k = 0; k < count; k++) {
+			struct portal_record record;
+			void *at;
+
+			if (portal_reserve(ring.producer, bytes, &at) < 0)
+				race_die("portal_reserve");
+			memcpy(at, from, bytes);
+			if (portal_commit(ring.producer, bytes, 0) < 0 ||
+			    portal_peek(ring.consumer, &record) < 0 ||
+			    portal_release(ring.consumer) < 0)
+				race_die("portal_commit");
+		}
+		end = clock_ns();
+		rates[0][slice] = (8 << 20) / (double)(end - middle);
+		rates[1][slice] = (8 << 20) / (double)(middle - begin);
+		ratios[slice] = rates[0][slice] / rates[1][slice];
+	}
+	qsort(ratios, SLICES, sizeof(double), race_compare);
+	qsort(rates[0], SLICES, sizeof(double), race_compare);
+	qsort(rates[1], SLICES, sizeof(double), race_compare);
+	printf("{\"ring_gb\": %.2f, \"memcpy_gb\": %.2f, \"ratio\": %.3f}\n", rates[0][SLICES / 2],
+	       rates[1][SLICES / 2], ratios[SLICES / 2]);
+}
+
+/* One side sends as fast as it can, both wait when they have to: how often is the other one woken? */
+static void wakes(void)
+{
+	const uint64_t messages = 2000000;
+	struct pair ring = make(1 << 18);
+	struct portal_ring_info *info = race_memory(4096);
+	bool first = fork() != 0;
+
+	race_pin(first ? 0 : 1);
+	for (uint64_t i = 0; i < messages; i++) {
+		uint64_t value;
+
+		if (first)
+			while (portal_send(ring.producer, &i, sizeof(i), 0) == -EAGAIN)
+				(void)portal_wait(ring.producer, PORTAL_FOREVER);
+		else
+			while (portal_recv(ring.consumer, &value, sizeof(value), NULL) == -EAGAIN)
+				(void)portal_wait(ring.consumer, PORTAL_FOREVER);
+	}
+	if (!first) {
+		portal_ring_info(ring.consumer, info);
+		_exit(0);
+	}
+	(void)wait(NULL);
+	portal_ring_info(ring.producer, info + 1);
+	printf("{\"wakes_per_message\": %.6f}\n",
+	       (double)(info[0].wakes + info[1].wakes) / (double)messages);
+}
+
+int main(int argc, char **argv)
+{
+	const char *what = argc > 1 ? argv[1] : "";
+
+	if (strcmp(what, "turns") == 0)
+		turns();
+	else if (strcmp(what, "copy") == 0 && argc > 2)
+		copy((uint32_t)atoi(argv[2]));
+	else if (strcmp(what, "wakes") == 0)
+		wakes();
+	else
+		return 2;
+	return 0;
+}

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MIT
+"""The Portal's rings against other queues between two processes.
+
+Each queue is a program of its own around the same race (ring_race.h): one process on core 0 writes messages, one on core 1
+reads and checks every word.  All get room for as many messages.  Peers are the distribution's packages, compiled here: DPDK's
+rte_ring with elements by value, Concurrency Kit's ck_ring, Boost's spsc_queue.  moodycamel's readerwriterqueue is in no
+Debian package, and so not here.  The peer of a case is the best of them.
+
+Only windows of 2 ms count in which the kernel took neither process off its core, and of these the median; on virtual
+machines the cores' neighbourhood changes by the minute, so runs are short and both sides of a pair follow each other.
+"""
+import json
+import pathlib
+import shlex
+import statistics
+import subprocess
+
+import foreign
+from bench import Failed, Result, progress
+
+HERE = pathlib.Path(__file__).resolve().parent
+CAPACITY = 4096
+SECONDS = 0.2
+FLAGS = ["-O3", "-D_GNU_SOURCE"]
+
+
+def need(header, package):
+    if not pathlib.Path(header).exists():
+        foreign.need(header, package)
+
+
+def peers(directory):
+    need("/usr/include/ck_ring.h", "libck-dev")
+    need("/usr/include/boost/lockfree/spsc_queue.hpp", "libboost-dev")
+    need("/usr/include/dpdk/rte_ring_elem.h", "libdpdk-dev")
+    foreign.need("g++")
+    dpdk = shlex.split(subprocess.run(["pkg-config", "--cflags", "libdpdk"], check=True, capture_output=True,
+                                      text=True).stdout)
+    programs = {
+        "rte_ring": ["gcc", *FLAGS, *dpdk, str(HERE / "race_rte_ring.c"), "-lrte_ring", "-lrte_eal"],
+        "ck_ring": ["gcc", *FLAGS, str(HERE / "race_ck_ring.c")],
+        "boost spsc_queue": ["g++", *FLAGS, f"-DCAPACITY={CAPACITY}", str(HERE / "race_boost.cc")],
+    }
+    for name, argv in programs.items():
+        program = directory / f"race_{argv[-1 if name != 'rte_ring' else -3].split('race_')[1].split('.')[0]}"
+        subprocess.run([*argv, "-o", str(program)], check=True)
+        programs[name] = program
+    return programs
+
+
+def race(program, size, batch):
+    """Millions of messages a second, or None if the machine was busy throughout."""
+    done = subprocess.run([str(program), "--size", str(size), "--batch", str(batch), "--capacity", str(CAPACITY),
+                           "--seconds", str(SECONDS)], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Failed(f"{program}: {done.stderr.strip()}")
+    said = json.loads(done.stdout)
+    return said["rate"] / 1e6 if said["windows"] else None
+
+
+def compare(bench, ours, others, size, batch):
+    case = f"portal-ring-{size}b" + (f"-by-{batch}" if batch > 1 else "")
+    rounds = []
+    for _ in range(max(bench.runs, 5) * 4):
+        figures = {name: race(program, size, batch) for name, program in {"ours": ours, **others}.items()}
+        if None not in figures.values():
+            rounds.append(figures)
+        if len(rounds) == max(bench.runs, 5):
+            break
+    if not rounds:
+        raise Failed(f"{case}: the machine was never calm")
+    middle = {name: statistics.median(r[name] for r in rounds) for name in rounds[0]}
+    best = max(others, key=middle.get)
+    progress(f"{case}: " + ", ".join(f"{name} {value:.1f}" for name, value in middle.items()))
+    return Result(case=case, ours=middle["ours"], peer=middle[best], peer_name=best, unit="M/s", want=1.2, runs=len(rounds),
+                  ratios=[r["ours"] / max(r[name] for name in others) for r in rounds],
+                  note=", ".join(f"{name} {value:.1f}" for name, value in middle.items() if name != "ours"))
+
+
+def run(bench):
+    ours = bench.program("tests/bench/bench_portal_ring")
+    others = peers(pathlib.Path(ours).parent)
+    for size in (8, 64):
+        for batch in (1, 32):
+            if bench.wants(f"portal-ring-{size}b" + (f"-by-{batch}" if batch > 1 else "")):
+                yield compare(bench, ours, others, size, batch)

@@ -77,6 +77,32 @@ def compare(bench, ours, others, size, batch):
                   note=", ".join(f"{name} {value:.1f}" for name, value in middle.items() if name != "ours"))
 
 
+def told(program, *words):
+    return json.loads(subprocess.run([program, *words], check=True, capture_output=True, text=True).stdout)
+
+
+def run_turns(bench):
+    """Turns, copies and wake-ups: bench_portal_turns runs both sides in slices by itself."""
+    program = bench.program("tests/bench/bench_portal_turns")
+    if bench.wants("portal-turn"):
+        runs = [told(program, "turns") for _ in range(bench.runs)]
+        for part in ("p50", "p99"):
+            ours, raw = [[r[f"{side}_{part}"] for r in runs] for side in ("ring", "raw")]
+            yield Result(case=f"portal-turn-{part}", ours=statistics.median(ours), peer=statistics.median(raw),
+                         peer_name="a cache line to and fro", unit="ns", want=1 / 1.2, runs=len(runs), more_is_better=False,
+                         ratios=[b / a for a, b in zip(ours, raw)])
+    for size, name in ((4096, "4k"), (65536, "64k")):
+        if bench.wants(f"portal-copy-{name}"):
+            runs = [told(program, "copy", str(size)) for _ in range(bench.runs)]
+            yield Result(case=f"portal-copy-{name}", ours=statistics.median(r["ring_gb"] for r in runs),
+                         peer=statistics.median(r["memcpy_gb"] for r in runs), peer_name="memcpy", unit="GB/s", want=0.95,
+                         runs=len(runs), ratios=[r["ratio"] for r in runs])
+    if bench.wants("portal-wakes"):
+        runs = [told(program, "wakes")["wakes_per_message"] for _ in range(bench.runs)]
+        yield Result(case="portal-wakes", ours=max(statistics.median(runs), 1e-6), peer=0.01, peer_name="0.01", unit="wakes a message",
+                     want=1.0, runs=len(runs), more_is_better=False)
+
+
 def run(bench):
     ours = bench.program("tests/bench/bench_portal_ring")
     others = peers(pathlib.Path(ours).parent)
@@ -84,3 +110,4 @@ def run(bench):
         for batch in (1, 32):
             if bench.wants(f"portal-ring-{size}b" + (f"-by-{batch}" if batch > 1 else "")):
                 yield compare(bench, ours, others, size, batch)
+    yield from run_turns(bench)

@@ -5,8 +5,8 @@
 
 /* Bytes that are fetched ahead at most: there are so many lines that a processor can wait for. */
 #define FETCH_MOST 4096
-/* PADs in a row that a producer has reason for: one at a lane's end. */
-#define PADS_MAX 2
+/* PADs in a row that a producer has reason for, one at a lane's end and one before a large record, and the record. */
+#define PADS_MAX 3
 /* A consumer that catches up with a busy producer reads the very cache lines that are being written, and both wait for each
  * other.  It sees that by records that come one or two at a time, with hardly a look in vain between them.  Then it
  * waits a little when it finds nothing, so that the producer gets some lines ahead, and for longer as long as that is
@@ -35,6 +35,7 @@ static int consumer_poisoned(struct lane_consumer *c, enum ring_fault fault)
 	c->data = (const uint8_t *)&silence;
 	c->mask = sizeof(silence) - 1;
 	c->array.left = 0;
+	c->since = LANE_NEVER;
 	le32_store(&c->place->fault, fault);
 	le32_store_release(&c->place->state, RING_END_POISONED);
 	return -EPROTO;
@@ -49,6 +50,24 @@ void lane_consumer_init(struct lane_consumer *c, const uint8_t *data, uint64_t s
 	c->quantum = size / 8;
 	c->fault = RING_FAULT_NONE;
 	c->array.left = 0;
+}
+
+int lane_reserve_large(struct lane_producer *p, uint32_t len, void **ret_data)
+{
+	uint64_t gap, span = ring_span(len);
+	bool align = span + LANE_LINE <= (p->mask + 1) / 2;
+	int r = 0;
+
+	if (p->tail + span + LANE_LINE > p->limit)
+		r = lane_make_room(p, align ? span + LANE_LINE : span);
+	if (r < 0)
+		return r;
+	gap = (0 - p->tail - sizeof(le64_t)) % LANE_LINE;
+	if (align && gap)
+		lane_publish(p, RING_PAD, (uint32_t)(gap - sizeof(le64_t)), 0);
+	p->reserved = (uint64_t)len + 1;
+	*ret_data = p->data + (p->tail & p->mask) + sizeof(le64_t);
+	return 0;
 }
 
 /* Look how far the consumer is. */
@@ -232,7 +251,6 @@ bool lane_record_valid(uint64_t word, uint64_t position, uint64_t size, uint32_t
 	if (word >> 32 != ring_mark(position, kind) || kind > RING_PAD || ring_span(len) > left)
 		return false;
 	if ((kind == RING_DATA && len > max_record) ||
-	    (kind == RING_PAD && ring_span(len) != left) ||
 	    (kind == RING_ARRAY && len < sizeof(struct ring_array)))
 		return false;
 	*ret_span = ring_span(len);

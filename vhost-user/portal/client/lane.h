@@ -109,11 +109,19 @@ static inline void lane_fetch_line(const struct lane_producer *p, uint64_t ahead
 /* Room for a record of len bytes at the tail, PAD before it if need be.  0; -EAGAIN (full); -EPROTO. */
 int lane_make_room(struct lane_producer *p, uint64_t span);
 
+/* Payloads of this length begin at a cache line, with a PAD before them if need be: processors copy them faster. */
+#define LANE_LARGE 1024
+#define LANE_LINE  64
+
+int lane_reserve_large(struct lane_producer *p, uint32_t len, void **ret_data);
+
 /* A place for len bytes of payload.  0; -EAGAIN, -EPROTO.  len is at most what ring_longest() says. */
 static inline int lane_reserve(struct lane_producer *p, uint32_t len, void **ret_data)
 {
 	uint64_t span = ring_span(len);
 
+	if (len >= LANE_LARGE)
+		return lane_reserve_large(p, len, ret_data);
 	if (unlikely(p->tail + span > p->limit)) {
 		int r = lane_make_room(p, span);
 
@@ -238,6 +246,15 @@ static inline void lane_advance(struct lane_consumer *c, uint32_t len)
 		return;
 	}
 	c->next += ring_span(len);
+}
+
+/* No position. */
+#define LANE_NEVER 1
+
+/* Is this one more look in vain of many?  What an empty lane asks for has been done then, but for every 64th. */
+static inline bool lane_still_empty(struct lane_consumer *c, uint64_t word)
+{
+	return word == 0 && c->next == c->since && ++c->looks % 64 != 0;
 }
 
 /* Let the producer see how far we are. */

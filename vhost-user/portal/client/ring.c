@@ -238,7 +238,8 @@ static int consumer_open(struct portal_ring *r)
 
 /* A lane in which nothing ever comes, for who has none. */
 static const uint64_t silence;
-static struct lane_consumer silent = { .data = (const uint8_t *)&silence,
+static struct lane_consumer silent = { .since = LANE_NEVER,
+				       .data = (const uint8_t *)&silence,
 				       .mask = sizeof(silence) - 1 };
 
 static void lanes_free(struct portal_ring *r)

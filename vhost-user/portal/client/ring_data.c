@@ -320,7 +320,8 @@ int64_t portal_recv(struct portal_ring *r, void *data, uint32_t size, uint32_t *
 	if (unlikely(word >> 32 != ring_mark(c->next, RING_DATA)) ||
 	    unlikely(len > c->short_most) || unlikely(len > size) ||
 	    unlikely(len > c->mask + 1 - place))
-		return recv_slowly(r, word, data, size, ret_type);
+		return lane_still_empty(c, word) ? -EAGAIN :
+						   recv_slowly(r, word, data, size, ret_type);
 	lane_copy_short(data, c->data + place, len);
 	c->next += ring_span(len);
 	if (ret_type)

@@ -24,7 +24,8 @@
  * The word is what publishes a record: there is no shared index to read, and so a message of up to 56 bytes can travel in
  * the one cache line its reader looks at.  A producer clears the word *behind* a record before it publishes the record,
  * so a reader never meets what an earlier lap left there, whatever the payloads were; the tag is a check upon that, not what
- * it rests on.  A record does not wrap: PAD fills a lane's end.
+ * it rests on.  A record does not wrap: PAD fills a lane's end, and
+ * what lies before a large payload that is to begin at a cache line.
  *
  * The consumer says how far it has read now and then only (ring_end.position); the producer reads that when it seems to
  * have run out of room.

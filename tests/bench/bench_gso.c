@@ -32,7 +32,7 @@
 #define SPELLS 20000 /* at most */
 #define PACE \
 	40 /* nanoseconds from one small frame to the next, by the bench's time: two take turns */
-#define US 1000
+#define US UINT64_C(1000)
 
 struct side {
 	struct frontend fe;

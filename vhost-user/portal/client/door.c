@@ -167,8 +167,8 @@ static int search(const char *folder, const char *name,
 	int found = -ENOENT;
 
 	while (dir && found != 0 && (entry = readdir(dir))) {
-		struct mapping map;
-		struct geometry geo;
+		struct mapping map = { 0 };
+		struct geometry geo = { 0 };
 		int r = open_one(entry->d_name, &map, &geo);
 
 		if (r == 0 && strcmp(geo.name, name) == 0) {

@@ -105,7 +105,7 @@ int portal_lookup(const struct portal *p, const char *name, uint32_t type,
 
 	if (!is_name(name))
 		return -ENOENT;
-	memcpy(padded, name, strlen(name));
+	memcpy(padded, name, strlen(name) + 1);
 	for (uint32_t i = 0; i < PORTAL_NAMES; i++) {
 		if (!begins_alike(entry_at(p, i), padded) || portal_name_at(p, i, &object) < 0 ||
 		    strcmp(object.name, name) != 0)

@@ -104,7 +104,7 @@ static int serve_record(struct bench *b, const struct portal_record *record, str
 		return send_record(b->back, record->data, record->len, PING);
 	case HASHED:
 		a->hash = hash_more(a->hash, record->data, record->len);
-		/* fall through */
+		__attribute__((fallthrough));
 	case DATA:
 		a->records++;
 		a->bytes += record->len;
@@ -176,7 +176,7 @@ static int compare_u64(const void *a, const void *b)
 
 static int one_trip(struct bench *b, const void *data, uint32_t len, uint64_t *ret_ns)
 {
-	struct portal_record record;
+	struct portal_record record = { 0 };
 	uint64_t begin = clock_ns();
 	int r = send_record(b->there, data, len, PING);
 
@@ -194,7 +194,7 @@ static int measure_trips(const struct tool *tool, struct bench *b)
 {
 	auto_free uint64_t *ns = calloc(TRIPS, sizeof(*ns));
 	uint8_t data[TRIPS_SIZE] = { 0 };
-	uint64_t end = clock_ns() + b->seconds_ns;
+	uint64_t end = clock_ns() + b->seconds_ns, p50, p99;
 	unsigned n = 0;
 	int r = 0;
 
@@ -205,13 +205,15 @@ static int measure_trips(const struct tool *tool, struct bench *b)
 	if (r < 0)
 		return r;
 	qsort(ns, n, sizeof(*ns), compare_u64);
+	p50 = ns[n / 2];
+	p99 = ns[n - n / 100 - 1];
 	if (tool->json)
 		printf("{\"case\":\"round-trip\",\"size\":%u,\"trips\":%u,\"p50_ns\":%" PRIu64
 		       ",\"p99_ns\":%" PRIu64 "}\n",
-		       TRIPS_SIZE, n, ns[n / 2], ns[n - n / 100 - 1]);
+		       TRIPS_SIZE, n, p50, p99);
 	else
 		printf("%6u B round trip   %8.2f us p50, %.2f us p99\n", TRIPS_SIZE,
-		       (double)ns[n / 2] / 1000, (double)ns[n - n / 100 - 1] / 1000);
+		       (double)p50 / 1000, (double)p99 / 1000);
 	return 0;
 }
 
@@ -266,7 +268,7 @@ static void print_stream(const struct tool *tool, uint32_t size, const struct ac
 static int measure_stream(const struct tool *tool, struct bench *b, uint32_t size)
 {
 	static uint8_t data[MAX_RECORD];
-	struct account sent = { 0 }, got;
+	struct account sent = { 0 }, got = { 0 };
 	uint64_t begin = clock_ns();
 	int r = send_stream(b, size, data, &sent);
 

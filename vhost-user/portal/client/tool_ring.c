@@ -289,11 +289,8 @@ static int take_recv(struct tool *tool, int argc, char **argv, struct transfer *
 			t->ring.kind = PORTAL_MPSC;
 			t->ring.lanes = (uint32_t)lanes;
 			t->create = true;
-		} else if (option == 'n' && tool_size(optarg, &t->count))
-			continue;
-		else if (option == 't' && tool_duration(optarg, &t->timeout_ns))
-			continue;
-		else if (r != 0)
+		} else if (!(option == 'n' && tool_size(optarg, &t->count)) &&
+			   !(option == 't' && tool_duration(optarg, &t->timeout_ns)) && r != 0)
 			return tool_misuse(tool);
 	}
 	if (optind + 1 != argc)

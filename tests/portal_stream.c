@@ -8,6 +8,7 @@
  * got.  Records are of all lengths up to RECORD_MAX.  What portal_attach() takes is WHERE.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,6 +78,16 @@ static int fail(const char *what, int r)
 	return 1;
 }
 
+/* Until somebody says so, a client that the daemon finds when it asks. */
+static void await_end(struct portal *p)
+{
+	struct pollfd fds[] = { { .fd = 0, .events = POLLIN },
+				{ .fd = portal_fd(p), .events = POLLIN } };
+
+	while (poll(fds, 2, -1) >= 0 && !fds[0].revents)
+		(void)portal_dispatch(p);
+}
+
 static int produce(struct portal *p, const char *name, uint64_t total)
 {
 	static uint8_t source[SOURCE + RECORD_MAX];
@@ -118,7 +129,7 @@ static int produce(struct portal *p, const char *name, uint64_t total)
 	/* It is the creator's: when this end goes, so does what nobody has read. */
 	finish(&s, r);
 	fflush(stdout);
-	(void)getchar();
+	await_end(p);
 	portal_ring_close(ring);
 	return r < 0;
 }

@@ -16,6 +16,7 @@ import statistics
 import subprocess
 
 import foreign
+import portal_heap
 from bench import Failed, Result, progress
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -111,3 +112,4 @@ def run(bench):
             if bench.wants(f"portal-ring-{size}b" + (f"-by-{batch}" if batch > 1 else "")):
                 yield compare(bench, ours, others, size, batch)
     yield from run_turns(bench)
+    yield from portal_heap.cases(bench)

@@ -10,12 +10,16 @@
 /* A consumer that catches up with a busy producer reads the very cache lines that are being written, and both wait for each
  * other.  It sees that by records that come one or two at a time, with hardly a look in vain between them.  Then it
  * waits a little when it finds nothing, so that the producer gets some lines ahead, and for longer as long as that is
- * less than a good run; up to about two microseconds.  Who waits for answers looks in vain more often than that, and is
- * never made to wait. */
+ * less than a good run; up to about two microseconds.  Who gets answers that quickly looks like that, too, but no run
+ * grows by waiting for it: then there is no more waiting for a good while. */
 #define LOOKS_BUSY  2
 #define STREAK_BUSY 8
 #define RUN_GOOD    4096 /* bytes */
+#define RUN_NONE \
+	256 /* bytes: so few behind a pause of PAUSE_PROOF are answers, or a producer that is slow anyway */
+#define PAUSE_PROOF 31u
 #define PAUSE_MAX   64u
+#define RUNS_CALM   4096
 
 static int producer_poisoned(struct lane_producer *p, enum ring_fault fault)
 {
@@ -216,8 +220,10 @@ static void run_over(struct lane_consumer *c)
 	uint64_t run = c->next - c->since;
 
 	c->since = c->next;
-	c->streak = c->looks <= LOOKS_BUSY ? c->streak + 1 : 0;
+	c->streak = c->looks <= LOOKS_BUSY || c->streak < 0 ? c->streak + 1 : 0;
 	c->looks = 0;
+	if (c->pause >= PAUSE_PROOF && run < RUN_NONE)
+		c->streak = -RUNS_CALM;
 	if (c->streak < STREAK_BUSY)
 		c->pause = 0;
 	else if (run < RUN_GOOD)

@@ -70,10 +70,10 @@ struct lane_consumer {
 	uint32_t fault;      /* enum ring_fault */
 	bool told;           /* that it was empty: does the producer sleep? */
 	uint32_t looks;      /* in vain, since the last record */
-	uint32_t streak;     /* runs of records that came right behind one another */
-	uint32_t pause;      /* made behind such a run */
-	uint64_t since;      /* the position at which the lane was empty last */
-	uint32_t index;      /* of the lane */
+	int32_t streak; /* runs of records that came right behind one another; below 0: none counts yet */
+	uint32_t pause; /* made behind such a run */
+	uint64_t since; /* the position at which the lane was empty last */
+	uint32_t index; /* of the lane */
 	struct lane_array array;
 	uint64_t rung;               /* the producer's sleep that we have ended */
 	struct ring_end *place;      /* our page of this lane */

@@ -13,6 +13,7 @@
 
 #include "base.h"
 #include "ground.h"
+#include "heap_check.h"
 #include "heap_class.h"
 
 #define EXTENTS 64u
@@ -469,6 +470,64 @@ static void test_dead_holder(void **state)
 	assert_int_equal(ground_has(&f->ground, 3), 0);
 }
 
+/* ---- checking ---- */
+
+static bool check(struct fixture *f, struct heap_census *census, struct heap_flaw *flaw)
+{
+	bool good = true;
+
+	*census = (struct heap_census){ 0 };
+	for (uint32_t e = 2; e < EXTENTS && good; e++) {
+		struct heap_head *head =
+			(struct heap_head *)(void *)(f->ground.base + (uint64_t)e * PORTAL_EXTENT);
+		unsigned kind = HEAP_WHAT_KIND(le64_load(&head->what));
+
+		if (kind == HEAP_FINE || kind == HEAP_COARSE)
+			good = heap_check(head, kind, census, flaw);
+	}
+	return good;
+}
+
+/* The census is right, and each lie is found. */
+static void test_check(void **state)
+{
+	struct fixture *f = *state;
+	struct heap_head *head = (struct heap_head *)(void *)(f->ground.base + 3 * PORTAL_EXTENT);
+	le64_t *words = (le64_t *)(void *)((uint8_t *)head + HEAP_HEAD);
+	struct heap_census census;
+	struct heap_flaw flaw;
+	void *p[300]; /* the first makes extent 2 a coarse segment, the others 3 a fine one */
+
+	for (unsigned i = 0; i < array_size(p); i++) {
+		p[i] = heap_alloc(f->a.heap, i % 50 ? 64 : 70000);
+		if (i % 3 == 0)
+			assert_non_null(heap_take(f->b.heap, heap_handle(f->a.heap, p[i]), 1));
+	}
+	for (unsigned i = 0; i < array_size(p); i += 30)
+		assert_int_equal(heap_free(f->b.heap, p[i]), 0);
+	assert_true(check(f, &census, &flaw));
+	assert_int_equal(census.live, 290);
+	assert_int_equal(census.handed_over, 90);
+	assert_int_equal(census.freed, 10);
+	assert_int_equal(census.bytes, 286 * 64 + 4 * 81920);
+	for (unsigned i = 0; i < 5; i++) {
+		le64_t word = words[7];
+		le32_t slot = head->slots[HEAP_FINE_FIRST];
+		const uint64_t lies[] = { 3, HEAP_WORD(HEAP_BLOCK_LIVE, 9, 3),
+					  HEAP_WORD(HEAP_BLOCK_LIVE, 0, 999),
+					  HEAP_WORD(HEAP_BLOCK_FREED, 0, 0), word.raw };
+
+		le64_store(&words[7], lies[i]);
+		le64_store(&head->inbox[HEAP_FINE_FIRST], 0);
+		if (i == 4)
+			le32_store(&head->slots[HEAP_FINE_FIRST], HEAP_SLOT_WORD(HEAP_CLASSES, 0));
+		assert_false(check(f, &census, &flaw));
+		assert_int_equal(flaw.slot, HEAP_FINE_FIRST);
+		words[7] = word;
+		head->slots[HEAP_FINE_FIRST] = slot;
+	}
+}
+
 /* ---- threads ------------------------------------------------------------------------ */
 
 #define PER_THREAD 20000u
@@ -647,6 +706,7 @@ int main(void)
 		TEST(test_orphans),
 		TEST(test_dead_holder_of_orphans),
 		TEST(test_dead_holder),
+		TEST(test_check),
 		TEST(test_threads),
 		TEST(test_producer_consumer),
 		TEST(test_source_away),

@@ -8,20 +8,21 @@
  * Each thread that uses a heap gets segments of its own: it allocates and frees their blocks without lock or atomic
  * read-modify-write, by private bitmaps of what is free.  Who frees a block of another thread's or another client's
  * segment marks its word (one CAS) and the owner's inbox; the owner collects when it next runs dry.  When a thread
- * ends, the next thread that is short takes its segments over.  Empty segments go back to the source, all but one for
- * each thread.
+ * ends, the next thread that is short takes its segments over.  Empty segments go back to the source, but for a
+ * reserve of eight
+ * of each kind for each thread.
  *
  * Handing over.  A block is its allocator's until it is freed or *taken*: heap_handle() makes a number of it, which
  * may be sent anywhere; heap_take() with that number makes the taker its holder.  Only the holder may free a block.
  * A block dies with its holder, not with the client in whose segment it lies.  heap_resolve() looks without taking.
  *
- * Trust: the private notes decide what is allocated; nothing in the arena can make a heap grant a block twice, reach
- * beyond
- *        the arena, or loop.  A peer that rewrites words can make frees fail and handles miss, and no more.
+ * Trust:     the private notes decide what is allocated; nothing in the arena can make a heap grant a block twice
+ * that was
+ *            never offered to anybody, reach beyond the arena, or loop.  A peer that rewrites words can make handles
+ *            miss, and frees of what was offered fail, and no more.
  * Ownership: the memory belongs to the caller and outlives the heap.
- * Threads:   every function but heap_open() and heap_close() from any thread.  The source is called with the heap's
- * lock held:
- *            one call at a time, and it must not call back.
+ * Threads:   every function but heap_open() and heap_close() from any thread; not after a fork(), in the child.  The
+ *            source is called with the heap's lock held: one call at a time, and it must not call back.
  * Blocking:  only in the source, and for the lock around it: once for about every 2 MiB.
  */
 #ifndef PORTAL_HEAP_H
@@ -51,8 +52,8 @@ struct heap_options {
 /* 0, -ENOMEM, -EINVAL (a size that is no arena's). */
 int heap_open(const struct heap_options *options, struct heap **ret_heap);
 
-/* Give all extents back to the source and end.  No other thread may be in the heap or come back to it.  NULL is
- * legal. */
+/* Give back to the source what has no blocks any more, and end; the rest goes with the lease.  No other thread may be
+ * in the heap or come back to it.  NULL is legal. */
 void heap_close(struct heap *heap);
 
 /* A block of at least `size` bytes, uninitialised, aligned to 64 bytes, and to 4096 if size >= 4096.  NULL with errno

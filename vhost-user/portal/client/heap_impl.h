@@ -52,13 +52,14 @@ enum heap_watch {
 
 struct heap_span {
 	/* Read by every allocation and every free, by other threads too; rarely changed. */
-	le64_t *words;       /* in the arena */
-	uint8_t *blocks;     /* in the arena */
-	uint64_t live;       /* HEAP_WORD(LIVE, class, this lease) */
-	uint64_t token;      /* of the cache that has the segment; atomic */
-	uint32_t size;       /* of a block */
-	uint32_t reciprocal; /* as that of the class */
-	uint32_t watch;      /* atomic: enum heap_watch */
+	le64_t *words;        /* in the arena */
+	uint8_t *blocks;      /* in the arena */
+	uint64_t live;        /* HEAP_WORD(LIVE, class, this lease) */
+	uint64_t token;       /* of the cache that has the segment; atomic */
+	uint32_t size;        /* of a block */
+	uint32_t reciprocal;  /* as that of the class */
+	uint32_t watch;       /* atomic: enum heap_watch */
+	uint32_t gone_groups; /* atomic: bit g, gone[g] may not be 0 */
 	uint16_t n_blocks;
 	uint8_t class, slot;
 	struct heap_segment *segment;
@@ -71,10 +72,8 @@ struct heap_span {
 	uint64_t free[HEAP_GROUPS]; /* atomic */
 
 	/* Written by others. */
-	uint32_t gone_groups
-		__attribute__((aligned(CACHE_LINE))); /* atomic: bit g, gone[g] may not be 0 */
-	uint64_t gone[HEAP_GROUPS];                   /* atomic */
-	uint64_t exported[HEAP_GROUPS];               /* atomic */
+	uint64_t gone[HEAP_GROUPS] __attribute__((aligned(CACHE_LINE))); /* atomic */
+	uint64_t exported[HEAP_GROUPS];                                  /* atomic */
 };
 
 struct heap_segment {

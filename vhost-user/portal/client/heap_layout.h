@@ -25,10 +25,9 @@
  * holder; a holder that is not the owner gives it back by FREED and a bit in the inbox, and the owner collects it
  * when it next looks for memory.
  *
- * Trust: who reads a foreign head believes of it only what one load gives and what the class table (private,
- * constant) makes
- *        of it: a word that is not well-formed names no block.  Tags make stale handles miss; a hostile peer can forge
- *        them, and gains what it has anyway, bytes of the arena.
+ * Trust: who reads a foreign head believes of it only what one load gives and what the class table (private, constant)
+ *        makes of it: a word that is not well-formed names no block.  Tags make stale handles miss; a hostile peer can
+ *        forge them, and gains what it has anyway, bytes of the arena.
  */
 #ifndef PORTAL_HEAP_LAYOUT_H
 #define PORTAL_HEAP_LAYOUT_H

@@ -15,10 +15,9 @@
  *
  * No allocation, no system call, no lock; a segment costs one pass over the words in use (8 bytes for each block).
  *
- * Trust: everything in the arena may be a lie.  What is freed was granted to the dead lease by the caller's private
- * books, so a
- *        lie can only free what the liar had, or keep extents as orphans in the name of a living client, as many as the
- *        dead one had; pass no living clients to keep none.
+ * Trust: everything in the arena may be a lie.  What is freed was granted to the dead lease by the caller's private books,
+ *        so a lie can only free what the liar had, or keep extents as orphans in the name of a living client, as many as
+ *        the dead one had; pass no living clients to keep none.
  */
 #ifndef PORTAL_HEAP_RECOVER_H
 #define PORTAL_HEAP_RECOVER_H

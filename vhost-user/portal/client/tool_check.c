@@ -12,6 +12,7 @@
 
 #include "base.h"
 #include "clock.h"
+#include "heap_check.h"
 #include "heap_layout.h"
 #include "impl.h"
 #include "label.h"
@@ -27,6 +28,7 @@ struct look {
 	char *finding[FINDINGS];
 	unsigned n;
 	uint32_t free, segments, huge, quarantined, orphans, names, live;
+	struct heap_census census;
 };
 
 static void report(struct look *l, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -145,6 +147,7 @@ static void check_heap_head(struct look *l, uint32_t first, const struct grant *
 							 (size_t)first * PORTAL_EXTENT);
 	uint64_t what = le64_load_acquire(&head->what);
 	unsigned kind = HEAP_WHAT_KIND(what);
+	struct heap_flaw flaw;
 
 	if (HEAP_WHAT_FORMAT(what) != HEAP_WHAT_FORMAT(HEAP_WHAT(0, 0, 0)))
 		return; /* not a heap's, or not yet */
@@ -154,6 +157,10 @@ static void check_heap_head(struct look *l, uint32_t first, const struct grant *
 		       first, kind, HEAP_WHAT_RUN(what), g->kind, g->run);
 	if (le64_load(&head->owner) != g->owner && HEAP_WHAT_STATE(what) == HEAP_LIVE)
 		report(l, "extent %u: its head names another owner", first);
+	if ((kind == HEAP_FINE || kind == HEAP_COARSE) && g->kind == PORTAL_EXTENT_SEGMENT &&
+	    !heap_check(head, kind, &l->census, &flaw))
+		report(l, "extent %u, slot %u, block %u: %s", first, flaw.slot, flaw.index,
+		       flaw.what);
 }
 
 static void count_grant(struct look *l, uint32_t i, const struct grant *g)

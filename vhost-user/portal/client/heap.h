@@ -9,17 +9,15 @@
  * read-modify-write, by private bitmaps of what is free.  Who frees a block of another thread's or another client's
  * segment marks its word (one CAS) and the owner's inbox; the owner collects when it next runs dry.  When a thread
  * ends, the next thread that is short takes its segments over.  Empty segments go back to the source, but for a
- * reserve of eight
- * of each kind for each thread.
+ * reserve of eight of each kind for each thread.
  *
  * Handing over.  A block is its allocator's until it is freed or *taken*: heap_handle() makes a number of it, which
  * may be sent anywhere; heap_take() with that number makes the taker its holder.  Only the holder may free a block.
  * A block dies with its holder, not with the client in whose segment it lies.  heap_resolve() looks without taking.
  *
- * Trust:     the private notes decide what is allocated; nothing in the arena can make a heap grant a block twice
- * that was
- *            never offered to anybody, reach beyond the arena, or loop.  A peer that rewrites words can make handles
- *            miss, and frees of what was offered fail, and no more.
+ * Trust:     the private notes decide what is allocated; nothing in the arena can make a heap reach beyond it, loop, or
+ *            grant a block twice that was never offered to anybody.  A peer that rewrites words can make handles miss,
+ *            and frees of what was offered fail, and no more.
  * Ownership: the memory belongs to the caller and outlives the heap.
  * Threads:   every function but heap_open() and heap_close() from any thread; not after a fork(), in the child.  The
  *            source is called with the heap's lock held: one call at a time, and it must not call back.

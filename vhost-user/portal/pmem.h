@@ -27,7 +27,8 @@
  *   - What is mapped is memory like any other to QEMU, and it announces it to every vhost-user device of the machine.  To one
  *     that takes its memory by slots it wants to say after a reset that this part is gone, looks for it, and dies.  This device
  *     takes whole tables.
- *   - A frontend that connects again is not served: the device of this QEMU does not begin anew.
+ *
+ * Not tried: a frontend that connects again.  By its source the device of this QEMU does not begin anew.
  *
  * Trust:     requests are the guest's: each is copied, checked, answered with VIRTIO_PMEM_RESP_TYPE_EIO if it is not a FLUSH;
  *            a chain without room for the answer comes back empty.  The one thing that a guest can make the daemon do is flush,

@@ -175,7 +175,7 @@ static inline uint32_t ring_longest(uint64_t size)
 
 static inline uint64_t ring_lane_offset(uint32_t lane, uint64_t size)
 {
-	return 2 * RING_PAGE + lane * (2 * RING_PAGE + size);
+	return 2ULL * RING_PAGE + lane * (2ULL * RING_PAGE + size);
 }
 
 /* Bytes of memory that a ring takes. */

@@ -13,6 +13,7 @@
 #include "base.h"
 #include "blocks.h"
 #include "client/heap.h"
+#include "client/ring.h"
 #include "portal_fixture.h"
 
 struct holder {
@@ -159,13 +160,120 @@ static void test_held_blocks_go_back(void **state)
 	heap_close(b.heap);
 }
 
+static bool is_alive(void *ctx, uint64_t owner)
+{
+	return le64_load(&arena_leases(&pf.arena)[portal_owner_id(owner)].word) ==
+	       PORTAL_LEASE_WORD(owner, PORTAL_LEASE_LIVE);
+}
+
+static struct portal_ring *end_of(const struct holder *h, void *mem, uint64_t len,
+				  enum portal_role role)
+{
+	static const struct ring_ops ops = { .alive = is_alive };
+	const struct ring_env env = { .self = h->client.owner, .ops = &ops };
+	struct portal_ring *ring = NULL;
+
+	assert_int_equal(ring_open(mem, len, role, &env, &ring), 0);
+	return ring;
+}
+
+/* A ring of a's making, by which a has sent one record to b. */
+static void *ring_of_a(uint64_t size, struct portal_ring **ret_a, struct portal_ring **ret_b)
+{
+	const struct portal_ring_options options = { .size = size };
+	struct ring_geometry geo;
+	uint64_t total;
+	void *mem;
+
+	assert_int_equal(ring_plan(&options, &geo), 0);
+	total = ring_total(geo.lanes, geo.size);
+	mem = heap_alloc(a.heap, total);
+	assert_non_null(mem);
+	ring_format(mem, &geo);
+	*ret_a = end_of(&a, mem, total, PORTAL_PRODUCER);
+	*ret_b = end_of(&b, mem, total, PORTAL_CONSUMER);
+	assert_int_equal(portal_send(*ret_a, "a was here", 11, 7), 0);
+	return mem;
+}
+
+/* b never took the ring's block, but has an end of it: it inherits the block with what a committed, and gives it back. */
+static void inherit(uint64_t size, uint32_t extents)
+{
+	struct portal_ring *to, *from;
+	char record[16] = "";
+	void *mem = ring_of_a(size, &to, &from);
+
+	die(&a);
+	assert_int_equal(free_extents(), all_free - extents);
+	assert_non_null(heap_alloc(b.heap, 64));
+	assert_int_equal(portal_recv(from, record, sizeof(record), NULL), 11);
+	assert_string_equal(record, "a was here");
+	assert_int_equal(portal_recv(from, record, sizeof(record), NULL), -EPIPE);
+	ring_close(from);
+	ring_close(to);
+	assert_int_equal(heap_free(b.heap, mem), 0);
+	all_free--; /* b's own segment */
+	assert_true(pf_run(&pf, has_free, &all_free, PF_PATIENCE_MS));
+	heap_close(b.heap);
+	heap_close(a.heap);
+}
+
+static void test_rings_outlive_their_maker(void **state)
+{
+	inherit(16384, 1);
+}
+
+static void test_huge_rings_outlive_their_maker(void **state)
+{
+	inherit(2 * PORTAL_EXTENT, 3);
+}
+
+/* The last one with an end dies, too, without a word. */
+static void test_rings_die_with_their_last_end(void **state)
+{
+	struct portal_ring *to, *from;
+
+	(void)ring_of_a(16384, &to, &from);
+	die(&a);
+	assert_int_equal(free_extents(), all_free - 1);
+	die(&b);
+	assert_true(pf_run(&pf, has_free, &all_free, PF_PATIENCE_MS));
+	ring_close(from);
+	ring_close(to);
+	heap_close(b.heap);
+	heap_close(a.heap);
+}
+
+/* An end that names a lease of long ago, under whose id another client lives, keeps nothing. */
+static void test_ends_of_former_leases_inherit_nothing(void **state)
+{
+	struct portal_ring *to, *from;
+	uint8_t *mem = ring_of_a(16384, &to, &from);
+	struct ring_end *end = (struct ring_end *)(void *)(mem + RING_PAGE);
+
+	le64_store(&end->owner, portal_owner(portal_owner_id(b.client.owner),
+					     portal_owner_generation(b.client.owner) + 1));
+	die(&a);
+	assert_int_equal(free_extents(), all_free);
+	ring_close(from);
+	ring_close(to);
+	heap_close(b.heap);
+	heap_close(a.heap);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(test_quota_counts_segments),       TEST(test_close_gives_back),
-		TEST(test_blocks_die_with_their_owner), TEST(test_taken_blocks_outlive_their_owner),
+		TEST(test_quota_counts_segments),
+		TEST(test_close_gives_back),
+		TEST(test_blocks_die_with_their_owner),
+		TEST(test_taken_blocks_outlive_their_owner),
 		TEST(test_held_blocks_go_back),
+		TEST(test_rings_outlive_their_maker),
+		TEST(test_huge_rings_outlive_their_maker),
+		TEST(test_rings_die_with_their_last_end),
+		TEST(test_ends_of_former_leases_inherit_nothing),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

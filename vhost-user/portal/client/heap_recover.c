@@ -36,29 +36,45 @@ static bool is_held(const struct pass *pass, uint64_t word)
 	return !pass->alive || lives(pass->alive, holder);
 }
 
-/* One word: what the dead one held is free, for the owner if there is one (FREED), else for good.  A word that
- * changes meanwhile is being taken or freed by somebody who lives: twice is enough, as who took it has it. */
-static unsigned clear_word(struct pass *pass, le64_t *at, uint64_t size)
+/* What a word of no living holder is to become. */
+static uint64_t successor(const struct pass *pass, uint64_t word, const void *block, uint64_t size)
 {
 	unsigned state = pass->alive ? HEAP_BLOCK_FREE : HEAP_BLOCK_FREED;
+	unsigned holder = 0, heir = HEAP_NOBODY;
 
+	if (HEAP_WORD_STATE(word) == HEAP_BLOCK_LIVE && pass->alive && pass->alive->heir)
+		heir = pass->alive->heir(pass->alive, block, size);
+	if (heir != pass->dead && lives(pass->alive, heir)) {
+		state = HEAP_BLOCK_LIVE;
+		holder = heir;
+	}
+	return HEAP_WORD(state, HEAP_WORD_CLASS(word), holder) | (word & HEAP_TAG_MASK);
+}
+
+/* One word: what the dead one held is its heir's if there is one, else free, for the owner if that lives (FREED), else for
+ * good.  A word that changes meanwhile is being taken or freed by somebody who lives: twice is enough, as who took it
+ * has it. */
+static unsigned clear_word(struct pass *pass, le64_t *at, const void *block, uint64_t size)
+{
 	for (int look = 0; look < 2; look++) {
-		uint64_t word = le64_load_acquire(at);
-		uint64_t to = HEAP_WORD(state, HEAP_WORD_CLASS(word), 0) | (word & HEAP_TAG_MASK);
+		uint64_t word = le64_load_acquire(at), to;
 
 		if (is_held(pass, word)) {
 			pass->kept++;
 			return HEAP_BLOCK_LIVE;
 		}
+		to = successor(pass, word, block, size);
 		if (HEAP_WORD_STATE(word) != HEAP_BLOCK_LIVE && (!pass->alive || word == to))
 			return HEAP_WORD_STATE(word);
 		if (!swap(at, word, to))
 			continue;
-		if (HEAP_WORD_STATE(word) == HEAP_BLOCK_LIVE) {
+		if (HEAP_WORD_STATE(to) == HEAP_BLOCK_LIVE) {
+			pass->kept++;
+		} else if (HEAP_WORD_STATE(word) == HEAP_BLOCK_LIVE) {
 			pass->sum->blocks++;
 			pass->sum->bytes += size;
 		}
-		return state;
+		return HEAP_WORD_STATE(to);
 	}
 	pass->kept++;
 	return HEAP_BLOCK_LIVE;
@@ -68,10 +84,11 @@ static void clear_span(struct pass *pass, struct heap_head *head, unsigned kind,
 		       unsigned class)
 {
 	le64_t *words = (le64_t *)(void *)((uint8_t *)head + heap_words_offset(kind, slot));
-	uint64_t groups = 0;
+	const uint8_t *block = (const uint8_t *)head + (size_t)slot * HEAP_SLOT;
+	uint64_t size = heap_classes[class].size, groups = 0;
 
-	for (unsigned i = 0; i < heap_classes[class].n_blocks; i++)
-		if (clear_word(pass, &words[i], heap_classes[class].size) == HEAP_BLOCK_FREED)
+	for (unsigned i = 0; i < heap_classes[class].n_blocks; i++, block += size)
+		if (clear_word(pass, &words[i], block, size) == HEAP_BLOCK_FREED)
 			groups |= BIT_ULL(i / 64);
 	if (groups && !pass->alive) /* also hints that the dead one did not live to give */
 		__atomic_fetch_or(&head->inbox[slot].raw, htole64(groups), __ATOMIC_SEQ_CST);
@@ -91,7 +108,8 @@ static void clear_segment(struct pass *pass, struct heap_head *head, unsigned ki
 
 static void clear_huge(struct pass *pass, struct heap_head *head, uint32_t n)
 {
-	(void)clear_word(pass, &head->huge, (uint64_t)n * PORTAL_EXTENT - HEAP_HEAD);
+	(void)clear_word(pass, &head->huge, (const uint8_t *)head + HEAP_HEAD,
+			 (uint64_t)n * PORTAL_EXTENT - HEAP_HEAD);
 }
 
 /* The head of a grant, if it is a heap's, and what it says it is. */

@@ -30,13 +30,17 @@
 /* The leases that are alive, by id. */
 struct heap_leases {
 	uint64_t bits[PORTAL_LEASES / 64];
+	/* Does one of them use what lies in this block, though it never took it?  The one whose block it is from now on
+	 * (it frees it, or dies), or HEAP_NOBODY.  NULL: nobody does. */
+	unsigned (*heir)(const struct heap_leases *leases, const void *block, uint64_t size);
 };
+#define HEAP_NOBODY 0xffffu
 
 /* What came back; adds up over calls. */
 struct heap_recovered {
 	uint64_t blocks; /* that the dead one held */
 	uint64_t bytes;
-	uint64_t kept; /* blocks that others hold in what was the dead one's */
+	uint64_t kept; /* blocks that others hold or inherit in what was the dead one's */
 };
 
 /* A grant of `n` extents from `first` on, which was lease `dead`'s (0xffff: an orphan).  `base` and `size` are the

@@ -2,9 +2,8 @@
 /* Rings of an arena: memory from the heap, a name in its table, leases as owners, bells through the daemon.
  *
  * A ring's memory must outlive its last end.  Its maker frees it when nobody has an end any more, so a closed ring may stay in
- * the portal's list for a while.  When the maker dies first, its memory goes with its lease, once the daemon has given up
- * waiting for it: the other end hears of the death (-EPIPE) by its next look, at the latest NAP_NS after it, and is to close
- * before that.  ring_heir() tells who recovers memory that there still is such an end.*/
+ * the portal's list for a while.  When the maker dies first, recovery hands the block to an end that lives (ring_heir()),
+ * and that one frees it. */
 #include <stdio.h>
 #include <stdlib.h>
 

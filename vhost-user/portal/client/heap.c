@@ -333,6 +333,11 @@ static int free_across(struct heap *heap, struct heap_span *span, uint64_t offse
 	}
 	if (__atomic_fetch_or(&span->gone[group], bit, __ATOMIC_SEQ_CST) & bit)
 		return -ENOENT;
+	if (bit_of(span->free, index)) {
+		/* Collected since we looked: this is the second free. */
+		__atomic_fetch_and(&span->gone[group], ~bit, __ATOMIC_SEQ_CST);
+		return -ENOENT;
+	}
 	/* Pairs with collect_gone(): hints after what they hint at; each is cleared before that is looked at. */
 	if (!(__atomic_load_n(&span->gone_groups, __ATOMIC_SEQ_CST) & 1u << group))
 		__atomic_fetch_or(&span->gone_groups, 1u << group, __ATOMIC_SEQ_CST);

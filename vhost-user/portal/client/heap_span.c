@@ -274,9 +274,11 @@ static unsigned collect_gone(struct heap_cache *cache, struct heap_span *span)
 	groups = __atomic_exchange_n(&span->gone_groups, 0, __ATOMIC_SEQ_CST);
 	for (; groups; groups &= groups - 1) {
 		unsigned group = (unsigned)__builtin_ctz(groups);
-		uint64_t bits = __atomic_exchange_n(&span->gone[group], 0, __ATOMIC_SEQ_CST);
+		uint64_t bits = __atomic_load_n(&span->gone[group], __ATOMIC_SEQ_CST);
 
+		/* Free before it is gone no more: who frees it again sees one or the other. */
 		free_group(cache, span, group, bits & ~span->free[group]);
+		__atomic_fetch_and(&span->gone[group], ~bits, __ATOMIC_SEQ_CST);
 		n += (unsigned)__builtin_popcountll(bits);
 	}
 	return n;

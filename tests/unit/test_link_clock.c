@@ -203,6 +203,30 @@ static void test_precise_wakes_early(void **state)
 	lab_finish();
 }
 
+/* Also where something that is not precise comes first. */
+static void test_precise_behind_another(void **state)
+{
+	struct link_clock *c = &net.links.clock;
+	uint64_t sent;
+
+	lab_start(true);
+	lab_do("link.set", "{\"port\":\"a\",\"direction\":\"to-guest\",\"delay-ns\":290000000}");
+	lab_do("link.set",
+	       "{\"port\":\"b\",\"direction\":\"to-guest\",\"delay-ns\":300000000,\"precise\":true}");
+	sent = loop_now_ns();
+	lab_send(1, 0, 100, 0);
+	lab_send(0, 1, 100, 0);
+	while (c->poller.added)
+		assert_int_equal(loop_once(&backend.loop, 0), 0);
+	if (loop_now_ns() < sent + 190 * MS)
+		assert_true(c->timer.set && c->timer_ns <= sent + 200 * MS);
+	while (port[0].n == 0 || port[1].n == 0)
+		assert_int_equal(loop_once(&backend.loop, LOOP_NEVER), 0);
+	assert_true(port[0].got[0].at_ns >= sent + 290 * MS);
+	assert_true(port[1].got[0].at_ns >= sent + 300 * MS);
+	lab_finish();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -212,6 +236,7 @@ int main(void)
 		cmocka_unit_test(test_sleeps),
 		cmocka_unit_test(test_precise_stays_awake),
 		cmocka_unit_test(test_precise_wakes_early),
+		cmocka_unit_test(test_precise_behind_another),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

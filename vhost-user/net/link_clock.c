@@ -95,13 +95,30 @@ static uint64_t spin_ns(const struct link_clock *c)
 	return min(max(c->late_ns + 4 * c->dev_ns, (uint64_t)SPIN_MIN_NS), (uint64_t)SPIN_MAX_NS);
 }
 
+/* When we have to be awake again: for the first, or for a precise one behind it.  There is one event at least.  Looks at all
+ * of them, so it is for who is about to sleep. */
+static uint64_t wake_ns(const struct link_clock *c)
+{
+	uint64_t at_ns = c->heap[0]->at_ns - min(spin_ns(c), c->heap[0]->at_ns);
+
+	for (uint32_t i = 1; i < c->n; i++) {
+		uint64_t due_ns = c->heap[i]->at_ns;
+
+		if (c->heap[i]->precise && due_ns < at_ns + PRECISE_NS)
+			at_ns = due_ns - min((uint64_t)PRECISE_NS, due_ns);
+	}
+	return at_ns;
+}
+
 /* Is it not worth a sleep?  Who spins already goes on for what is twice as far. */
 static bool stays_awake(const struct link_clock *c, uint64_t now_ns)
 {
 	unsigned times = c->poller.added ? 2 : 1;
 
-	return now_ns < c->awake_ns ||
-	       (c->n > 0 && c->heap[0]->at_ns <= now_ns + times * spin_ns(c));
+	if (now_ns < c->awake_ns)
+		return true;
+	return c->n > 0 &&
+	       (c->heap[0]->at_ns <= now_ns + times * spin_ns(c) || wake_ns(c) <= now_ns);
 }
 
 static bool poll(struct loop_poller *poller);
@@ -122,10 +139,10 @@ static void arm(struct link_clock *c, uint64_t now_ns)
 		loop_timer_cancel(c->loop, &c->timer);
 		return;
 	}
-	at_ns = c->heap[0]->at_ns - spin_ns(c);
-	if (c->timer.set && c->armed_ns == c->heap[0]->at_ns)
+	at_ns = wake_ns(c);
+	if (c->timer.set && c->armed_ns == at_ns)
 		return;
-	c->armed_ns = c->heap[0]->at_ns;
+	c->armed_ns = at_ns;
 	c->timer_ns = at_ns - (at_ns - now_ns) / SLEEP_SLACK;
 	loop_timer_set(c->loop, &c->timer, c->timer_ns);
 }

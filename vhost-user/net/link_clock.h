@@ -45,7 +45,7 @@ struct link_clock {
 	struct link_event **heap;
 	uint32_t n, size, owners;
 	struct loop_timer timer;
-	uint64_t armed_ns, timer_ns; /* for which event it was set, and to when */
+	uint64_t armed_ns, timer_ns; /* when it is to wake us, and what it was set to for that */
 	uint64_t late_ns, dev_ns;    /* of the last sleeps: mean, and mean deviation */
 	struct loop_poller poller;
 	uint64_t awake_ns; /* nobody sleeps until then, for what is precise */

@@ -137,12 +137,12 @@ static inline void put_whole(const struct vq_chain *c, const struct sw_frame *f,
 	}
 }
 
-/* A frame over as many of the n chains as it takes (VIRTIO_NET_F_MRG_RXBUF).  Returns how many, or
+/* A frame over as many of the n chains, at most VQ_BURST, as it takes (VIRTIO_NET_F_MRG_RXBUF).  Returns how many, or
  * 0: they are too few. */
 static unsigned put_merged(struct vq *vq, const struct vq_chain *c, unsigned n,
 			   const struct sw_frame *f, uint8_t flags)
 {
-	uint32_t left = NETHDR_LEN + f->len;
+	uint32_t left = NETHDR_LEN + f->len, placed[VQ_BURST];
 	struct room room = { 0 };
 	struct out_stream s;
 	uint64_t fits = 0;
@@ -154,12 +154,13 @@ static unsigned put_merged(struct vq *vq, const struct vq_chain *c, unsigned n,
 		return 0;
 	stream_begin(&s, f, (uint16_t)used, flags);
 	for (unsigned i = 0; i < used; i++) {
-		uint32_t len = room_add(&room, &s, &c[i], left);
-
-		vq_push(vq, c[i].head, len);
-		left -= len;
+		placed[i] = room_add(&room, &s, &c[i], left);
+		left -= placed[i];
 	}
 	room_fill(&room, &s);
+	/* Only now: a push may log, or write down, what was pushed before. */
+	for (unsigned i = 0; i < used; i++)
+		vq_push(vq, c[i].head, placed[i]);
 	return used;
 }
 

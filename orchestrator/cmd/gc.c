@@ -56,6 +56,11 @@ static bool end_processes(const char *lab, const struct state *state)
 
 		all &= end_process(lab, "switch", n->name, &n->id);
 	}
+	for (guint i = 0; i < state->portals->len; i++) {
+		const struct state_net *n = state->portals->pdata[i];
+
+		all &= end_process(lab, "daemon of portal", n->name, &n->id);
+	}
 	if (state->sockets)
 		all &= end_process(lab, "daemon of", state->sockets->name, &state->sockets->id);
 	return all;

@@ -13,6 +13,7 @@
 #include <glib.h>
 #include <glib/gstdio.h>
 
+#include "cmd.h"
 #include "model/lab.h"
 #include "run/dirs.h"
 #include "run/remains.h"
@@ -272,6 +273,67 @@ static void test_copy_damaged(void **state)
 	remains_free(r);
 }
 
+/* --- gc ------------------------------------------------------------------------------------------------------------- */
+
+extern const struct cmd cmd_gc;
+
+static const char *const variables[] = { "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME" };
+
+/* The verb finds the labs by the environment. */
+static int setup_gc(void **state)
+{
+	static const char *const under[] = { "s", "r", "c" };
+
+	setup(state);
+	for (unsigned i = 0; i < G_N_ELEMENTS(variables); i++) {
+		const struct place *p = *state;
+		g_autofree char *dir = g_build_filename(p->root, under[i], NULL);
+
+		g_setenv(variables[i], dir, TRUE);
+	}
+	return 0;
+}
+
+static int teardown_gc(void **state)
+{
+	for (unsigned i = 0; i < G_N_ELEMENTS(variables); i++)
+		g_unsetenv(variables[i]);
+	return teardown(state);
+}
+
+/* A process that nobody of ours waits for. */
+static void start_process(struct proc_id *ret_id)
+{
+	g_autofree char *out = NULL;
+
+	assert_true(g_spawn_command_line_sync("sh -c 'sleep 600 >/dev/null 2>&1 & echo $!'", &out,
+					      NULL, NULL, NULL));
+	assert_true(proc_id_read((pid_t)g_ascii_strtoll(out, NULL, 10), ret_id));
+}
+
+/* Whatever a killed supervisor has left running is ended. */
+static void test_gc(void **state)
+{
+	struct place *p = *state;
+	struct state *s = state_new("web", "/from/here/lab.json");
+	struct proc_id ids[4];
+	g_autoptr(GError) error = NULL;
+	char *args[] = { NULL };
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(ids); i++)
+		start_process(&ids[i]);
+	state_add_vm(s, "n1")->id = ids[0];
+	state_add_net(s, "lan")->id = ids[1];
+	state_add_portal(s, "shared")->id = ids[2];
+	state_add_sockets(s)->id = ids[3];
+	assert_true(state_save(p->paths->state_json, s, NULL));
+	state_free(s);
+	assert_int_equal(cmd_gc.run(args, &error), 0);
+	for (unsigned i = 0; i < G_N_ELEMENTS(ids); i++)
+		assert_false(proc_id_alive(&ids[i]));
+	assert_int_equal(access(p->paths->state_dir, F_OK), -1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -283,6 +345,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_state_counts, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sockets_count, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_copy_damaged, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_gc, setup_gc, teardown_gc),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

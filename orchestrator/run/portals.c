@@ -8,6 +8,7 @@
 
 #include <json-c/json.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "err.h"
@@ -136,14 +137,48 @@ void sup_add_access(struct supervisor *sup, const struct vm *vm, const struct po
 				render_portal_client(vm, access, sup->paths), NULL);
 }
 
+/* Whether a VM runs that has been started with a portal of that name. */
+static bool is_mapped(const struct supervisor *sup, const char *name)
+{
+	g_autofree char *lines = g_strdup_printf("\nportal.%s.", name);
+	GHashTableIter iter;
+	gpointer value;
+
+	g_hash_table_iter_init(&iter, sup->machines);
+	while (g_hash_table_iter_next(&iter, NULL, &value)) {
+		const struct machine *m = value;
+
+		if (machine_alive(m) && m->settings && strstr(m->settings, lines))
+			return true;
+	}
+	return false;
+}
+
+/* Have it be what the lab says now, whatever a daemon has left that died, unless a VM still has that mapped. */
+static void renew_portal(struct supervisor *sup, const struct portal *portal)
+{
+	struct portal_paths *own = portal_paths_new(sup->paths, portal->name);
+	char *text = render_portal_text(sup->lab, portal);
+	struct stat st;
+	bool differs = strcmp(text, sup_portal_text(sup, portal->name)) != 0 ||
+		       (stat(own->memory, &st) == 0 && (uint64_t)st.st_size != portal->size);
+
+	if (differs && !is_mapped(sup, portal->name)) {
+		(void)unlink(own->memory); /* a file of the lab's own is in another place */
+		g_hash_table_replace(sup->portal_texts, g_strdup(portal->name),
+				     g_steal_pointer(&text));
+	}
+	g_free(text);
+	portal_paths_free(own);
+}
+
 void sup_start_portal(struct supervisor *sup, const struct portal *portal)
 {
 	struct daemon *d = sup_portal(sup, portal->name);
 
 	if (daemon_alive(d))
 		return;
-	g_hash_table_replace(sup->portal_texts, g_strdup(portal->name),
-			     render_portal_text(sup->lab, portal));
+	renew_portal(sup, portal);
 	daemon_add_item(d, render_portal_host(portal, sup->paths), NULL);
 	(void)daemon_start(d, NULL); /* a failure is in its stage and reason */
 }
@@ -157,6 +192,11 @@ static gboolean is_right(const struct supervisor *sup, const struct vm *vm,
 	const char *name = access->portal->name;
 	const struct daemon *d = g_hash_table_lookup(sup->portals, name);
 
+	if (d && !daemon_alive(d) && d->stage == DAEMON_STARTING) {
+		g_set_error(error, ORCH_ERROR, ORCH_ERROR_FAILED,
+			    "portal %s has died and is being started again: try again", name);
+		return FALSE;
+	}
 	if (!d || !daemon_alive(d)) {
 		g_set_error(error, ORCH_ERROR, ORCH_ERROR_FAILED,
 			    "portal %s does not run: run `orchestrator up`", name);

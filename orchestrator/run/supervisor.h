@@ -131,7 +131,8 @@ void sup_clear_portal(struct supervisor *sup, const char *name);
 const char *sup_portal_text(const struct supervisor *sup, const char *name);
 /* The names of those that run with other settings than the lab's: a JSON array, the caller's. */
 struct json_object *sup_held_portals(const struct supervisor *sup);
-/* Start it as the lab says now, with the clients that it was given.  One that runs stays as it is. */
+/* Start it as the lab says now, with the clients that it was given.  One that runs stays as it is; one whose daemon died while
+ * VMs have its memory is started as it was, and is among sup_held_portals() if the lab says something else. */
 void sup_start_portal(struct supervisor *sup, const struct portal *portal);
 /* Have it admit that VM, as the lab says now; nothing if the VM does not have the portal. */
 void sup_add_access(struct supervisor *sup, const struct vm *vm, const struct portal *portal);

@@ -14,8 +14,9 @@
 static uint64_t default_size(void)
 {
 	uint64_t size = 0;
+	const char *problem = unit_parse_size(LAB_PORTAL_SIZE, &size);
 
-	g_assert(unit_parse_size(LAB_PORTAL_SIZE, &size) == NULL);
+	g_assert(!problem);
 	return size;
 }
 

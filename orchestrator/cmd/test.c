@@ -233,8 +233,8 @@ const struct cmd cmd_test = {
 	.name = "test",
 	.args = "[LAB]",
 	.summary = "Run the lab's own tests",
-	.help = "Each of the lab file's \"tests\" runs its command in its VM, many at once, and is\n"
-		"judged by its exit status and output. The report is TAP version 13, in the order of\n"
+	.help = "Each of the lab file's \"tests\" runs its command in its VM, up to 16 at once, and\n"
+		"is judged by its exit status and output. The report is TAP version 13, in the order of\n"
 		"the file; a test that fails shows its command, its output and its hint. The exit\n"
 		"status is 0 if all have passed.",
 	.options = options,

@@ -417,7 +417,8 @@ static const struct field lab_fields[] = {
 	  .kind = FIELD_LIST,
 	  .max = LAB_TESTS_MAX,
 	  .object = &field_test,
-	  .brief = "Checks of the lab, in the order in which `orchestrator test` runs them." },
+	  .brief =
+		  "Checks of the lab. `orchestrator test` runs up to 16 at once, and reports them in this order." },
 	{},
 };
 

@@ -82,7 +82,7 @@ static void turns(void)
 {
 	static double ns[2][SLICES * TURNS];
 	struct bench b = { race_memory(4096), make(1 << 16), make(1 << 16) };
-	bool first = fork() != 0;
+	bool first = race_fork() != 0;
 	unsigned n[2] = { 0, 0 };
 	uint64_t i = 1;
 
@@ -144,30 +144,58 @@ static void copy(uint32_t bytes)
 	       rates[1][SLICES / 2], ratios[SLICES / 2]);
 }
 
+/* Whether a call was in vain, and is to be made again when there was something to wait for. */
+static bool in_vain(struct portal_ring *r, int64_t result, const char *what)
+{
+	if (result == -EAGAIN) {
+		result = portal_wait(r, PORTAL_FOREVER);
+		if (result == 0)
+			return true;
+		what = "portal_wait";
+	}
+	if (result < 0) {
+		errno = (int)-result;
+		race_die(what);
+	}
+	return false;
+}
+
 /* One side sends as fast as it can, both wait when they have to: how often is the other one woken? */
 static void wakes(void)
 {
 	const uint64_t messages = 2000000;
 	struct pair ring = make(1 << 18);
 	struct portal_ring_info *info = race_memory(4096);
-	bool first = fork() != 0;
+	bool first = race_fork() != 0;
+	int status;
 
 	race_pin(first ? 0 : 1);
 	for (uint64_t i = 0; i < messages; i++) {
-		uint64_t value;
+		uint64_t value = ~i;
 
-		if (first)
-			while (portal_send(ring.producer, &i, sizeof(i), 0) == -EAGAIN)
-				(void)portal_wait(ring.producer, PORTAL_FOREVER);
-		else
-			while (portal_recv(ring.consumer, &value, sizeof(value), NULL) == -EAGAIN)
-				(void)portal_wait(ring.consumer, PORTAL_FOREVER);
+		if (first) {
+			while (in_vain(ring.producer, portal_send(ring.producer, &i, sizeof(i), 0),
+				       "portal_send"))
+				;
+			continue;
+		}
+		while (in_vain(ring.consumer,
+			       portal_recv(ring.consumer, &value, sizeof(value), NULL),
+			       "portal_recv"))
+			;
+		if (value != i) {
+			errno = EBADMSG;
+			race_die("a wrong message");
+		}
 	}
 	if (!first) {
 		portal_ring_info(ring.consumer, info);
 		_exit(0);
 	}
-	(void)wait(NULL);
+	if (wait(&status) < 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+		errno = ECHILD;
+		race_die("the consumer");
+	}
 	portal_ring_info(ring.producer, info + 1);
 	printf("{\"wakes_per_message\": %.6f}\n",
 	       (double)(info[0].wakes + info[1].wakes) / (double)messages);

@@ -18,12 +18,14 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -82,6 +84,41 @@ static inline void race_pin(int core)
 	CPU_SET(core, &set);
 	if (sched_setaffinity(0, sizeof(set), &set) < 0)
 		race_die("sched_setaffinity");
+}
+
+static inline void race_child_ends(int signal, siginfo_t *info, void *context)
+{
+	static const char text[] = "the other process failed\n";
+
+	(void)signal;
+	(void)context;
+	if (info->si_code == CLD_EXITED && info->si_status == 0)
+		return;
+	(void)!write(STDERR_FILENO, text, sizeof(text) - 1);
+	_exit(1);
+}
+
+/* fork(), and neither waits for the other when that one is no more. */
+static inline pid_t race_fork(void)
+{
+	struct sigaction action;
+	pid_t pid, parent = getpid();
+
+	memset(&action, 0, sizeof(action));
+	action.sa_sigaction = race_child_ends;
+	action.sa_flags = SA_SIGINFO | SA_RESTART | SA_NOCLDSTOP;
+	if (sigaction(SIGCHLD, &action, NULL) < 0)
+		race_die("sigaction");
+	pid = fork();
+	if (pid < 0)
+		race_die("fork");
+	if (pid == 0) {
+		if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+			race_die("prctl");
+		if (getppid() != parent)
+			_exit(1);
+	}
+	return pid;
 }
 
 static inline uint32_t race_switches(void)
@@ -162,6 +199,7 @@ static inline bool race_account(struct race_books *b, const struct race *race, u
 				if (wrong) {                                                       \
 					fprintf(stderr, "a wrong message before %llu\n",           \
 						(unsigned long long)expected);                     \
+					__atomic_store_n(&b->over, 1, __ATOMIC_RELEASE);           \
 					_exit(1);                                                  \
 				}                                                                  \
 			}                                                                          \
@@ -253,9 +291,7 @@ static inline int race_run(void *queue, const struct race *race, race_loop *send
 	int status;
 	pid_t pid;
 
-	pid = fork();
-	if (pid < 0)
-		race_die("fork");
+	pid = race_fork();
 	race_pin(pid == 0 ? 1 : 0);
 	__atomic_fetch_add(&b->ready, 1, __ATOMIC_ACQ_REL);
 	while (__atomic_load_n(&b->ready, __ATOMIC_ACQUIRE) < 2)

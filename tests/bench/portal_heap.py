@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The portal's heap on shared memory against malloc() on private memory: glibc's, and mimalloc where it is installed.
+"""The portal's heap on shared memory against malloc() on private memory: glibc's and mimalloc.
 
 portal-heap-CASE-N: the workload in N processes at once, each a client of one arena, against N processes with malloc.
 	prodcon with two is a producer and a consumer process that passes handles; the peer's are two threads of one process.
@@ -11,7 +11,8 @@ import os
 import statistics
 import subprocess
 
-from bench import Failed, Result, progress
+import foreign
+from bench import Failed, Result
 
 WORKLOADS = ("threadtest", "shbench", "larson", "prodcon")
 MILLIONS = 8  # of pairs, in each process
@@ -21,16 +22,16 @@ def measure(program, case, allocator, processes, preload=None):
     environment = dict(os.environ, LD_PRELOAD=preload) if preload else None
     out = subprocess.run([program, case, allocator, str(processes), str(MILLIONS)], env=environment,
                          capture_output=True, text=True, timeout=120, check=False)
-    if out.returncode != 0:
-        raise Failed(f"{case}: {out.stderr.strip()}")
+    # Without the library that is to be loaded before it the program runs nevertheless, and only the loader says so.
+    if out.returncode != 0 or out.stderr:
+        raise Failed(f"{case}, {processes} x {preload or allocator}: {out.stderr.strip()}")
     return next(iter(json.loads(out.stdout).values()))
 
 
 def peers():
-    mimalloc = ctypes.util.find_library("mimalloc")
-    if not mimalloc:
-        progress("mimalloc is missing: apt-get install libmimalloc2.0")
-    return [("glibc", None)] + ([("mimalloc", mimalloc)] if mimalloc else [])
+    if not ctypes.util.find_library("mimalloc"):
+        foreign.need("mimalloc", "libmimalloc2.0")
+    return [("glibc", None), ("mimalloc", ctypes.util.find_library("mimalloc"))]
 
 
 def cases(bench):

@@ -7,12 +7,14 @@ bytes of every file that the compiler reads for this source, system headers incl
 and so says it again.
 """
 
+import contextlib
 import functools
 import hashlib
 import json
 import os
 import shlex
 import subprocess
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -62,6 +64,7 @@ class Tidy:
         self.base = hashlib.sha256(version + config.read_bytes())
         self.commands = commands(build)
         self.looked = 0  # how often clang-tidy was run
+        self.looking = threading.Lock()
 
     def key(self, source):
         """None: it does not compile, or a file went meanwhile; clang-tidy will tell."""
@@ -80,28 +83,35 @@ class Tidy:
         key = self.key(source)
         verdict = key and self.cache and self.cache / key
         if verdict and verdict.exists():
-            os.utime(verdict)
+            with contextlib.suppress(OSError):
+                os.utime(verdict)
             return []
-        self.looked += 1
+        with self.looking:
+            self.looked += 1
         done = subprocess.run([self.tool, "--quiet", "-p", self.build, source], capture_output=True, text=True)
         if done.returncode:
             lines = done.stdout.splitlines()
             return [line for line in lines if ": warning: " in line or ": error: " in line] or \
                 [f"{source}: clang-tidy: exit status {done.returncode}", *done.stderr.splitlines()[-5:]]
         if verdict and self.key(source) == key:  # else it was edited while it was looked at
-            verdict.touch()
+            with contextlib.suppress(OSError):
+                verdict.touch()
         return []
 
     def run(self, wanted):
         """The findings in all sources for which wanted(source) holds."""
         try:
             self.cache.mkdir(parents=True, exist_ok=True)
+            writable = os.access(self.cache, os.W_OK | os.X_OK)
         except OSError:
+            writable = False
+        if not writable:
             self.cache = None  # a home that cannot be written to: nothing is kept
         sources = sorted(source for source in self.commands if wanted(source))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             found = sorted({line for lines in pool.map(self.look, sources) for line in lines})
         for verdict in self.cache.iterdir() if self.cache else ():
-            if verdict.stat().st_mtime < time.time() - KEPT_S:
-                verdict.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # another suite may have been faster
+                if verdict.stat().st_mtime < time.time() - KEPT_S:
+                    verdict.unlink()
         return found

@@ -22,6 +22,7 @@ from bench import Failed, Result, progress
 HERE = pathlib.Path(__file__).resolve().parent
 CAPACITY = 4096
 SECONDS = 0.2
+TIMEOUT_S = 60
 FLAGS = ["-O3", "-D_GNU_SOURCE"]
 
 
@@ -49,13 +50,20 @@ def peers(directory):
     return programs
 
 
+def told(program, *words):
+    """The JSON object that a program prints."""
+    try:
+        done = subprocess.run([str(program), *words], capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"{program} {' '.join(words)}: no end in {TIMEOUT_S} s") from None
+    if done.returncode != 0:
+        raise Failed(f"{program} {' '.join(words)}: {done.stderr.strip()}")
+    return json.loads(done.stdout)
+
+
 def race(program, size, batch):
     """Millions of messages a second, or None if the machine was busy throughout."""
-    done = subprocess.run([str(program), "--size", str(size), "--batch", str(batch), "--capacity", str(CAPACITY),
-                           "--seconds", str(SECONDS)], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise Failed(f"{program}: {done.stderr.strip()}")
-    said = json.loads(done.stdout)
+    said = told(program, "--size", str(size), "--batch", str(batch), "--capacity", str(CAPACITY), "--seconds", str(SECONDS))
     return said["rate"] / 1e6 if said["windows"] else None
 
 
@@ -76,10 +84,6 @@ def compare(bench, ours, others, size, batch):
     return Result(case=case, ours=middle["ours"], peer=middle[best], peer_name=best, unit="M/s", want=1.2, runs=len(rounds),
                   ratios=[r["ours"] / max(r[name] for name in others) for r in rounds],
                   note=", ".join(f"{name} {value:.1f}" for name, value in middle.items() if name != "ours"))
-
-
-def told(program, *words):
-    return json.loads(subprocess.run([program, *words], check=True, capture_output=True, text=True).stdout)
 
 
 def run_turns(bench):
@@ -104,6 +108,27 @@ def run_turns(bench):
                      want=1.0, runs=len(runs), more_is_better=False)
 
 
+LEASES = [(64, 8), (512, 2), (512, 64), (4096, 2), (4096, 64), (16384, 2), (16384, 64)]  # MiB, clients: 8 MiB for each
+LEASES_LEAST = (64, 2)
+
+
+def run_leases(bench):
+    """What the daemon's answers cost, by the size of the arena and the number of clients: it should be the same everywhere."""
+    program = bench.program("tests/bench/bench_portal_leases")
+    for point in LEASES:
+        names = {part: f"portal-leases-{point[0]}m-{point[1]}-{part}" for part in ("grant", "publish", "bell")}
+        if not any(bench.wants(name) for name in names.values()):
+            continue
+        runs = [[told(program, str(mib), str(clients)) for mib, clients in (point, LEASES_LEAST)] for _ in range(bench.runs)]
+        for part, name in names.items():
+            here, least = zip(*([r[f"{part}_us"] for r in pair] for pair in runs))
+            progress(f"{name}: {statistics.median(here):.1f}, the smallest {statistics.median(least):.1f}")
+            if bench.wants(name):
+                yield Result(case=name, ours=statistics.median(here), peer=statistics.median(least),
+                             peer_name="{} MiB, {} clients".format(*LEASES_LEAST), unit="us", want=0.8, runs=bench.runs,
+                             more_is_better=False, ratios=[b / a for a, b in zip(here, least)])
+
+
 def run(bench):
     ours = bench.program("tests/bench/bench_portal_ring")
     others = peers(pathlib.Path(ours).parent)
@@ -112,4 +137,5 @@ def run(bench):
             if bench.wants(f"portal-ring-{size}b" + (f"-by-{batch}" if batch > 1 else "")):
                 yield compare(bench, ours, others, size, batch)
     yield from run_turns(bench)
+    yield from run_leases(bench)
     yield from portal_heap.cases(bench)

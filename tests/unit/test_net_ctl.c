@@ -235,6 +235,9 @@ static void test_setup(void **state)
 	assert_says(call("link.get", "{\"port\":\"a\"}"), "\"delay-ns\":5000000");
 	assert_says(call("link.get", "{\"port\":\"a\"}"), "\"up\":false");
 	assert_says(call("mirror.list", "{}"), "\"name\":\"m\"");
+	assert_says(call("capture.start",
+			 "{\"port\":\"a\",\"tied\":true,\"to\":{\"file\":\"DIR/x\"}}"),
+		    "-32602,\"message\":\"tied: nobody is connected to whom it could be tied");
 	assert_int_equal(set_up_with("[{\"method\":\"port.up\",\"params\":{\"name\":\"a\"}},"
 				     "{\"method\":\"port.down\",\"params\":{\"name\":\"c\"}},"
 				     "{\"method\":\"port.down\",\"params\":{\"name\":\"b\"}}]"),

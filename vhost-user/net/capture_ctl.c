@@ -186,7 +186,10 @@ static int tied_argument(struct control_call *call, struct json_object *params, 
 
 	if (r == 0 && c->tied)
 		r = control_tie(call, &c->tie, on_asker_gone);
-	return r;
+	return r == -ENOTCONN ?
+		       control_error(call, WRONG,
+				     "tied: nobody is connected to whom it could be tied") :
+		       r;
 }
 
 /* ---- where to ----------------------------------------------------------------------------------- */

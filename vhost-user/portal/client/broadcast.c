@@ -11,10 +11,13 @@ int broadcast_make_room(struct portal_ring *r, uint64_t span)
 {
 	struct lane_producer *p = &r->producer;
 	uint64_t size = p->mask + 1, to_end = size - (p->tail & p->mask);
-	uint64_t pad = span > to_end ? to_end : 0;
-	uint64_t end = p->tail + pad + max(span, size / 8) + sizeof(le64_t);
+	uint64_t pad, end;
 	int res;
 
+	if (span + LANE_LINE <= size / 2)
+		span += LANE_LINE; /* as lane_reserve_large() may ask for */
+	pad = span > to_end ? to_end : 0;
+	end = p->tail + pad + max(span, size / 8) + sizeof(le64_t);
 	if (p->tail + span <= p->limit)
 		return 0;
 	le64_store(&p->own->claim, end);

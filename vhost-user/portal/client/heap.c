@@ -2,6 +2,7 @@
 #include "heap_impl.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -309,6 +310,17 @@ static __attribute__((noinline)) int free_watched(struct heap_cache *cache, stru
 	return put_back(cache, span, index);
 }
 
+/* A block was noted as gone.  If it is free: has this note been collected, or had one before it, and this is the second
+ * free?  The owner's collection is waited for, which is short, and takes its notes away. */
+static bool is_second(struct heap_span *span, uint32_t group, uint64_t bit)
+{
+	if (likely(!(__atomic_load_n(&span->free[group], __ATOMIC_ACQUIRE) & bit)))
+		return false;
+	while (__atomic_load_n(&span->collecting, __ATOMIC_ACQUIRE))
+		sched_yield();
+	return __atomic_fetch_and(&span->gone[group], ~bit, __ATOMIC_SEQ_CST) & bit;
+}
+
 /* This client's block, in a segment of another thread's: a bit, which that thread collects.  If the handle was given
  * out the word decides who frees it, and the inbox tells. */
 static int free_across(struct heap *heap, struct heap_span *span, uint64_t offset)
@@ -333,11 +345,8 @@ static int free_across(struct heap *heap, struct heap_span *span, uint64_t offse
 	}
 	if (__atomic_fetch_or(&span->gone[group], bit, __ATOMIC_SEQ_CST) & bit)
 		return -ENOENT;
-	if (bit_of(span->free, index)) {
-		/* Collected since we looked: this is the second free. */
-		__atomic_fetch_and(&span->gone[group], ~bit, __ATOMIC_SEQ_CST);
+	if (is_second(span, group, bit))
 		return -ENOENT;
-	}
 	/* Pairs with collect_gone(): hints after what they hint at; each is cleared before that is looked at. */
 	if (!(__atomic_load_n(&span->gone_groups, __ATOMIC_SEQ_CST) & 1u << group))
 		__atomic_fetch_or(&span->gone_groups, 1u << group, __ATOMIC_SEQ_CST);

@@ -68,6 +68,7 @@ struct heap_span {
 	uint32_t used __attribute__((aligned(CACHE_LINE))); /* blocks that are not free */
 	uint32_t summary;      /* bit g: free[g] may be other than 0; where it is, the bit is set */
 	uint8_t list;          /* enum heap_span_list */
+	bool collecting;       /* atomic: bits of `gone` are being made bits of `free` */
 	struct heap_link link; /* cache->spans[class][list] */
 	uint64_t free[HEAP_GROUPS]; /* atomic */
 

@@ -101,7 +101,8 @@ static void clear_segment(struct pass *pass, struct heap_head *head, unsigned ki
 		unsigned class = HEAP_SLOT_CLASS(word);
 
 		if (HEAP_SLOT_USED(word) && HEAP_SLOT_BACK(word) == 0 && class < HEAP_CLASSES &&
-		    heap_classes[class].kind == kind)
+		    heap_classes[class].kind == kind &&
+		    heap_classes[class].n_slots <= HEAP_SLOTS - slot)
 			clear_span(pass, head, kind, slot, class);
 	}
 }

@@ -258,7 +258,7 @@ static void free_group(struct heap_cache *cache, struct heap_span *span, unsigne
 	for (uint64_t rest = bits; rest; rest &= rest - 1)
 		le64_store_release(&span->words[group * 64 + (unsigned)__builtin_ctzll(rest)],
 				   HEAP_WORD(HEAP_BLOCK_FREE, span->class, 0));
-	__atomic_store_n(&span->free[group], free | bits, __ATOMIC_RELAXED);
+	__atomic_store_n(&span->free[group], free | bits, __ATOMIC_RELEASE);
 	span->used -= (uint32_t)__builtin_popcountll(bits);
 	if (bits)
 		heap_span_refilled(cache, span, group);
@@ -272,15 +272,17 @@ static unsigned collect_gone(struct heap_cache *cache, struct heap_span *span)
 
 	__atomic_fetch_and(&span->watch, ~(uint32_t)HEAP_WATCH_GONE, __ATOMIC_SEQ_CST);
 	groups = __atomic_exchange_n(&span->gone_groups, 0, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&span->collecting, true, __ATOMIC_SEQ_CST);
 	for (; groups; groups &= groups - 1) {
 		unsigned group = (unsigned)__builtin_ctz(groups);
 		uint64_t bits = __atomic_load_n(&span->gone[group], __ATOMIC_SEQ_CST);
 
-		/* Free before it is gone no more: who frees it again sees one or the other. */
+		/* Free before it is gone no more: who frees it again sees one or the other, see is_second(). */
 		free_group(cache, span, group, bits & ~span->free[group]);
 		__atomic_fetch_and(&span->gone[group], ~bits, __ATOMIC_SEQ_CST);
 		n += (unsigned)__builtin_popcountll(bits);
 	}
+	__atomic_store_n(&span->collecting, false, __ATOMIC_RELEASE);
 	return n;
 }
 

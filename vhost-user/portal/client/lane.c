@@ -6,7 +6,7 @@
 /* Bytes that are fetched ahead at most: there are so many lines that a processor can wait for. */
 #define FETCH_MOST 4096
 /* PADs in a row that a producer has reason for, one at a lane's end and one before a large record, and the record. */
-#define PADS_MAX 3
+#define PADS_MAX 4
 /* A consumer that catches up with a busy producer reads the very cache lines that are being written, and both wait for each
  * other.  It sees that by records that come one or two at a time, with hardly a look in vain between them.  Then it
  * waits a little when it finds nothing, so that the producer gets some lines ahead, and for longer as long as that is
@@ -62,8 +62,10 @@ int lane_reserve_large(struct lane_producer *p, uint32_t len, void **ret_data)
 	bool align = span + LANE_LINE <= (p->mask + 1) / 2;
 	int r = 0;
 
-	if (p->tail + span + LANE_LINE > p->limit)
-		r = lane_make_room(p, align ? span + LANE_LINE : span);
+	if (align)
+		span += LANE_LINE;
+	if (p->tail + span > p->limit)
+		r = lane_make_room(p, span);
 	if (r < 0)
 		return r;
 	gap = (0 - p->tail - sizeof(le64_t)) % LANE_LINE;

@@ -50,8 +50,10 @@ void *portal_alloc(struct portal *p, size_t size)
 
 int portal_free(struct portal *p, void *ptr)
 {
-	if (portal_frozen(p))
-		return portal_acknowledge(p);
+	if (portal_frozen(p)) {
+		(void)portal_acknowledge(p);
+		return -EAGAIN;
+	}
 	return heap_free(p->heap, ptr);
 }
 

@@ -83,6 +83,7 @@ struct portal_ring {
 	struct portal_ring *next; /* of the same portal */
 	struct portal *portal;
 	bool closed;                 /* our end is given back, the memory perhaps not */
+	uint64_t block;              /* the handle that its memory had when it was opened */
 	char name[PORTAL_NAME_SIZE]; /* published by us, or empty */
 };
 

@@ -136,7 +136,7 @@ int portal_send_array(struct portal_ring *r, const void *data, uint32_t len, uns
 	if (unlikely(type > 0xff) || unlikely(n == 0))
 		return -EINVAL;
 	if (unlikely(r->broadcast)) {
-		res = broadcast_make_room(r, ring_longest(r->geo.size));
+		res = broadcast_make_room(r, ring_span(ring_longest(r->geo.size)));
 		if (res < 0)
 			return res;
 	}
@@ -274,7 +274,8 @@ int portal_peek_batch(struct portal_ring *r, struct portal_record *records, unsi
 
 	while (i < n && (res = portal_peek(r, &records[i])) == 0)
 		i++;
-	return i > 0 ? (int)i : res;
+	/* Behind -EOVERFLOW stands what is new: what was peeked at before is lost, and is not to be released as sound. */
+	return i > 0 && res != -EOVERFLOW ? (int)i : res;
 }
 
 int portal_release(struct portal_ring *r)

@@ -84,8 +84,11 @@ static void reap(struct portal *p)
 		if (!r->closed ||
 		    ring_heir(r->mem, ring_total(r->geo.lanes, r->geo.size), peer_alive, p))
 			continue;
-		/* Refused where it is another client's: the maker's, mostly. */
-		(void)portal_free(p, r->mem);
+		/* Refused where it is another client's, the maker's mostly.  It may also be free already, and something
+		 * else of ours by now. */
+		if (r->block && portal_handle(p, r->mem) == r->block &&
+		    portal_free(p, r->mem) == -EAGAIN)
+			continue; /* frozen */
 		unlink_ring(r);
 		free(r);
 	}
@@ -107,6 +110,7 @@ static int open_end(struct portal *p, void *mem, uint64_t len, enum portal_role 
 	if (r < 0)
 		return r;
 	(*ret_ring)->portal = p;
+	(*ret_ring)->block = portal_handle(p, mem);
 	(*ret_ring)->next = p->rings;
 	p->rings = *ret_ring;
 	return 0;

@@ -41,7 +41,8 @@ static void bell_readers(struct portal_ring *r, struct ring_end *sleepers)
 
 void ring_wake(struct portal_ring *r, struct ring_end *sleeper, uint64_t sleep, uint64_t *rung)
 {
-	*rung = sleep;
+	/* The readers of a broadcast share a word, in which sleeps have no numbers. */
+	*rung = r->broadcast ? 0 : sleep;
 	if (r->broadcast)
 		/* Who sleeps again sets it again. */
 		sleep = le64toh(__atomic_exchange_n(&sleeper->sleep.raw, 0, __ATOMIC_ACQ_REL));

@@ -261,11 +261,54 @@ static void test_recovery_of_nonsense(void **state)
 	ground_down(&ground);
 }
 
+static const uint8_t *arena_end;
+static unsigned n_asked;
+
+static unsigned reads_the_block(const struct heap_leases *leases, const void *block, uint64_t size)
+{
+	assert_true((const uint8_t *)block + size <= arena_end);
+	n_asked++;
+	return HEAP_NOBODY;
+}
+
+/* A slot at the very end of the arena that claims to begin a span of many: nobody is sent to look there. */
+static void test_span_beyond_the_end(void **state)
+{
+	static const struct heap_leases living = { .heir = reads_the_block };
+	struct heap_recovered sum = { 0 };
+	struct ground ground;
+	uint32_t last;
+
+	ground_up(&ground, 4);
+	arena_end = ground.base + ground.size;
+	last = (uint32_t)(ground.size / PORTAL_EXTENT) - 1;
+	for (unsigned class = 0; class < HEAP_CLASSES; class ++) {
+		struct heap_head *head = (void *)(ground.base + (uint64_t)last * PORTAL_EXTENT);
+		unsigned kind = heap_classes[class].kind;
+
+		memset(head, 0, HEAP_FINE_FIRST * HEAP_SLOT);
+		for (unsigned slot = heap_first_slot(kind); slot < HEAP_SLOTS; slot++) {
+			le64_t *words = (void *)((uint8_t *)head + heap_words_offset(kind, slot));
+
+			head->slots[slot] = le32_of(HEAP_SLOT_WORD(class, 0));
+			le64_store(words, HEAP_WORD(HEAP_BLOCK_LIVE, class, A));
+			le64_store(words + heap_classes[class].n_blocks - 1,
+				   HEAP_WORD(HEAP_BLOCK_LIVE, class, A));
+		}
+		le64_store(&head->what, HEAP_WHAT(kind, HEAP_LIVE, 1));
+		assert_true(
+			heap_recover_grant(ground.base, ground.size, last, 1, A, &living, &sum));
+	}
+	assert_true(n_asked > HEAP_CLASSES);
+	ground_down(&ground);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_words_rewritten),
 		cmocka_unit_test(test_recovery_of_nonsense),
+		cmocka_unit_test(test_span_beyond_the_end),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

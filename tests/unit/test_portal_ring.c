@@ -844,6 +844,79 @@ static void arrays_and_batches_are_broadcast(void **state)
 	drop(&f);
 }
 
+/* Records so long that the producer must say again and again what it overwrites: a reader that keeps up gets each one, and
+ * one that does not is told, whatever lies where its record was. */
+static void large_broadcasts_are_sound(void **state)
+{
+	static const uint32_t lens[] = { 1024, 4000, 200000 };
+	static uint8_t bytes[200000];
+
+	for (unsigned k = 0; k < array_size(lens); k++) {
+		struct portal_record record;
+		struct fixture f;
+		unsigned told = 0;
+
+		make_pair(&f, PORTAL_BROADCAST, 1 << 20, 0);
+		for (unsigned round = 0; round < 400; round++) {
+			unsigned more = round * 8 % (3 * (1 << 20) / lens[k] / 2);
+			int r;
+
+			while (portal_peek(f.consumer, &record) == -EOVERFLOW)
+				;
+			memset(bytes, (int)(round & 0x7f), lens[k]);
+			assert_int_equal(portal_send(f.producer, bytes, lens[k], 1), 0);
+			expect(f.consumer, bytes, lens[k], 1);
+			assert_int_equal(portal_release(f.consumer), 0);
+			assert_int_equal(portal_send(f.producer, bytes, lens[k], 1), 0);
+			assert_int_equal(portal_peek(f.consumer, &record), 0);
+			memset(bytes, 0xff, lens[k]);
+			for (unsigned i = 0; i < more; i++)
+				assert_int_equal(
+					portal_send(f.producer, bytes, lens[k] - i % 100, 2), 0);
+			r = *(const uint8_t *)record.data == 0xff ? -EOVERFLOW : 0;
+			if (portal_release(f.consumer) < 0)
+				told++;
+			else
+				assert_int_equal(r, 0);
+			/* What it still has to read, or has missed. */
+			while ((r = portal_peek(f.consumer, &record)) == 0 || r == -EOVERFLOW)
+				if (r == 0)
+					(void)portal_release(f.consumer);
+			assert_int_equal(r, -EAGAIN);
+		}
+		assert_true(told > 10);
+		drop(&f);
+	}
+}
+
+/* Given up for a longer one near the lane's end: padding, the end, padding. */
+static void a_reservation_given_up_is_padding(void **state)
+{
+	static uint8_t bytes[16384];
+	struct fixture f;
+	void *at;
+
+	make_pair(&f, PORTAL_SPSC, 65536, 16384);
+	for (unsigned filled = 40000; filled < 65536; filled += 8) {
+		uint32_t rest = (uint32_t)(filled - f.producer->producer.tail % 65536) % 65536;
+
+		for (uint32_t n; rest > 16; rest -= (uint32_t)ring_span(n)) {
+			n = min(rest - 16, 900u) & ~7u;
+			assert_int_equal(portal_send(f.producer, bytes, n, 1), 0);
+			expect(f.consumer, bytes, n, 1);
+			assert_int_equal(portal_release(f.consumer), 0);
+		}
+		assert_int_equal(portal_reserve(f.producer, 2000, &at), 0);
+		assert_int_equal(portal_reserve(f.producer, 16000, &at), 0);
+		memset(at, 0x42, 16000);
+		memset(bytes, 0x42, 16000);
+		assert_int_equal(portal_commit(f.producer, 16000, 3), 0);
+		expect(f.consumer, bytes, 16000, 3);
+		assert_int_equal(portal_release(f.consumer), 0);
+	}
+	drop(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -872,6 +945,8 @@ int main(void)
 		cmocka_unit_test(the_slow_are_overtaken),
 		cmocka_unit_test(a_dead_broadcaster_is_followed),
 		cmocka_unit_test(arrays_and_batches_are_broadcast),
+		cmocka_unit_test(large_broadcasts_are_sound),
+		cmocka_unit_test(a_reservation_given_up_is_padding),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

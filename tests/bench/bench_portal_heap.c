@@ -31,12 +31,12 @@
 #include "ground.h"
 #include "relax.h"
 
-#define CHECK(condition)                                               \
-	do {                                                           \
-		if (!(condition)) {                                    \
-			fprintf(stderr, "%s failed\n", #condition);    \
-			exit(1);                                       \
-		}                                                      \
+#define CHECK(condition)                                            \
+	do {                                                        \
+		if (!(condition)) {                                 \
+			fprintf(stderr, "%s failed\n", #condition); \
+			exit(1);                                    \
+		}                                                   \
 	} while (0)
 
 #define EXTENTS   256u

@@ -11,7 +11,6 @@ struct large {
 	uint64_t words[8];
 };
 
-
 #ifndef CAPACITY
 #define CAPACITY 1024
 #endif
@@ -22,17 +21,22 @@ typedef boost::lockfree::spsc_queue<large, boost::lockfree::capacity<CAPACITY>> 
 static inline unsigned send_some(void *q, unsigned words, const void *messages, unsigned n)
 {
 	if (words == 1)
-		return n == 1 ? static_cast<small_queue *>(q)->push(*static_cast<const small *>(messages)) :
-				static_cast<small_queue *>(q)->push(static_cast<const small *>(messages), n);
-	return n == 1 ? static_cast<large_queue *>(q)->push(*static_cast<const large *>(messages)) :
-			static_cast<large_queue *>(q)->push(static_cast<const large *>(messages), n);
+		return n == 1 ? static_cast<small_queue *>(q)->push(
+					*static_cast<const small *>(messages)) :
+				static_cast<small_queue *>(q)->push(
+					static_cast<const small *>(messages), n);
+	return n == 1 ?
+		       static_cast<large_queue *>(q)->push(*static_cast<const large *>(messages)) :
+		       static_cast<large_queue *>(q)->push(static_cast<const large *>(messages), n);
 }
 
 static inline unsigned receive_some(void *q, unsigned words, void *messages, unsigned n)
 {
 	if (words == 1)
-		return n == 1 ? static_cast<small_queue *>(q)->pop(*static_cast<small *>(messages)) :
-				static_cast<small_queue *>(q)->pop(static_cast<small *>(messages), n);
+		return n == 1 ?
+			       static_cast<small_queue *>(q)->pop(*static_cast<small *>(messages)) :
+			       static_cast<small_queue *>(q)->pop(static_cast<small *>(messages),
+								  n);
 	return n == 1 ? static_cast<large_queue *>(q)->pop(*static_cast<large *>(messages)) :
 			static_cast<large_queue *>(q)->pop(static_cast<large *>(messages), n);
 }
@@ -42,8 +46,10 @@ RACE_LOOPS(send_some, receive_some)
 int main(int argc, char **argv)
 {
 	struct race race = race_options(argc, argv);
-	void *queue = race.size == 8 ? static_cast<void *>(new (race_memory(sizeof(small_queue))) small_queue) :
-				       static_cast<void *>(new (race_memory(sizeof(large_queue))) large_queue);
+	void *queue =
+		race.size == 8 ?
+			static_cast<void *>(new (race_memory(sizeof(small_queue))) small_queue) :
+			static_cast<void *>(new (race_memory(sizeof(large_queue))) large_queue);
 
 	return race_run(queue, &race, race_send, race_receive);
 }

@@ -16,15 +16,14 @@
 
 struct ground_books {
 	uint32_t lock;  /* held by a pid */
-uint32_t quota; /* extents that each lease may have; 0: all */
-uint32_t gets, puts;
-/* By extent, the first of a grant: 0 free, else its run and lease; atomic. */
-struct {
-	uint32_t owner; /* 1 + lease; 0: no grant begins here */
-	uint32_t run;
-} grants[PORTAL_EXTENTS_MAX];
-}
-;
+	uint32_t quota; /* extents that each lease may have; 0: all */
+	uint32_t gets, puts;
+	/* By extent, the first of a grant: 0 free, else its run and lease; atomic. */
+	struct {
+		uint32_t owner; /* 1 + lease; 0: no grant begins here */
+		uint32_t run;
+	} grants[PORTAL_EXTENTS_MAX];
+};
 
 struct ground {
 	uint8_t *base;

@@ -31,7 +31,7 @@
 #define A       3u
 #define B       200u
 #define SIZE    1024u /* of most blocks: few words to a span, so that all of them can be looked at */
-#define HEADS (HEAP_HEAD + 4u * HEAP_FINE_WORDS * 8) /* and the words of the first spans */
+#define HEADS   (HEAP_HEAD + 4u * HEAP_FINE_WORDS * 8) /* and the words of the first spans */
 
 #define STEPS_MAX  400000u
 #define JUDGED_ALL 200u /* changes after each of which the story is played; */

@@ -355,9 +355,8 @@ static void session_ends(void **state)
 
 	ask_config(w);
 	assert_int_equal(vu_session_shmem_map(w->session, &whole, fd), 0);
-	assert_int_equal(frontend_send(&w->fe, VHOST_USER_SET_OWNER, VU_FLAG_VERSION, "x", 1, NULL,
-				       0),
-			 0);
+	assert_int_equal(
+		frontend_send(&w->fe, VHOST_USER_SET_OWNER, VU_FLAG_VERSION, "x", 1, NULL, 0), 0);
 	wire_expect_ended(w, -EPROTO);
 	assert_int_equal(w->n_answers, 0);
 	wire_restart(w);

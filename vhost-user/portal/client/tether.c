@@ -217,7 +217,8 @@ static int first_connection(struct tether *t)
 	tether_step(t);
 	while (is_underway(t) && clock_ns() < deadline)
 		sleep_once(t, deadline);
-	if (t->state == CONNECTED)
+	/* A daemon that went away right behind its answer is looked for as any other. */
+	if (t->state == CONNECTED || (t->state == AWAY && t->greeted))
 		r = 0;
 	else
 		r = t->state == AWAY || t->state == OVER ? t->why : -ETIMEDOUT;

@@ -889,6 +889,25 @@ static void large_broadcasts_are_sound(void **state)
 	}
 }
 
+/* A record of no bytes has no place in the caller's memory either. */
+static void nothing_may_be_nowhere(void **state)
+{
+	const struct portal_record none = { .type = 5 };
+	struct fixture f;
+	uint32_t type = 0;
+
+	make_pair(&f, PORTAL_SPSC, 4096, 0);
+	assert_int_equal(portal_send(f.producer, NULL, 0, 4), 0);
+	assert_int_equal(portal_send_batch(f.producer, &none, 1), 1);
+	assert_int_equal(portal_send_array(f.producer, NULL, 0, 1, 6), 1);
+	for (uint32_t i = 4; i < 6; i++) {
+		assert_int_equal(portal_recv(f.consumer, NULL, 0, &type), 0);
+		assert_int_equal(type, i);
+	}
+	assert_int_equal(portal_recv_array(f.consumer, NULL, 0, 1), 1);
+	drop(&f);
+}
+
 /* Given up for a longer one near the lane's end: padding, the end, padding. */
 static void a_reservation_given_up_is_padding(void **state)
 {
@@ -947,6 +966,7 @@ int main(void)
 		cmocka_unit_test(arrays_and_batches_are_broadcast),
 		cmocka_unit_test(large_broadcasts_are_sound),
 		cmocka_unit_test(a_reservation_given_up_is_padding),
+		cmocka_unit_test(nothing_may_be_nowhere),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -161,7 +161,8 @@ int lane_send_array(struct lane_producer *p, const void *data, uint32_t len, uns
 	if (r < 0)
 		return r;
 	if (n <= 1) {
-		memcpy(at, data, len);
+		if (len)
+			memcpy(at, data, len);
 		lane_publish(p, RING_DATA, len, type);
 		return 1;
 	}
@@ -202,8 +203,9 @@ int lane_send_batch(struct lane_producer *p, const struct portal_record *records
 				first_word = word;
 			else
 				le64_store(lane_word(p, p->tail), word);
-			memcpy(p->data + (p->tail & p->mask) + sizeof(le64_t), record->data,
-			       record->len);
+			if (record->len)
+				memcpy(p->data + (p->tail & p->mask) + sizeof(le64_t), record->data,
+				       record->len);
 			p->tail += span;
 		}
 		if (p->tail == first)
@@ -354,7 +356,8 @@ int lane_front_odd(struct lane_consumer *c, uint64_t word, struct portal_record 
 static unsigned take(struct lane_consumer *c, uint64_t word, uint8_t *to, uint32_t len, unsigned n)
 {
 	if (c->array.left == 0) {
-		memcpy(to, c->data + (c->next & c->mask) + sizeof(le64_t), len);
+		if (len)
+			memcpy(to, c->data + (c->next & c->mask) + sizeof(le64_t), len);
 		c->next += ring_span(word & RING_LEN_MAX);
 		return 1;
 	}

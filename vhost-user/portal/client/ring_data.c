@@ -77,7 +77,8 @@ static __attribute__((noinline)) int send_slowly(struct portal_ring *r, const vo
 	res = reserve(r, len, &at);
 	if (unlikely(res < 0))
 		return res;
-	memcpy(at, data, len);
+	if (len) /* data may be NULL then */
+		memcpy(at, data, len);
 	lane_publish(&r->producer, RING_DATA, len, type);
 	published(r);
 	return 0;
@@ -295,7 +296,8 @@ static __attribute__((noinline)) int64_t recv_slowly(struct portal_ring *r, uint
 		return res;
 	if (unlikely(record.len > size))
 		return -EMSGSIZE;
-	memcpy(data, record.data, record.len);
+	if (record.len)
+		memcpy(data, record.data, record.len);
 	advance(r, record.len);
 	res = release(r);
 	if (unlikely(res < 0))

@@ -138,7 +138,7 @@ static unsigned room_for(const struct lane_producer *p, uint32_t stride, unsigne
 {
 	uint64_t room = p->limit > p->tail ? p->limit - p->tail : 0;
 
-	if (room < ring_span(sizeof(struct ring_array) + 2 * stride))
+	if (stride == 0 || room < ring_span(sizeof(struct ring_array) + (size_t)2 * stride))
 		return room >= ring_span(stride) ? 1 : 0;
 	return min(n, (unsigned)((room - ring_span(sizeof(struct ring_array))) / stride));
 }

@@ -40,10 +40,10 @@ void ring_format(void *mem, const struct ring_geometry *geo)
 	struct ring_head *head = mem;
 
 	/* Ends and the first word of each lane; what else lies there is never looked at. */
-	memset(mem, 0, 2 * RING_PAGE);
+	memset(mem, 0, 2UL * RING_PAGE);
 	for (uint32_t i = 0; i < geo->lanes; i++)
 		memset((uint8_t *)mem + ring_lane_offset(i, geo->size), 0,
-		       2 * RING_PAGE + sizeof(le64_t));
+		       2UL * RING_PAGE + sizeof(le64_t));
 	le32_store(&head->version, RING_VERSION);
 	le32_store(&head->kind, geo->kind);
 	le32_store(&head->lanes, geo->lanes);
@@ -59,7 +59,7 @@ int ring_look(const void *mem, uint64_t len, struct ring_geometry *ret_geo)
 	struct ring_head head;
 	uint32_t log2;
 
-	if (len < 2 * RING_PAGE)
+	if (len < 2UL * RING_PAGE)
 		return -EPROTO;
 	memcpy(&head, shared, sizeof(head));
 	/* The copy is looked at again and again, the memory not. */

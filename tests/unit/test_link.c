@@ -498,6 +498,26 @@ static void test_flap_takes_the_carrier(void **state)
 	lab_finish();
 }
 
+/* A machine that is busy lets a moment pass between the two. */
+static void test_flap_set_one_after_the_other(void **state)
+{
+	const char *flap = ",\"flap\":{\"up-ns\":300000000,\"down-ns\":3600000000000}}";
+	char params[128];
+
+	lab_start(true);
+	for (int i = 0; i < 2; i++) {
+		(void)snprintf(params, sizeof(params), "{\"port\":\"b\",\"direction\":\"%s\"%s",
+			       i ? "to-guest" : "from-guest", flap);
+		lab_do("link.set", params);
+		lab_run(5 * MS);
+	}
+	assert_int_equal(port[1].port.down, 0);
+	lab_run(310 * MS);
+	assert_int_equal(port[1].port.down, SW_DOWN_FLAP);
+	assert_int_equal(port[1].carrier, 0);
+	lab_finish();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -517,6 +537,7 @@ int main(void)
 		cmocka_unit_test(test_for_a_while),
 		cmocka_unit_test(test_timeline),
 		cmocka_unit_test(test_flap_takes_the_carrier),
+		cmocka_unit_test(test_flap_set_one_after_the_other),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

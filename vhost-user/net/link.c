@@ -14,8 +14,8 @@
 /* Bursts given back in one go, between which others get their turn. */
 #define GIVE_BACK_BURSTS 4
 
-/* Two directions that were set by one request began to flap within this time. */
-#define IN_STEP_NS 1000000
+/* Two directions that were set by one request began to flap within this time, however busy the machine was. */
+#define IN_STEP_NS 100000000
 
 const char *link_direction_name(enum sw_direction d)
 {
@@ -359,6 +359,15 @@ static bool flaps_as_one(const struct link *link)
 	       a->config.flap_down_ns == b->config.flap_down_ns && llabs(apart) < IN_STEP_NS;
 }
 
+/* Who begins to flap right behind the other direction goes with it from then on. */
+static void fall_into_step(struct link *link)
+{
+	struct impair *a = &link->way[0].im, *b = &link->way[1].im;
+
+	if (flaps_as_one(link))
+		a->flap_from_ns = b->flap_from_ns = min(a->flap_from_ns, b->flap_from_ns);
+}
+
 static void look_at_flap(struct link *link)
 {
 	struct links *links = link->links;
@@ -390,6 +399,7 @@ void link_way_set(struct link_way *way, const struct impair_config *config, bool
 	way->last_ns = now_ns;
 	impair_set(&way->im, config, now_ns, reseed);
 	look_at_settings(way);
+	fall_into_step(way->link);
 	look_at_flap(way->link);
 	hook_in_or_out(way);
 	count_lost(way);

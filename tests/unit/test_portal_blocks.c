@@ -261,6 +261,44 @@ static void test_ends_of_former_leases_inherit_nothing(void **state)
 	heap_close(a.heap);
 }
 
+/* What the table in the arena says of who lives is what a peer may have written there. */
+static void write_lease(const struct holder *h, uint64_t owner, enum portal_lease_state state)
+{
+	le64_store(&arena_leases(&pf.arena)[portal_owner_id(h->client.owner)].word,
+		   PORTAL_LEASE_WORD(owner, state));
+}
+
+static void test_a_forged_table_keeps_nothing(void **state)
+{
+	struct portal_ring *to, *from;
+	uint8_t *mem = ring_of_a(16384, &to, &from);
+	struct ring_end *end = (struct ring_end *)(void *)(mem + RING_PAGE);
+	uint64_t forged = portal_owner(portal_owner_id(b.client.owner), 4711);
+
+	le64_store(&end->owner, forged);
+	write_lease(&b, forged, PORTAL_LEASE_LIVE);
+	die(&a);
+	assert_int_equal(free_extents(), all_free);
+	ring_close(from);
+	ring_close(to);
+	heap_close(b.heap);
+	heap_close(a.heap);
+}
+
+static void test_a_forged_table_takes_nothing(void **state)
+{
+	struct portal_ring *to, *from;
+
+	(void)ring_of_a(16384, &to, &from);
+	write_lease(&b, 0, PORTAL_LEASE_FREE);
+	die(&a);
+	assert_int_equal(free_extents(), all_free - 1);
+	ring_close(from);
+	ring_close(to);
+	heap_close(b.heap);
+	heap_close(a.heap);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -274,6 +312,8 @@ int main(void)
 		TEST(test_huge_rings_outlive_their_maker),
 		TEST(test_rings_die_with_their_last_end),
 		TEST(test_ends_of_former_leases_inherit_nothing),
+		TEST(test_a_forged_table_keeps_nothing),
+		TEST(test_a_forged_table_takes_nothing),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

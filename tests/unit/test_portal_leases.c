@@ -751,7 +751,7 @@ static uint64_t n_visits, keep_until;
 static uint32_t kept_first;
 
 static bool heap_recover(const struct arena *arena, uint32_t first, uint32_t n, uint32_t dead,
-			 const uint64_t alive[PORTAL_LEASES / 64])
+			 const uint64_t alive[PORTAL_LEASES])
 {
 	return first != kept_first || --keep_until == 0;
 }

@@ -1,25 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 #include "blocks.h"
 
-#include <string.h>
-
+#include "base.h"
 #include "client/heap_recover.h"
 #include "client/ring.h"
 
-/* As the heap's list has them, with the generations that the arena's table says: who lies there keeps what is dead, for as
- * long as the lease lives that it names. */
+/* As the heap's list has them, with their generations. */
 struct living {
 	struct heap_leases leases;
-	const struct portal_lease *table;
+	const uint64_t *owners;
 };
 
 static bool end_lives(void *ctx, uint64_t owner)
 {
 	const struct living *living = ctx;
-	uint32_t id = portal_owner_id(owner);
 
-	return portal_owner_valid(owner) && living->leases.bits[id / 64] >> id % 64 & 1 &&
-	       PORTAL_LEASE_OWNER(le64_load(&living->table[id].word)) == owner;
+	return portal_owner_valid(owner) && living->owners[portal_owner_id(owner)] == owner;
 }
 
 /* Who has an end of a ring that lies here. */
@@ -32,12 +28,14 @@ static unsigned heir(const struct heap_leases *leases, const void *block, uint64
 }
 
 static bool recover(const struct arena *a, uint32_t first, uint32_t n, uint32_t dead,
-		    const uint64_t alive[PORTAL_LEASES / 64])
+		    const uint64_t alive[PORTAL_LEASES])
 {
 	struct heap_recovered sum = { 0 };
-	struct living living = { .leases.heir = heir, .table = arena_leases(a) };
+	struct living living = { .leases.heir = heir, .owners = alive };
 
-	memcpy(living.leases.bits, alive, sizeof(living.leases.bits));
+	for (uint32_t i = 0; i < PORTAL_LEASES; i++)
+		if (alive[i])
+			living.leases.bits[i / 64] |= BIT_ULL(i % 64);
 	return heap_recover_grant(a->base, a->size, first, n, dead, &living.leases, &sum);
 }
 

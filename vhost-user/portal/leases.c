@@ -85,22 +85,21 @@ bool leases_alive(const struct leases *l, uint64_t owner)
 	return lease->owner == owner && may_have(lease);
 }
 
-void leases_alive_bits(const struct leases *l, uint64_t bits[PORTAL_LEASES / 64])
+void leases_living(const struct leases *l, uint64_t ret_owners[PORTAL_LEASES])
 {
-	memset(bits, 0, PORTAL_LEASES / 8);
 	for (uint32_t i = 0; i < PORTAL_LEASES; i++)
-		if (may_have(&l->lease[i]))
-			bits[i / 64] |= BIT_ULL(i % 64);
+		ret_owners[i] = may_have(&l->lease[i]) ? l->lease[i].owner : 0;
 }
 
 void leases_writers(const struct leases *l, uint32_t but, uint64_t ret_bits[PORTAL_LEASES / 64])
 {
-	leases_alive_bits(l, ret_bits);
+	memset(ret_bits, 0, PORTAL_LEASES / 8);
 	for (uint32_t i = 0; i < PORTAL_LEASES; i++) {
-		const struct leases_client *client = l->lease[i].client;
+		const struct lease *lease = &l->lease[i];
 
-		if (i == but || !client || client->mode != PORTAL_READ_WRITE)
-			ret_bits[i / 64] &= ~BIT_ULL(i % 64);
+		if (i != but && may_have(lease) && lease->client &&
+		    lease->client->mode == PORTAL_READ_WRITE)
+			ret_bits[i / 64] |= BIT_ULL(i % 64);
 	}
 }
 

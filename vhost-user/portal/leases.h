@@ -114,9 +114,10 @@ struct leases_stats {
 
 /* What is known of the inside of grants: the heap's part of recovery.  All of it may be called again for the same. */
 struct leases_heap {
-	/* A grant of lease `dead` (0xffff: an orphan).  True: nobody holds anything in it, it may be granted again. */
+	/* A grant of lease `dead` (0xffff: an orphan).  alive: of each id the owner word that lives, or 0; from the private
+	 * books.  True: nobody holds anything in it, it may be granted again. */
 	bool (*recover)(const struct arena *a, uint32_t first, uint32_t n, uint32_t dead,
-			const uint64_t alive[PORTAL_LEASES / 64]);
+			const uint64_t alive[PORTAL_LEASES]);
 	/* A grant of somebody else: free what `dead` held in it. */
 	void (*visit)(const struct arena *a, uint32_t first, uint32_t n, uint32_t dead);
 };

@@ -71,8 +71,8 @@ void leases_show(const struct leases *l);
 void leases_writers(const struct leases *l, uint32_t but, uint64_t ret_bits[PORTAL_LEASES / 64]);
 
 void lease_set_state(struct lease *lease, enum portal_lease_state state);
-/* Leases that live or may come back. */
-void leases_alive_bits(const struct leases *l, uint64_t bits[PORTAL_LEASES / 64]);
+/* Of each id the owner that lives or may come back; 0: there is none. */
+void leases_living(const struct leases *l, uint64_t ret_owners[PORTAL_LEASES]);
 
 /* ---- leases_recover.c ---- */
 

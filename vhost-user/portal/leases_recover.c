@@ -43,7 +43,7 @@ static void take_grant_back(struct leases *l, uint32_t first, uint32_t n, uint64
 }
 
 /* An orphan is a grant whose owner is in the table no more.  True: it has gone. */
-static bool try_orphan(struct leases *l, uint32_t first, const uint64_t alive[PORTAL_LEASES / 64])
+static bool try_orphan(struct leases *l, uint32_t first, const uint64_t alive[PORTAL_LEASES])
 {
 	const struct extent *e = &l->extents.e[first];
 
@@ -62,7 +62,7 @@ static bool is_orphan(const struct leases *l, uint64_t owner)
 
 /* What the end of `lease` means for one grant. */
 static void recover_grant(struct leases *l, struct lease *lease, uint32_t first,
-			  const uint64_t alive[PORTAL_LEASES / 64])
+			  const uint64_t alive[PORTAL_LEASES])
 {
 	const struct leases_heap *heap = l->config.heap;
 	const struct extent *e = &l->extents.e[first];
@@ -123,12 +123,12 @@ static void finish(struct leases *l, struct lease *lease)
 /* Go on with one lease until the time is over.  True: it is done with. */
 static bool recover_some(struct leases *l, struct lease *lease, uint64_t until_ns)
 {
-	uint64_t alive[PORTAL_LEASES / 64];
+	uint64_t alive[PORTAL_LEASES];
 	uint32_t at = lease->recover_at;
 
 	if (at == 0)
 		withdraw_names(l, lease->owner);
-	leases_alive_bits(l, alive);
+	leases_living(l, alive);
 	for (; extents_find(&l->extents, 0, &at); lease->recover_at = at) {
 		uint32_t first = at;
 
@@ -165,9 +165,9 @@ void leases_on_recovery(struct loop_work *work)
 void leases_on_orphans(struct loop_timer *timer)
 {
 	struct leases *l = container_of(timer, struct leases, orphan_timer);
-	uint64_t alive[PORTAL_LEASES / 64];
+	uint64_t alive[PORTAL_LEASES];
 
-	leases_alive_bits(l, alive);
+	leases_living(l, alive);
 	l->n_orphans = 0;
 	for (uint32_t at = 0; extents_find(&l->extents, 0, &at);) {
 		uint32_t first = at;

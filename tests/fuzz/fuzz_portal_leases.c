@@ -129,21 +129,26 @@ static void drain(unsigned i)
 static void check(void)
 {
 	const struct extents *x = &leases.extents;
-	uint32_t granted = 0, used[N_CLIENTS] = { 0 };
+	uint32_t granted = 0, orphans = 0, used[N_CLIENTS] = { 0 }, has[PORTAL_LEASES] = { 0 };
 
-	for (uint32_t at = 0; extents_find(x, 0, &at); at += x->e[at].run)
-		granted += x->e[at].run;
-	assert(granted + x->n_free + x->n_quarantined == x->n - 2);
-	for (uint32_t i = 0; i < PORTAL_LEASES; i++) {
-		const struct lease *l = &leases.lease[i];
+	for (uint32_t at = 0; extents_find(x, 0, &at); at += x->e[at].run) {
+		const struct extent *e = &x->e[at];
 
-		if (l->state == PORTAL_LEASE_LIVE || l->state == PORTAL_LEASE_LOST)
-			assert(extents_count(x, l->owner) == l->n_extents);
-		if (l->state != PORTAL_LEASE_FREE && l->client)
-			used[l->client == leases.client[1]] += l->n_extents;
+		granted += e->run;
+		orphans += e->orphan;
+		for (unsigned i = 0; i < N_CLIENTS; i++)
+			used[i] += e->payer == leases.client[i] ? e->run : 0;
+		if (leases.lease[portal_owner_id(e->owner)].owner == e->owner)
+			has[portal_owner_id(e->owner)] += e->run;
 	}
-	for (unsigned i = 0; i < N_CLIENTS; i++)
+	assert(granted + x->n_free + x->n_quarantined == x->n - 2);
+	assert(orphans == leases.n_orphans);
+	for (uint32_t i = 0; i < PORTAL_LEASES; i++)
+		assert(has[i] == leases.lease[i].n_extents);
+	for (unsigned i = 0; i < N_CLIENTS; i++) {
 		assert(leases.client[i]->n_extents == used[i]);
+		assert(used[i] <= leases.client[i]->quota);
+	}
 	for (uint32_t i = 0; names_next(&leases.names, 0, &i); i++)
 		assert(portal_owner_valid(leases.names.entry[i].owner));
 }

@@ -38,6 +38,15 @@ static void reload(void)
 	assert_int_equal(extents_init(&x, mirror, N, true), 0);
 }
 
+static uint32_t extents_of(uint64_t owner)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < N; i++)
+		n += x.e[i].owner == owner;
+	return n;
+}
+
 static uint64_t what_at(uint32_t i)
 {
 	return le64_load(&mirror[i].what);
@@ -55,8 +64,8 @@ static void test_grants(void **state)
 	assert_int_equal(extents_get(&x, alice, 1, PORTAL_EXTENT_HUGE, &c), 0);
 	assert_int_equal(c, 3);
 	assert_int_equal(x.n_free, N - 8);
-	assert_int_equal(extents_count(&x, alice), 2);
-	assert_int_equal(extents_count(&x, bob), 4);
+	assert_int_equal(extents_of(alice), 2);
+	assert_int_equal(extents_of(bob), 4);
 
 	assert_int_equal(extents_get(&x, alice, 2, PORTAL_EXTENT_SEGMENT, &c), -EINVAL);
 	assert_int_equal(extents_get(&x, alice, 0, PORTAL_EXTENT_HUGE, &c), -EINVAL);
@@ -124,6 +133,22 @@ static void test_hold_does_not_cross_grants(void **state)
 	assert_false(extents_hold(&x, bob, (uint64_t)a * PORTAL_EXTENT, PORTAL_EXTENT + 1ull));
 }
 
+static void test_quarantine(void **state)
+{
+	uint32_t first = 0;
+
+	assert_int_equal(extents_get(&x, bob, 3, PORTAL_EXTENT_HUGE, &first), 0);
+	extents_quarantine(&x, first);
+	assert_int_equal(x.n_quarantined, 3);
+	assert_int_equal(extents_of(bob), 0);
+	assert_int_equal(extents_put(&x, bob, first, 3), -EPERM);
+	assert_int_equal(x.n_free, N - 2 - 3);
+	reload();
+	assert_int_equal(x.n_quarantined, 3);
+	assert_int_equal(extents_pardon(&x), 3);
+	assert_int_equal(x.n_free, N - 2);
+}
+
 /* A long random run: the books, the mirror and a fresh reading of it agree with a naive list. */
 static void test_against_naive(void **state)
 {
@@ -157,8 +182,7 @@ static void test_against_naive(void **state)
 		for (uint32_t i = 2; i < N; i++)
 			assert_int_equal(x.e[i].owner, owner_of[i]);
 		assert_int_equal(x.n_quarantined, 0);
-		assert_int_equal(x.n_free + extents_count(&x, alice) + extents_count(&x, bob),
-				 N - 2);
+		assert_int_equal(x.n_free + extents_of(alice) + extents_of(bob), N - 2);
 	}
 }
 
@@ -185,13 +209,13 @@ static void test_killed_within(void **state)
 				mirror[i].owner = after[i].owner;
 		}
 		reload();
-		assert_int_equal(extents_count(&x, alice), 2);
+		assert_int_equal(extents_of(alice), 2);
 		assert_int_equal(x.e[kept].owner, alice);
-		assert_int_equal(extents_count(&x, bob), step == 9 ? 3 : 0);
-		assert_int_equal(x.n_free + x.n_quarantined + extents_count(&x, bob), N - 4);
+		assert_int_equal(extents_of(bob), step == 9 ? 3 : 0);
+		assert_int_equal(x.n_free + x.n_quarantined + extents_of(bob), N - 4);
 		/* Nobody who is left: what could not be told is free again. */
 		assert_int_equal(extents_pardon(&x) + x.n_quarantined, step == 9 ? 0 : step / 3);
-		assert_int_equal(x.n_free + extents_count(&x, bob), N - 4);
+		assert_int_equal(x.n_free + extents_of(bob), N - 4);
 	}
 }
 
@@ -241,6 +265,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_mirror, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hold, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hold_does_not_cross_grants, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_quarantine, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_against_naive, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_killed_within, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lying_mirrors, setup, teardown),

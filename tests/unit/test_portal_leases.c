@@ -792,6 +792,175 @@ static void test_orphans(void **state)
 	assert_int_equal(free_extents(), n);
 }
 
+/* As if somebody held blocks in everything. */
+static bool keep_all;
+static unsigned recover_ms, n_recovers;
+
+static bool keep_recover(const struct arena *arena, uint32_t first, uint32_t n, uint32_t dead,
+			 const uint64_t alive[PORTAL_LEASES])
+{
+	usleep(recover_ms * 1000);
+	n_recovers++;
+	return !keep_all;
+}
+
+static const struct leases_heap keeper = { keep_recover, heap_visit };
+
+static void use_keeper(unsigned ms)
+{
+	pf.leases.config.heap = &keeper;
+	keep_all = true;
+	recover_ms = ms;
+	n_recovers = 0;
+}
+
+static bool no_orphans(struct pf *p, void *arg)
+{
+	return pf.leases.n_orphans == 0;
+}
+
+/* Somebody lets go of everything, and the next look at orphans finds it. */
+static void let_go(void)
+{
+	keep_all = false;
+	loop_timer_set(pf.loop, &pf.leases.orphan_timer, 0);
+	assert_true(pf_run(&pf, no_orphans, NULL, PF_PATIENCE_MS));
+}
+
+/* Who leaves his quota behind in others' names has used it up, whatever lease he comes with, and whatever daemon he meets. */
+static void test_orphans_are_paid_for(void **state)
+{
+	uint32_t first = 0, n = free_extents();
+
+	use_keeper(0);
+	pf_hello(&pf, &a, "a", "");
+	assert_int_equal(pf_get(&a, 5, PORTAL_EXTENT_HUGE, &first), 0);
+	pf_hang_up(&a);
+	until_free(a.owner);
+	pf_hello(&pf, &a, "a", "");
+	assert_int_equal(pf.leases.client[0]->n_extents, 5);
+	assert_int_equal(pf_get(&a, 4, PORTAL_EXTENT_HUGE, &first), -EDQUOT);
+	assert_int_equal(pf_get(&a, 3, PORTAL_EXTENT_HUGE, &first), 0);
+	pf.config.heap = &keeper;
+	restart();
+	pf_hang_up(&a);
+	pf_hello(&pf, &a, "a", "");
+	assert_int_equal(pf.leases.client[0]->n_extents, 8);
+	assert_int_equal(pf_get(&a, 1, PORTAL_EXTENT_HUGE, &first), -EDQUOT);
+	pf_hello(&pf, &b, "b", "");
+	assert_int_equal(pf_get(&b, 1, PORTAL_EXTENT_HUGE, &first), 0); /* it is not his affair */
+	until_free(portal_owner(1, 1));
+	assert_int_equal(free_extents(), n - 9);
+	let_go();
+	assert_int_equal(pf.leases.client[0]->n_extents, 0);
+	assert_int_equal(pf_get(&a, 8, PORTAL_EXTENT_HUGE, &first), 0);
+}
+
+/* The entry that names the payer is given to another lease last. */
+static void test_ids_of_orphans_rest(void **state)
+{
+	uint32_t first = 0;
+
+	use_keeper(0);
+	pf_hello(&pf, &a, "a", "");
+	assert_int_equal(pf_get(&a, 8, PORTAL_EXTENT_HUGE, &first), 0);
+	for (unsigned i = 0; i < PORTAL_LEASES + 2; i++) {
+		pf_hang_up(&a);
+		until_free(a.owner);
+		pf_hello(&pf, &a, "b", "");
+		assert_int_not_equal(portal_owner_id(a.owner), 0);
+	}
+	restart();
+	assert_int_equal(pf.leases.client[0]->n_extents, 8);
+}
+
+static void test_orphans_of_a_client_that_goes(void **state)
+{
+	uint32_t first = 0, n = free_extents();
+
+	use_keeper(0);
+	pf_hello(&pf, &a, "a", "");
+	assert_int_equal(pf_get(&a, 8, PORTAL_EXTENT_HUGE, &first), 0);
+	pf_hang_up(&a);
+	until_free(a.owner);
+	assert_int_equal(leases_remove_client(&pf.leases, "a"), 0);
+	let_go();
+	assert_int_equal(free_extents(), n);
+}
+
+static bool one_orphan(struct pf *p, void *arg)
+{
+	return pf.leases.n_orphans == 1;
+}
+
+/* A look at orphans in the middle of a recovery counts none twice, and forgets none. */
+static void test_orphans_are_counted(void **state)
+{
+	uint32_t first = 0, n = free_extents();
+
+	use_keeper(5); /* one in each pass */
+	pf_hello(&pf, &a, "a", "");
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(pf_get(&a, 1, PORTAL_EXTENT_SEGMENT, &first), 0);
+	pf_hang_up(&a);
+	assert_true(pf_run(&pf, one_orphan, NULL, PF_PATIENCE_MS));
+	leases_on_orphans(&pf.leases.orphan_timer);
+	until_free(a.owner);
+	assert_int_equal(pf.leases.n_orphans, 3);
+	keep_all = false;
+	pf_hello(&pf, &b, "b", "");
+	pf_hang_up(&b);
+	until_free(b.owner);
+	assert_int_equal(pf.leases.n_orphans, 0);
+	assert_int_equal(free_extents(), n);
+}
+
+/* However long it takes to look into orphans: others have their turn in between. */
+static void test_orphans_hold_up_nobody(void **state)
+{
+	uint32_t first = 0;
+
+	use_keeper(5);
+	pf_hello(&pf, &a, "a", "");
+	for (unsigned i = 0; i < 8; i++)
+		assert_int_equal(pf_get(&a, 1, PORTAL_EXTENT_SEGMENT, &first), 0);
+	pf_hang_up(&a);
+	until_free(a.owner);
+	n_recovers = 0;
+	leases_on_orphans(&pf.leases.orphan_timer);
+	assert_int_equal(n_recovers, 1);
+	recover_ms = 0;
+	let_go();
+}
+
+static void forge_grants(uint64_t owner)
+{
+	for (uint32_t i = 2; i < PF_EXTENTS; i++) {
+		struct portal_extent *e = &arena_extents(&pf.arena)[i];
+
+		le64_store(&e->what, PORTAL_WHAT(PORTAL_EXTENT_SEGMENT, 0, 1, 1));
+		le64_store(&e->owner, owner);
+	}
+}
+
+/* Who writes himself grants while no daemon looks has no more than his quota, and who may not write has none. */
+static void test_restart_over_forged_grants(void **state)
+{
+	pf_hello(&pf, &a, "a", "");
+	forge_grants(a.owner);
+	restart();
+	assert_int_equal(pf.leases.client[0]->n_extents, 8);
+	assert_int_equal(pf.leases.lease[0].n_extents, 8);
+	assert_int_equal(pf.leases.extents.n_quarantined, PF_EXTENTS - 2 - 8);
+	until_free(a.owner);
+	assert_int_equal(free_extents(), PF_EXTENTS - 2);
+	pf_hang_up(&a);
+	pf_hello(&pf, &a, "r", "");
+	forge_grants(a.owner);
+	restart();
+	assert_int_equal(pf.leases.extents.n_quarantined, PF_EXTENTS - 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -824,6 +993,13 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_restart_within_recovery, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_restart_over_lies, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_orphans, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_orphans_are_paid_for, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_ids_of_orphans_rest, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_orphans_of_a_client_that_goes, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_orphans_are_counted, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_orphans_hold_up_nobody, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_restart_over_forged_grants, setup, teardown),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -210,15 +210,6 @@ bool extents_find(const struct extents *x, uint64_t owner, uint32_t *at)
 	return false;
 }
 
-uint32_t extents_count(const struct extents *x, uint64_t owner)
-{
-	uint32_t n = 0;
-
-	for (uint32_t i = SYSTEM_EXTENTS; i < x->n; i++)
-		n += x->e[i].owner == owner;
-	return n;
-}
-
 bool extents_hold(const struct extents *x, uint64_t owner, uint64_t offset, uint64_t len)
 {
 	uint64_t first = offset / PORTAL_EXTENT;
@@ -230,6 +221,19 @@ bool extents_hold(const struct extents *x, uint64_t owner, uint64_t offset, uint
 	return e->owner != 0 && e->owner == owner &&
 	       range_within(offset - (first - e->back) * PORTAL_EXTENT, len,
 			    (uint64_t)e->run * PORTAL_EXTENT);
+}
+
+void extents_quarantine(struct extents *x, uint32_t first)
+{
+	uint32_t n = x->e[first].run;
+
+	for (uint32_t i = first; i < first + n; i++) {
+		const struct extent e = { .kind = PORTAL_EXTENT_QUARANTINE,
+					  .serial = x->e[i].serial };
+
+		set(x, i, &e);
+	}
+	x->n_quarantined += n;
 }
 
 uint32_t extents_pardon(struct extents *x)

@@ -19,11 +19,16 @@
 
 #include "layout.h"
 
+struct leases_client;
+
 struct extent {
 	uint64_t owner;
 	uint32_t serial;
 	uint16_t back, run; /* as in PORTAL_WHAT() */
 	uint8_t kind;
+	/* Notes of leases.h at the first extent of a grant; NULL and false in a new one, and not looked at here. */
+	bool orphan;                 /* its lease is over, and somebody holds blocks in it */
+	struct leases_client *payer; /* whose quota it counts against; NULL: nobody's */
 };
 
 struct extents {
@@ -47,11 +52,11 @@ int extents_put(struct extents *x, uint64_t owner, uint32_t first, uint32_t n);
 /* The first grant of `owner` at or behind *at, or of anybody if owner is 0.  False: there is none.  On true *at is the
  * grant's first extent, and e[*at] tells the rest. */
 bool extents_find(const struct extents *x, uint64_t owner, uint32_t *at);
-/* How many extents `owner` has. */
-uint32_t extents_count(const struct extents *x, uint64_t owner);
 /* Does [offset, offset+len), len above 0, lie in extents of `owner`, and in one grant? */
 bool extents_hold(const struct extents *x, uint64_t owner, uint64_t offset, uint64_t len);
 
+/* Put the grant that begins at `first` into quarantine. */
+void extents_quarantine(struct extents *x, uint32_t first);
 /* Free what is in quarantine: nobody is left who could have it.  How many. */
 uint32_t extents_pardon(struct extents *x);
 

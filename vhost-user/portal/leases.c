@@ -112,18 +112,20 @@ static uint32_t next_generation(uint64_t owner)
 	return generation ? generation : 1;
 }
 
-/* Round the table, so that an id rests for as long as it can. */
+/* Round the table, so that an id rests for as long as it can; the entry of one that has orphans tells whose they are. */
 static struct lease *find_free(struct leases *l)
 {
-	for (uint32_t i = 0; i < PORTAL_LEASES; i++) {
+	struct lease *found = NULL;
+
+	for (uint32_t i = 0; i < PORTAL_LEASES && !(found && found->n_extents == 0); i++) {
 		struct lease *lease = &l->lease[(l->next_id + i) % PORTAL_LEASES];
 
-		if (lease->state == PORTAL_LEASE_FREE) {
-			l->next_id = (lease_id(lease) + 1) % PORTAL_LEASES;
-			return lease;
-		}
+		if (lease->state == PORTAL_LEASE_FREE && (!found || lease->n_extents == 0))
+			found = lease;
 	}
-	return NULL;
+	if (found)
+		l->next_id = (lease_id(found) + 1) % PORTAL_LEASES;
+	return found;
 }
 
 static int take_new(struct leases *l, struct leases_conn *conn, struct lease **ret_lease)
@@ -188,10 +190,22 @@ int lease_take(struct leases *l, struct leases_conn *conn, uint64_t owner, uint6
 	return 0;
 }
 
+/* What is taken back is worth a line; a client that comes and goes with empty hands is not. */
+static void log_end(const struct lease *lease)
+{
+	struct leases_client *client = lease->client;
+
+	if (client && lease->n_extents)
+		log_limited(&client->log, LOG_LEVEL_INFO, client->name,
+			    "lease %u of \"%s\" has ended: its %u extents are taken back",
+			    lease_id(lease), lease->name, lease->n_extents);
+}
+
 static void begin_recovery(struct lease *lease)
 {
 	struct leases *l = lease->leases;
 
+	log_end(lease);
 	loop_timer_cancel(l->loop, &lease->linger);
 	lease->recover_at = 0;
 	lease_set_state(lease, PORTAL_LEASE_RECOVERING);
@@ -265,7 +279,7 @@ void leases_prepare(struct leases *l, struct loop *loop, struct arena *arena, st
 	quiesce_init(&l->quiesce, loop, arena_live(arena), config->hold_max_ms, leases_on_quiesce);
 }
 
-static struct leases_client *find_client(const struct leases *l, const char *name)
+struct leases_client *leases_find_client(const struct leases *l, const char *name)
 {
 	for (uint32_t i = 0; i < l->n_clients; i++)
 		if (strcmp(l->client[i]->name, name) == 0)
@@ -292,7 +306,7 @@ int leases_add_client(struct leases *l, const struct leases_client_config *c)
 
 	if (len == 0 || len >= PORTAL_LABEL_MAX || strlen(c->socket_path) >= LEASES_PATH_MAX)
 		return -EINVAL;
-	if (find_client(l, c->name))
+	if (leases_find_client(l, c->name))
 		return -EEXIST;
 	if (l->n_clients == LEASES_CLIENTS_MAX)
 		return -ENOSPC;
@@ -329,6 +343,7 @@ static void drop_client(struct leases *l, const struct leases_client *client)
 		(void)leases_revoke(l, i); /* or it is RECOVERING already */
 		l->lease[i].client = NULL;
 	}
+	leases_forgive(l, client);
 	for (struct leases_conn *c = l->conns; c; c = next) {
 		next = c->next;
 		if (c->client == client)
@@ -345,7 +360,7 @@ static void free_client(struct leases_client *client)
 
 int leases_remove_client(struct leases *l, const char *name)
 {
-	struct leases_client *client = find_client(l, name);
+	struct leases_client *client = leases_find_client(l, name);
 	uint32_t i = 0;
 
 	if (!client)
@@ -380,17 +395,14 @@ static void adopt(struct leases *l, uint32_t id)
 		lease->owner = portal_owner(id, UINT32_MAX / 2);
 		return;
 	}
+	copy_label(lease->client_name, m->client);
+	copy_label(lease->name, m->name);
 	if (state == PORTAL_LEASE_FREE || state > PORTAL_LEASE_RECOVERING)
 		return;
 	lease->kernel = le64_load(&m->kernel);
-	copy_label(lease->client_name, m->client);
-	copy_label(lease->name, m->name);
-	lease->client = find_client(l, lease->client_name);
-	lease->n_extents = extents_count(&l->extents, owner);
-	if (lease->client) {
+	lease->client = leases_find_client(l, lease->client_name);
+	if (lease->client)
 		lease->client->n_leases++;
-		lease->client->n_extents += lease->n_extents;
-	}
 	lease->state = lease->client && state != PORTAL_LEASE_RECOVERING ? PORTAL_LEASE_LOST :
 									   PORTAL_LEASE_RECOVERING;
 }
@@ -439,13 +451,13 @@ int leases_start(struct leases *l)
 		if (l->arena->copied && may_have(&l->lease[i]))
 			l->lease[i].state = PORTAL_LEASE_RECOVERING;
 	}
+	leases_read_accounts(l);
 	r = names_init(&l->names, arena_names(l->arena), load ? name_is_held : NULL, l);
 	if (r < 0)
 		return r;
 	if (l->extents.n_quarantined)
 		log_warning(NULL, "%u extents in quarantine: it cannot be told whose they are",
 			    l->extents.n_quarantined);
-	leases_count_orphans(l);
 	wait_for_clients(l);
 	leases_show(l);
 	return 0;

@@ -14,6 +14,11 @@
  * blocks is kept as an orphan until they let go.  Each step only moves towards its aim, so that a daemon that dies in
  * between begins anew.  Nothing is recovered while the arena is frozen.
  *
+ * A grant is on its client's account until it is taken back, orphan or not: who leaves his quota behind in others' names
+ * has used it up.  The next daemon finds out whose an orphan is by the lease table, where a lease that is over keeps its
+ * client's name until its id is given again.  Ids that have orphans are given last, and if none is left but those, the
+ * orphan is on nobody's account after a restart.  What the tables grant a client beyond its quota is put into quarantine.
+ *
  * A daemon started anew over the same file finds the leases of the last one as LOST, and gives their clients `grace` to
  * come back.
  *
@@ -64,7 +69,8 @@ struct leases_client {
 	enum portal_mode mode;
 	uint32_t quota, max_leases, linger_ms;
 	bool may_quiesce;
-	uint32_t n_extents, n_leases, n_half_open;
+	uint32_t n_extents; /* on its account: of its leases, and orphans */
+	uint32_t n_leases, n_half_open;
 	struct acceptor acceptor;
 	struct log_limit log;
 };
@@ -76,8 +82,8 @@ struct lease {
 	uint64_t owner;               /* portal_owner(); kept while FREE, for the next generation */
 	enum portal_lease_state state;
 	uint64_t kernel;
-	int pid; /* of the process that connected, which may be the socket device's */
-	uint32_t n_extents;
+	int pid;             /* of the process that connected, which may be the socket device's */
+	uint32_t n_extents;  /* granted to `owner`; while FREE they are orphans */
 	uint32_t recover_at; /* RECOVERING: grants before this extent have been seen to */
 	char client_name[PORTAL_LABEL_MAX];
 	char name[PORTAL_LABEL_MAX];
@@ -142,6 +148,7 @@ struct leases {
 	struct lease lease[PORTAL_LEASES];
 	struct leases_client *client[LEASES_CLIENTS_MAX];
 	uint32_t n_clients, n_live, n_orphans, next_id;
+	uint32_t orphan_at; /* a look at orphans goes on with this extent */
 	struct leases_conn *conns;
 	struct loop_work recovery;
 	struct loop_timer orphan_timer;

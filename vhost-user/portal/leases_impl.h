@@ -74,15 +74,31 @@ void lease_set_state(struct lease *lease, enum portal_lease_state state);
 /* Of each id the owner that lives or may come back; 0: there is none. */
 void leases_living(const struct leases *l, uint64_t ret_owners[PORTAL_LEASES]);
 
+struct leases_client *leases_find_client(const struct leases *l, const char *name);
+
+/* Extents that it may still be granted. */
+static inline uint32_t leases_credit(const struct leases_client *client)
+{
+	if (client->mode != PORTAL_READ_WRITE || client->n_extents > client->quota)
+		return 0;
+	return client->quota - client->n_extents;
+}
+
 /* ---- leases_recover.c ---- */
+
+/* The grant that begins at `first` goes on an account (NULL: on nobody's), until it is given back. */
+void leases_charge(struct leases *l, struct leases_client *payer, uint32_t first);
+/* extents_put(), and off the account. */
+int leases_give_back(struct leases *l, uint64_t owner, uint32_t first, uint32_t n);
+/* Whatever is on this account is on nobody's from now on. */
+void leases_forgive(struct leases *l, const struct leases_client *payer);
+/* After the tables were read back: who pays for what; grants beyond a quota, and orphans. */
+void leases_read_accounts(struct leases *l);
 
 /* Go on with what is RECOVERING; deferred, as often as there is any, and at a thaw. */
 void leases_on_recovery(struct loop_work *work);
 /* Look whether orphans can be freed; runs every now and then while there are any. */
 void leases_on_orphans(struct loop_timer *timer);
-/* After the tables were read back: grants that nobody in the table answers for, because the recovery of their owner was over,
- * or because the table lies. */
-void leases_count_orphans(struct leases *l);
 
 /* ---- leases_conn.c ---- */
 

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Leases: what becomes of what the dead had. */
-#include <assert.h>
+/* Leases: what is on whose account, and what becomes of what the dead had. */
 #include <string.h>
 
 #include "base.h"
@@ -11,6 +10,75 @@
 #define RECOVER_NS (2 * MS) /* of one pass of the loop */
 #define ORPHANS_NS (1000 * MS)
 #define NO_LEASE   0xffffu
+
+/* ---- accounts ---- */
+
+void leases_charge(struct leases *l, struct leases_client *payer, uint32_t first)
+{
+	struct extent *e = &l->extents.e[first];
+	struct lease *lease = &l->lease[portal_owner_id(e->owner)];
+
+	e->payer = payer;
+	if (payer)
+		payer->n_extents += e->run;
+	if (lease->owner == e->owner)
+		lease->n_extents += e->run;
+}
+
+int leases_give_back(struct leases *l, uint64_t owner, uint32_t first, uint32_t n)
+{
+	struct lease *lease = &l->lease[portal_owner_id(owner)];
+	const struct extent was = first < l->extents.n ? l->extents.e[first] : (struct extent){ 0 };
+	int r = extents_put(&l->extents, owner, first, n);
+
+	if (r < 0)
+		return r;
+	l->n_orphans -= was.orphan;
+	if (was.payer)
+		was.payer->n_extents -= n;
+	if (lease->owner == owner)
+		lease->n_extents -= n;
+	return 0;
+}
+
+void leases_forgive(struct leases *l, const struct leases_client *payer)
+{
+	for (uint32_t at = 0; extents_find(&l->extents, 0, &at); at += l->extents.e[at].run)
+		if (l->extents.e[at].payer == payer)
+			l->extents.e[at].payer = NULL;
+}
+
+static void keep_as_orphan(struct leases *l, uint32_t first)
+{
+	l->extents.e[first].orphan = true;
+	l->n_orphans++;
+}
+
+void leases_read_accounts(struct leases *l)
+{
+	uint32_t run;
+
+	for (uint32_t at = 0; extents_find(&l->extents, 0, &at); at += run) {
+		uint64_t owner = l->extents.e[at].owner;
+		const struct lease *lease = &l->lease[portal_owner_id(owner)];
+		bool known = lease->owner == owner;
+		struct leases_client *payer = known ? leases_find_client(l, lease->client_name) :
+						      NULL;
+
+		run = l->extents.e[at].run;
+		if (payer && run > leases_credit(payer)) {
+			extents_quarantine(&l->extents, at);
+			continue;
+		}
+		leases_charge(l, payer, at);
+		if (!known || lease->state == PORTAL_LEASE_FREE)
+			keep_as_orphan(l, at);
+	}
+	if (l->n_orphans)
+		loop_timer_set(l->loop, &l->orphan_timer, 0);
+}
+
+/* ---- recovery ---- */
 
 static void count_recovery(const struct leases *l, uint32_t leases, uint32_t extents)
 {
@@ -32,52 +100,38 @@ static void withdraw_names(struct leases *l, uint64_t owner)
 	}
 }
 
-static void take_grant_back(struct leases *l, uint32_t first, uint32_t n, uint64_t owner)
+/* Take a grant of lease `dead` (NO_LEASE: an orphan) back, unless somebody who lives has something in it. */
+static bool take_back(struct leases *l, uint32_t first, uint32_t dead,
+		      const uint64_t alive[PORTAL_LEASES])
 {
-	int r = extents_put(&l->extents, owner, first, n);
+	const struct leases_heap *heap = l->config.heap;
+	uint32_t run = l->extents.e[first].run;
 
-	assert(r == 0);
-	(void)r;
-	l->stats.recovered_extents += n;
-	count_recovery(l, 0, n);
-}
-
-/* An orphan is a grant whose owner is in the table no more.  True: it has gone. */
-static bool try_orphan(struct leases *l, uint32_t first, const uint64_t alive[PORTAL_LEASES])
-{
-	const struct extent *e = &l->extents.e[first];
-
-	if (l->config.heap && !l->config.heap->recover(l->arena, first, e->run, NO_LEASE, alive))
+	if (heap && !heap->recover(l->arena, first, run, dead, alive))
 		return false;
-	take_grant_back(l, first, e->run, e->owner);
+	(void)leases_give_back(l, l->extents.e[first].owner, first, run);
+	l->stats.recovered_extents += run;
+	count_recovery(l, 0, run);
 	return true;
 }
 
-static bool is_orphan(const struct leases *l, uint64_t owner)
-{
-	const struct lease *lease = &l->lease[portal_owner_id(owner)];
-
-	return lease->owner != owner || lease->state == PORTAL_LEASE_FREE;
-}
-
 /* What the end of `lease` means for one grant. */
-static void recover_grant(struct leases *l, struct lease *lease, uint32_t first,
+static void recover_grant(struct leases *l, const struct lease *lease, uint32_t first,
 			  const uint64_t alive[PORTAL_LEASES])
 {
 	const struct leases_heap *heap = l->config.heap;
 	const struct extent *e = &l->extents.e[first];
-	uint32_t id = lease_id(lease), run = e->run;
+	uint32_t id = lease_id(lease);
 
-	if (e->owner != lease->owner) {
-		if (heap)
-			heap->visit(l->arena, first, run, id);
-		if (is_orphan(l, e->owner) && try_orphan(l, first, alive))
-			l->n_orphans--;
-	} else if (heap && !heap->recover(l->arena, first, run, id, alive)) {
-		l->n_orphans++;
+	if (e->orphan) {
+		(void)take_back(l, first, NO_LEASE, alive);
+	} else if (e->owner == lease->owner) {
+		if (take_back(l, first, id, alive))
+			return;
+		keep_as_orphan(l, first);
 		l->stats.orphans++;
-	} else {
-		take_grant_back(l, first, run, lease->owner);
+	} else if (heap) {
+		heap->visit(l->arena, first, e->run, id);
 	}
 }
 
@@ -89,25 +143,10 @@ static bool nobody_left(const struct leases *l)
 	return true;
 }
 
-/* What was taken back is worth a line; a client that comes and goes with empty hands is not. */
-static void log_recovered(const struct lease *lease)
-{
-	struct leases_client *client = lease->client;
-
-	if (client && lease->n_extents)
-		log_limited(&client->log, LOG_LEVEL_INFO, client->name,
-			    "lease %u of \"%s\" has ended: %u extents taken back", lease_id(lease),
-			    lease->name, lease->n_extents);
-}
-
 static void finish(struct leases *l, struct lease *lease)
 {
-	log_recovered(lease);
-	if (lease->client) {
-		lease->client->n_extents -= lease->n_extents;
+	if (lease->client)
 		lease->client->n_leases--;
-	}
-	lease->n_extents = 0;
 	lease->client = NULL;
 	l->stats.recovered++;
 	count_recovery(l, 1, 0);
@@ -161,32 +200,37 @@ void leases_on_recovery(struct loop_work *work)
 	}
 }
 
+/* Look through orphans until the time is over.  True: all have been seen. */
+static bool sweep_orphans(struct leases *l, uint64_t until_ns)
+{
+	uint64_t alive[PORTAL_LEASES];
+	uint32_t at = l->orphan_at;
+
+	leases_living(l, alive);
+	while (extents_find(&l->extents, 0, &at)) {
+		uint32_t first = at;
+
+		at += l->extents.e[first].run;
+		if (!l->extents.e[first].orphan)
+			continue;
+		(void)take_back(l, first, NO_LEASE, alive);
+		if (loop_now_ns() >= until_ns) {
+			l->orphan_at = at;
+			return false;
+		}
+	}
+	l->orphan_at = 0;
+	return true;
+}
+
 /* Whoever held blocks in an orphan may have let go of them meanwhile. */
 void leases_on_orphans(struct loop_timer *timer)
 {
 	struct leases *l = container_of(timer, struct leases, orphan_timer);
-	uint64_t alive[PORTAL_LEASES];
+	uint64_t now = loop_now_ns();
+	bool done = l->quiesce.state == PORTAL_FROZEN || sweep_orphans(l, now + RECOVER_NS);
 
-	leases_living(l, alive);
-	l->n_orphans = 0;
-	for (uint32_t at = 0; extents_find(&l->extents, 0, &at);) {
-		uint32_t first = at;
-
-		at += l->extents.e[first].run;
-		if (is_orphan(l, l->extents.e[first].owner))
-			l->n_orphans += l->quiesce.state == PORTAL_FROZEN ||
-					!try_orphan(l, first, alive);
-	}
 	leases_show(l);
 	if (l->n_orphans)
-		loop_timer_set(l->loop, &l->orphan_timer, loop_now_ns() + ORPHANS_NS);
-}
-
-/* Those that nobody in the table answers for: the recovery of their owner was over, or the table lies. */
-void leases_count_orphans(struct leases *l)
-{
-	for (uint32_t at = 0; extents_find(&l->extents, 0, &at); at += l->extents.e[at].run)
-		l->n_orphans += is_orphan(l, l->extents.e[at].owner);
-	if (l->n_orphans)
-		loop_timer_set(l->loop, &l->orphan_timer, 0);
+		loop_timer_set(l->loop, timer, done ? now + ORPHANS_NS : 0);
 }

@@ -89,14 +89,6 @@ static int may_release(const struct leases_conn *c)
 	return c->leases->quiesce.state == PORTAL_FROZEN ? -EAGAIN : 0;
 }
 
-static void account(struct leases_conn *c, int64_t n)
-{
-	c->lease->n_extents = (uint32_t)(c->lease->n_extents + n);
-	c->client->n_extents = (uint32_t)(c->client->n_extents + n);
-	lease_show(c->lease);
-	leases_show(c->leases);
-}
-
 static int on_extent_get(struct leases_conn *c, const struct portal_frame *frame,
 			 struct portal_frame *reply)
 {
@@ -109,14 +101,16 @@ static int on_extent_get(struct leases_conn *c, const struct portal_frame *frame
 		return r;
 	if (n == 0 || n > PORTAL_EXTENTS_MAX || kind > PORTAL_EXTENT_HUGE)
 		return -EINVAL;
-	if (n > c->client->quota - min(c->client->n_extents, c->client->quota))
+	if (n > leases_credit(c->client))
 		return -EDQUOT;
 	r = extents_get(&l->extents, c->lease->owner, (uint32_t)n, (enum portal_extent_kind)kind,
 			&first);
 	if (r < 0)
 		return r;
 	l->stats.grants++;
-	account(c, (int64_t)n);
+	leases_charge(l, c->client, first);
+	lease_show(c->lease);
+	leases_show(l);
 	set(reply, 0, first);
 	return 0;
 }
@@ -135,11 +129,12 @@ static int on_extent_put(struct leases_conn *c, const struct portal_frame *frame
 	if (extents_hold(&l->extents, c->lease->owner, first * PORTAL_EXTENT, PORTAL_EXTENT) &&
 	    names_within(&l->names, first * PORTAL_EXTENT, n * PORTAL_EXTENT))
 		return -EBUSY;
-	r = extents_put(&l->extents, c->lease->owner, (uint32_t)first, (uint32_t)n);
+	r = leases_give_back(l, c->lease->owner, (uint32_t)first, (uint32_t)n);
 	if (r < 0)
 		return r;
 	l->stats.returned++;
-	account(c, -(int64_t)n);
+	lease_show(c->lease);
+	leases_show(l);
 	return 0;
 }
 

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "base.h"
+#include "clock.h"
 #include "ring.h"
 
 #define ALICE 0x10001 /* owner words: generation 1 of leases 1, 2, 3 */
@@ -936,6 +937,153 @@ static void a_reservation_given_up_is_padding(void **state)
 	drop(&f);
 }
 
+/* Who goes to sleep behind a release has said how far it is: the producer may be waiting for just that. */
+static void who_waits_has_said_where_it_is(void **state)
+{
+	static const uint8_t bytes[2040];
+	struct portal_record record;
+	struct fixture f;
+	void *at;
+
+	make_pair(&f, PORTAL_SPSC, 4096, 2040);
+	assert_int_equal(portal_send(f.producer, bytes, 300, 0), 0);
+	assert_int_equal(portal_peek(f.consumer, &record), 0);
+	assert_int_equal(portal_release(f.consumer), 0);
+	assert_int_equal(portal_send(f.producer, bytes, 2040, 0), 0);
+	assert_int_equal(portal_reserve(f.producer, 2000, &at), -EAGAIN);
+	assert_int_equal(portal_peek(f.consumer, &record), 0);
+	assert_int_equal(record.len, 2040);
+	assert_int_equal(portal_release(f.consumer), 0);
+	assert_int_equal(portal_send(f.producer, bytes, 400, 0), 0);
+	assert_int_equal(portal_peek(f.consumer, &record), 0);
+	assert_int_equal(portal_release(f.consumer), 0);
+	assert_int_not_equal(f.consumer->lane->said, f.consumer->lane->pos);
+	assert_int_equal(portal_wait(f.consumer, 0), -ETIMEDOUT);
+	assert_int_equal(le64_load(&f.consumer->lane->place->position), f.consumer->lane->pos);
+	drop(&f);
+}
+
+/* An end's sleeps are counted on by whoever has it next: a waker takes none for one that it has ended. */
+static void sleeps_are_counted_across_owners(void **state)
+{
+	struct fixture f;
+	uint64_t last;
+
+	make_pair(&f, PORTAL_SPSC, 4096, 0);
+	assert_int_equal(portal_wait(f.consumer, clock_ns() + NS_PER_MS), -ETIMEDOUT);
+	last = f.consumer->sleep_number;
+	assert_true(last > 0);
+	for (unsigned i = 0; i < 3; i++) {
+		ring_close(f.consumer);
+		f.consumer = end_of(&f, PORTAL_CONSUMER, i % 2 ? BOB : CAROL);
+		assert_int_equal(portal_wait(f.consumer, clock_ns() + NS_PER_MS), -ETIMEDOUT);
+		assert_true(f.consumer->sleep_number > last);
+		last = f.consumer->sleep_number;
+	}
+	drop(&f);
+}
+
+/* What a call of several records cannot return, because it has some, the next one does. */
+static void what_is_told_once_is_told(void **state)
+{
+	struct fixture f;
+	struct portal_ring *p[2];
+	struct portal_record records[4];
+	uint64_t value = 7, values[4];
+
+	make_pair(&f, PORTAL_BROADCAST, 4096, 0);
+	assert_int_equal(portal_send(f.producer, &value, 8, 0), 0);
+	f.consumer->untold = -EOVERFLOW;
+	assert_int_equal(portal_recv(f.consumer, &value, 8, NULL), -EOVERFLOW);
+	assert_int_equal(portal_recv_array(f.consumer, values, 8, 4), 1);
+	drop(&f);
+
+	for (unsigned way = 0; way < 2; way++) {
+		make(&f, PORTAL_MPSC, 4096, 0, 2);
+		f.consumer = end_of(&f, PORTAL_CONSUMER, BOB);
+		p[0] = end_of(&f, PORTAL_PRODUCER, ALICE);
+		p[1] = end_of(&f, PORTAL_PRODUCER, CAROL);
+		assert_int_equal(portal_send(p[0], &value, 8, 0), 0);
+		*(uint64_t *)(void *)ring_lane_data(f.consumer, 1) = ring_word(8, RING_DATA, 0, 5);
+		f.consumer->budget = 32; /* lane 0 first */
+		assert_int_equal(way ? portal_recv_array(f.consumer, values, 8, 4) :
+				       portal_peek_batch(f.consumer, records, 4),
+				 1);
+		assert_int_equal(portal_peek(f.consumer, records), -EPROTO);
+		assert_int_equal(portal_peek(f.consumer, records), -EAGAIN);
+		ring_close(p[0]);
+		ring_close(p[1]);
+		drop(&f);
+	}
+}
+
+/* A producer waits for what it was refused last, and no longer when it has got it, or a part. */
+static void room_that_was_had_is_not_waited_for(void **state)
+{
+	static const uint8_t bytes[4096];
+	struct portal_record record;
+	struct fixture f;
+
+	make_pair(&f, PORTAL_SPSC, 4096, 1000);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(portal_send(f.producer, bytes, 1000, 0), 0);
+	assert_int_equal(portal_send_array(f.producer, bytes, 100, 15, 0), 9);
+	assert_int_equal(portal_wait(f.producer, 0), 0);
+	assert_int_equal(portal_send(f.producer, bytes, 1000, 0), -EAGAIN);
+	assert_int_equal(portal_wait(f.producer, 0), -ETIMEDOUT);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(portal_peek(f.consumer, &record), 0);
+	assert_int_equal(portal_release(f.consumer), 0);
+	assert_int_equal(portal_send(f.producer, bytes, 1000, 0), 0);
+	assert_int_equal(f.producer->producer.wanted, 0);
+	drop(&f);
+}
+
+/* What is left of a batch that went by is not given out as sound. */
+static void a_batch_that_went_by_is_not_had(void **state)
+{
+	struct portal_record records[8];
+	struct fixture f;
+	uint64_t value = 1;
+
+	make_pair(&f, PORTAL_BROADCAST, 4096, 0);
+	for (unsigned i = 0; i < 4; i++)
+		assert_int_equal(portal_send(f.producer, &value, 8, 0), 0);
+	assert_int_equal(portal_peek_batch(f.consumer, records, 2), 2);
+	for (unsigned i = 0; i < 1000; i++)
+		assert_int_equal(portal_send(f.producer, &value, 8, 0), 0);
+	assert_int_equal(portal_peek_batch(f.consumer, records, 8), -EOVERFLOW);
+	assert_int_equal(portal_send(f.producer, &value, 8, 0), 0);
+	assert_int_equal(portal_peek_batch(f.consumer, records, 8), 1);
+	assert_int_equal(portal_release(f.consumer), 0);
+	drop(&f);
+}
+
+/* Each sleep of a broadcast's reader is ended, not the first one alone. */
+static void a_broadcast_wakes_each_time(void **state)
+{
+	struct fixture f;
+	uint64_t rung = 99;
+
+	make_pair(&f, PORTAL_BROADCAST, 4096, 0);
+	for (unsigned i = 0; i < 3; i++) {
+		struct portal_record record;
+		uint32_t bell = le32_load(&f.producer->far->bell);
+
+		assert_int_equal(portal_wait(f.consumer, clock_ns() + 2 * NS_PER_MS), -ETIMEDOUT);
+		assert_int_not_equal(le64_load(&f.producer->far->sleep), 0);
+		send_text(f.producer, "wake up");
+		assert_int_equal(le64_load(&f.producer->far->sleep), 0);
+		assert_int_equal(le32_load(&f.producer->far->bell), bell + 1);
+		assert_int_equal(f.producer->producer.rung, 0);
+		assert_int_equal(portal_peek(f.consumer, &record), 0);
+		assert_int_equal(portal_release(f.consumer), 0);
+	}
+	ring_wake(f.producer, f.producer->far, 0, &rung);
+	assert_int_equal(rung, 0);
+	drop(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -967,6 +1115,12 @@ int main(void)
 		cmocka_unit_test(large_broadcasts_are_sound),
 		cmocka_unit_test(a_reservation_given_up_is_padding),
 		cmocka_unit_test(nothing_may_be_nowhere),
+		cmocka_unit_test(who_waits_has_said_where_it_is),
+		cmocka_unit_test(sleeps_are_counted_across_owners),
+		cmocka_unit_test(what_is_told_once_is_told),
+		cmocka_unit_test(room_that_was_had_is_not_waited_for),
+		cmocka_unit_test(a_batch_that_went_by_is_not_had),
+		cmocka_unit_test(a_broadcast_wakes_each_time),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -113,6 +113,7 @@ int lane_make_room(struct lane_producer *p, uint64_t span)
 		to_end = size;
 	}
 	p->limit = min(p->seen + size - sizeof(le64_t), p->tail + to_end);
+	p->wanted = 0;
 	return 0;
 }
 
@@ -138,6 +139,8 @@ static unsigned room_for(const struct lane_producer *p, uint32_t stride, unsigne
 {
 	uint64_t room = p->limit > p->tail ? p->limit - p->tail : 0;
 
+	if (room >= LANE_LARGE)
+		room -= LANE_LINE; /* as lane_reserve_large() may ask for */
 	if (stride == 0 || room < ring_span(sizeof(struct ring_array) + (size_t)2 * stride))
 		return room >= ring_span(stride) ? 1 : 0;
 	return min(n, (unsigned)((room - ring_span(sizeof(struct ring_array))) / stride));
@@ -160,6 +163,7 @@ int lane_send_array(struct lane_producer *p, const void *data, uint32_t len, uns
 	}
 	if (r < 0)
 		return r;
+	p->wanted = 0; /* some go: who waits now has not been refused yet */
 	if (n <= 1) {
 		if (len)
 			memcpy(at, data, len);

@@ -92,9 +92,8 @@ static int end_take(struct portal_ring *r, struct ring_end *end)
 	if (!__atomic_compare_exchange_n(&end->owner.raw, &was.raw, mine.raw, false,
 					 __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
 		return -EBUSY;
-	/* Somebody may have died asleep. */
-	r->sleep_number = (le64_load(&end->sleep) >> 2) + 1;
-	le64_store(&end->sleep, 0);
+	r->sleep_number = (le64_load(&end->sleep) >> 2) + 1; /* somebody may have died asleep */
+	le64_store(&end->sleep, ring_awake(r));
 	le32_store(&end->fault, RING_FAULT_NONE);
 	le32_store_release(&end->state, RING_END_OPEN);
 	r->end = end;
@@ -103,7 +102,7 @@ static int end_take(struct portal_ring *r, struct ring_end *end)
 
 static void end_give(struct portal_ring *r, struct ring_end *end)
 {
-	le64_store(&end->sleep, 0);
+	le64_store(&end->sleep, ring_awake(r));
 	if (le32_load(&end->state) != RING_END_POISONED)
 		le32_store_release(&end->state, RING_END_CLOSED);
 	/* Partner: end_gone(). */

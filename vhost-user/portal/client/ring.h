@@ -70,6 +70,7 @@ struct portal_ring {
 	unsigned budget; /* records that the current lane may still give before the next one's turn */
 	unsigned empties; /* looks in a row that found nothing */
 	uint64_t peeked;  /* bit i: lane i has records to be released */
+	int untold;       /* of many lanes or a broadcast: the error that the next look returns; 0: none */
 	struct ring_geometry geo;
 	struct ring_env env;
 	uint8_t *mem;
@@ -121,11 +122,20 @@ static inline bool ring_alive(const struct portal_ring *r, uint64_t owner)
 	return owner != 0 && (!r->env.ops || r->env.ops->alive(r->env.ctx, owner));
 }
 
+/* What an end's sleep word says while its owner is awake. */
+static inline uint64_t ring_awake(const struct portal_ring *r)
+{
+	return r->sleep_number << 2 | RING_AWAKE;
+}
+
 /* End a sleep of the other side, and note that it has been done. */
 void ring_wake(struct portal_ring *r, struct ring_end *sleeper, uint64_t sleep, uint64_t *rung);
 
 /* End every sleep of the other side: we go. */
 void ring_wake_all(struct portal_ring *r);
+
+/* Consumer, not of a broadcast, about to sleep: let producers see what was released, and wake who waits for it. */
+void ring_say(struct portal_ring *r);
 
 /* Are all the other ends gone?  -EPIPE, or 0. */
 int ring_check_peers(struct portal_ring *r);

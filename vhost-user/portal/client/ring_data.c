@@ -169,6 +169,18 @@ static void emptied(struct portal_ring *r, struct lane_consumer *c)
 		room_made(r, c, sleep);
 }
 
+void ring_say(struct portal_ring *r)
+{
+	for (uint32_t i = 0; i < r->geo.lanes; i++) {
+		struct lane_consumer *c = &r->lanes[i];
+
+		if (c->said == c->pos)
+			continue;
+		lane_say(c);
+		emptied(r, c);
+	}
+}
+
 static int nothing(struct portal_ring *r, int why)
 {
 	if (why != -EAGAIN)
@@ -206,6 +218,11 @@ static int sweep(struct portal_ring *r, struct portal_record *ret_record)
 
 static int front_of_many(struct portal_ring *r, struct portal_record *ret_record)
 {
+	int res = r->untold;
+
+	r->untold = 0;
+	if (res < 0)
+		return res;
 	return r->broadcast ? broadcast_front(r, ret_record) : sweep(r, ret_record);
 }
 
@@ -259,6 +276,17 @@ static inline int release(struct portal_ring *r)
 	return 0;
 }
 
+/* What a call that goes through several records returns: how many it has, or why there is none.  What is told but once is
+ * kept for the next call. */
+static int counted(struct portal_ring *r, unsigned n, int res)
+{
+	if (n == 0)
+		return res;
+	if (res == -EOVERFLOW || (res == -EPROTO && r->many))
+		r->untold = res;
+	return (int)n;
+}
+
 int portal_peek(struct portal_ring *r, struct portal_record *ret_record)
 {
 	int res = front(r, ret_record);
@@ -276,7 +304,7 @@ int portal_peek_batch(struct portal_ring *r, struct portal_record *records, unsi
 	while (i < n && (res = portal_peek(r, &records[i])) == 0)
 		i++;
 	/* Behind -EOVERFLOW stands what is new: what was peeked at before is lost, and is not to be released as sound. */
-	return i > 0 && res != -EOVERFLOW ? (int)i : res;
+	return res == -EOVERFLOW ? res : counted(r, i, res);
 }
 
 int portal_release(struct portal_ring *r)
@@ -352,7 +380,7 @@ static int recv_singly(struct portal_ring *r, uint8_t *data, uint32_t len, unsig
 		if (res < 0)
 			break;
 	}
-	return i > 0 ? (int)i : res;
+	return counted(r, i, res);
 }
 
 int portal_recv_array(struct portal_ring *r, void *data, uint32_t len, unsigned n)

@@ -102,9 +102,10 @@ struct ring_end {
 	le64_t claim;
 	uint8_t line1[RING_APART - 16];
 
-	/* Shared: 0, or how to wake who sleeps at this end: enum ring_sleep, and in the bits above it the number of this
-	 * sleep.  The sleeper sets it, and clears it when it is awake.  Of a broadcast's page 1: the ways in which its readers
-	 * sleep; they add theirs, and the producer clears it. */
+	/* Shared: how to wake who sleeps at this end, enum ring_sleep, and in the bits above it the number of this sleep.  The
+	 * sleeper sets it, and clears the low bits when it is awake: who takes the end over counts on, so that nobody takes
+	 * a sleep for one that he has ended.  Of a broadcast's page 1: the ways in which its readers sleep; they add
+	 * theirs, and the producer clears it. */
 	le64_t sleep;
 	le64_t until; /* of a producer that sleeps: the consumer's position that it waits for */
 	uint8_t line2[RING_APART - 16];

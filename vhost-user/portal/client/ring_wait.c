@@ -271,8 +271,10 @@ int portal_wait(struct portal_ring *r, uint64_t deadline_ns)
 		return 0;
 	if (deadline_ns && r->spin_ns && spin(r, min(deadline_ns, clock_ns() + r->spin_ns)))
 		return 0;
+	if (r->role == PORTAL_CONSUMER && !r->broadcast)
+		ring_say(r);
 	res = sleep_until(r, deadline_ns);
 	if (r->env.self && !r->broadcast)
-		le64_store(&bed(r)->sleep, RING_AWAKE);
+		le64_store(&bed(r)->sleep, ring_awake(r));
 	return res;
 }

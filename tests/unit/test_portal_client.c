@@ -577,6 +577,42 @@ static void test_flush(void **state)
 	portal_detach(a);
 }
 
+/* ---- what is given back -------------------------------------------------------- */
+
+static uint32_t free_extents(struct portal *p)
+{
+	struct portal_info info;
+
+	portal_info(p, &info);
+	return info.extents_free;
+}
+
+/* A grant that the daemon does not take, for now or for ever, does not keep others from being given back. */
+static void test_give_back(void **state)
+{
+	struct portal *a = attach("a");
+	uint32_t before = free_extents(a), first;
+	void *named = portal_alloc(a, PORTAL_EXTENT), *gone = portal_alloc(a, PORTAL_EXTENT);
+	void *third = portal_alloc(a, PORTAL_EXTENT);
+
+	assert_non_null(third);
+	assert_int_equal(free_extents(a), before - 6);
+	assert_int_equal(portal_publish(a, "thing", PORTAL_OBJECT_BYTES, named, 10), 0);
+	first = (uint32_t)(portal_offset(a, gone) / PORTAL_EXTENT);
+	assert_int_equal(tether_extent_put(a->tether, first, 2), 0);
+	assert_int_equal(tether_extent_put(a->tether, first, 2), -EPERM);
+	assert_int_equal(portal_free(a, named), 0);
+	assert_int_equal(portal_free(a, gone), 0);
+	assert_int_equal(free_extents(a), before - 4);
+	assert_int_equal(portal_free(a, third), 0);
+	assert_int_equal(free_extents(a), before - 2);
+	assert_int_equal(portal_unpublish(a, "thing"), 0);
+	third = portal_alloc(a, PORTAL_EXTENT);
+	assert_int_equal(portal_free(a, third), 0);
+	assert_int_equal(free_extents(a), before);
+	portal_detach(a);
+}
+
 /* ---- threads --------------------------------------------------------------------------------- */
 
 static void *wait_for_bell(void *arg)
@@ -634,6 +670,7 @@ int main(void)
 		PORTAL_TEST(test_laggards),
 		PORTAL_TEST(test_attach_during_freeze),
 		PORTAL_TEST(test_flush),
+		PORTAL_TEST(test_give_back),
 		PORTAL_TEST(test_wait_and_ask),
 	};
 

@@ -150,6 +150,16 @@ static int open_tether(unsigned timeout_ms, struct tether_grant *grant, struct t
 	return tether_open(&request, grant, ret_tether);
 }
 
+static void *open_later(void *arg)
+{
+	const struct tether_request request = { .where = where, .name = "x", .timeout_ms = 10000 };
+	struct tether_grant grant;
+
+	*(struct tether **)arg = NULL;
+	(void)tether_open(&request, &grant, arg);
+	return NULL;
+}
+
 /* Of attaching; -EEXIST: it worked. */
 static int result(unsigned timeout_ms)
 {
@@ -335,6 +345,105 @@ static void test_another_lease(void **state)
 	pthread_join(thread, NULL);
 }
 
+/* A listener whose queue is full for the moment is tried again, soon. */
+static void test_full_queue(void **state)
+{
+	struct sockaddr_un address;
+	socklen_t size = sizeof(address);
+	struct timespec moment = { .tv_nsec = 100 * 1000000 };
+	uint64_t begin = clock_ns();
+	int waiting[32], n = 0;
+	struct tether *t;
+	pthread_t other;
+
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &size), 0);
+	for (; n < 32; n++) {
+		waiting[n] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		if (connect(waiting[n], (struct sockaddr *)&address, size) < 0)
+			break;
+	}
+	assert_int_equal(errno, EAGAIN);
+	assert_in_range(n, 1, 31);
+	assert_int_equal(pthread_create(&other, NULL, open_later, &t), 0);
+	nanosleep(&moment, NULL);
+	for (int i = 0; i <= n; i++)
+		close(waiting[i]);
+	while (n-- > 0)
+		close(accept(listener, NULL, NULL));
+	assert_int_equal(pthread_create(&thread, NULL, play, NULL), 0);
+	pthread_join(other, NULL);
+	assert_non_null(t);
+	assert_true(clock_ns() - begin < 3 * NS_PER_SEC);
+	tether_close(t);
+	pthread_join(thread, NULL);
+}
+
+/* Answers a request for extents when nobody waits any more, and hears what comes next. */
+static void *answer_late(void *arg)
+{
+	struct portal_frame *next = arg;
+	struct portal_frame grant = { .type = le32_of(PORTAL_EXTENT_GET),
+				      .args = { le64_of(5) } };
+	struct timespec late = { .tv_nsec = 200 * 1000000 };
+	int sock = accept(listener, NULL, NULL);
+	struct portal_frame frame;
+
+	if (!hear(sock))
+		return NULL;
+	say(sock, script.frame, sizeof(script.frame[0]));
+	(void)hear(sock); /* NOTIFY */
+	if (recv(sock, &frame, sizeof(frame), MSG_WAITALL) == sizeof(frame)) {
+		grant.seq = frame.seq;
+		nanosleep(&late, NULL);
+		say(sock, &grant, sizeof(grant));
+		say(sock, &grant, sizeof(grant)); /* once is enough */
+	}
+	if (recv(sock, next, sizeof(*next), MSG_WAITALL) != sizeof(*next))
+		memset(next, 0, sizeof(*next));
+	while (hear(sock))
+		((struct portal_frame *)arg)->flags = le32_of(1); /* another one */
+	close(sock);
+	return NULL;
+}
+
+static void test_late_grant(void **state)
+{
+	struct tether_request request = { .where = where, .name = "x", .timeout_ms = 100 };
+	struct portal_frame put = { 0 };
+	struct tether_grant grant;
+	struct tether *t;
+	uint32_t first;
+
+	assert_int_equal(pthread_create(&thread, NULL, answer_late, &put), 0);
+	assert_int_equal(tether_open(&request, &grant, &t), 0);
+	assert_int_equal(tether_extent_get(t, 10, 3, PORTAL_EXTENT_HUGE, &first), -ETIMEDOUT);
+	(void)tether_wait(t, tether_bells(t), clock_ns() + 400 * NS_PER_MS);
+	tether_close(t);
+	pthread_join(thread, NULL);
+	assert_int_equal(le32_get(put.type), PORTAL_EXTENT_PUT);
+	assert_int_equal(le32_get(put.seq), 0);
+	assert_int_equal(le32_get(put.flags), 0);
+	assert_int_equal(le64_get(put.args[0]), 5);
+	assert_int_equal(le64_get(put.args[1]), 3);
+}
+
+/* Who goes waits once for a daemon that does not answer, however much there is to give back. */
+static void test_hurry(void **state)
+{
+	struct tether_grant grant;
+	struct tether *t;
+	uint64_t begin;
+
+	assert_int_equal(open_tether(300, &grant, &t), 0);
+	begin = clock_ns();
+	tether_hurry(t, 300);
+	for (uint32_t i = 0; i < 20; i++)
+		assert_int_equal(tether_extent_put(t, 2 + i, 1), -ETIMEDOUT);
+	assert_true(clock_ns() - begin < 3 * NS_PER_SEC);
+	tether_close(t);
+	pthread_join(thread, NULL);
+}
+
 int main(void)
 {
 #define TETHER_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -344,7 +453,8 @@ int main(void)
 		TETHER_TEST(test_wrong_answers),  TETHER_TEST(test_revoked_at_once),
 		TETHER_TEST(test_descriptors),    TETHER_TEST(test_no_arena),
 		TETHER_TEST(test_absurd_extents), TETHER_TEST(test_chatter),
-		TETHER_TEST(test_another_lease),
+		TETHER_TEST(test_another_lease),  TETHER_TEST(test_full_queue),
+		TETHER_TEST(test_late_grant),     TETHER_TEST(test_hurry),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

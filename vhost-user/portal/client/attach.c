@@ -212,6 +212,8 @@ void portal_detach(struct portal *p)
 {
 	if (!p)
 		return;
+	if (p->tether)
+		tether_hurry(p->tether, tether_timeout_ms(p->tether));
 	ring_close_all(p);
 	memory_close(p);
 	tether_close(p->tether);

@@ -33,7 +33,7 @@ struct heap;
 
 /* Where extents come from.  get: n extents in a row, to be used as `kind` (PORTAL_EXTENT_SEGMENT, n = 1, or
  * PORTAL_EXTENT_HUGE); 0, -ENOSPC, -EDQUOT, -EAGAIN (no new claims now), -ENOTCONN, ...  put: a grant back, whole; if
- * it fails the heap keeps it and tries again later. */
+ * it fails the heap keeps it and tries again later.  -EBUSY: that one cannot go now, others may. */
 struct heap_source {
 	int (*get)(void *ctx, unsigned kind, uint32_t n, uint32_t *ret_first);
 	int (*put)(void *ctx, uint32_t first, uint32_t n);

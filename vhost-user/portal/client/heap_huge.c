@@ -32,11 +32,16 @@ static uint32_t *count_of(struct heap *heap, unsigned kind)
 /* Try again to give back what was not taken. */
 static void put_kept(struct heap *heap)
 {
-	while (!heap_list_empty(&heap->kept)) {
-		struct heap_segment *segment =
-			container_of(heap->kept.next, struct heap_segment, link);
+	struct heap_link *next;
 
-		if (heap->source.put(heap->source.ctx, segment->extent, segment->run))
+	for (struct heap_link *link = heap->kept.next; link != &heap->kept; link = next) {
+		struct heap_segment *segment = container_of(link, struct heap_segment, link);
+		int error = heap->source.put(heap->source.ctx, segment->extent, segment->run);
+
+		next = link->next;
+		if (error == -EBUSY)
+			continue;
+		if (error)
 			return;
 		heap_list_remove(&segment->link);
 		segment->run = 0;

@@ -16,7 +16,10 @@ static int put_extents(void *ctx, uint32_t first, uint32_t n)
 {
 	struct portal *p = ctx;
 
-	return tether_extent_put(p->tether, first, n);
+	int r = tether_extent_put(p->tether, first, n);
+
+	/* Not ours (any more): there is nothing to be given back. */
+	return r == -EPERM ? 0 : r;
 }
 
 int memory_open(struct portal *p)

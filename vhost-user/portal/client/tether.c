@@ -8,6 +8,7 @@
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 
+#include "base.h"
 #include "checked.h"
 #include "cleanup.h"
 #include "clock.h"
@@ -60,7 +61,7 @@ int tether_wait(struct tether *t, uint64_t seen, uint64_t deadline_ns)
 /* A daemon that went away just now is worth waiting for: it may be starting anew. */
 static int await_connection(struct tether *t)
 {
-	uint64_t deadline = t->away_since_ns + t->timeout_ms * NS_PER_MS;
+	uint64_t deadline = min(t->away_since_ns + t->timeout_ms * (uint64_t)NS_PER_MS, t->last_ns);
 
 	tether_step(t);
 	while (t->state != CONNECTED && t->state != OVER && clock_ns() < deadline)
@@ -77,9 +78,15 @@ static void forget(struct tether *t, const struct question *question)
 		}
 }
 
+/* Nobody waits for that answer any more, but what it may grant is ours. */
+static void remember(struct tether *t, uint32_t seq, uint64_t n)
+{
+	t->late[t->last_late++ % LATE_MAX] = (struct late){ seq, (uint32_t)n };
+}
+
 static int ask(struct tether *t, struct portal_frame *frame, unsigned timeout_ms)
 {
-	uint64_t deadline = clock_ns() + timeout_ms * NS_PER_MS;
+	uint64_t deadline = min(clock_ns() + timeout_ms * (uint64_t)NS_PER_MS, t->last_ns);
 	struct question question = { .frame = frame };
 	int r = await_connection(t);
 
@@ -97,6 +104,8 @@ static int ask(struct tether *t, struct portal_frame *frame, unsigned timeout_ms
 			sleep_once(t, deadline);
 	}
 	forget(t, &question);
+	if (r == -ETIMEDOUT && le32_get(frame->type) == PORTAL_EXTENT_GET)
+		remember(t, question.seq, le64_get(frame->args[0]));
 	return question.answered ? question.status : r;
 }
 
@@ -159,6 +168,13 @@ void tether_rest(struct tether *t, bool resting)
 	pthread_mutex_unlock(&t->lock);
 }
 
+void tether_hurry(struct tether *t, unsigned timeout_ms)
+{
+	pthread_mutex_lock(&t->lock);
+	t->last_ns = clock_ns() + timeout_ms * NS_PER_MS;
+	pthread_mutex_unlock(&t->lock);
+}
+
 /* ---- beginning and end ---------------------------------------------------------- */
 
 static void init_locks(struct tether *t)
@@ -189,6 +205,7 @@ static struct tether *tether_new(const struct tether_request *request)
 	t->over = request->over;
 	t->ctx = request->ctx;
 	t->away_since_ns = clock_ns();
+	t->last_ns = UINT64_MAX;
 	t->where = strdup(request->where);
 	t->name = strndup(request->name, PORTAL_LABEL_MAX - 1);
 	t->epoll = epoll_create1(EPOLL_CLOEXEC);

@@ -81,6 +81,9 @@ int tether_wait(struct tether *t, uint64_t seen, uint64_t deadline_ns);
  * Returns 0 or the reply's status; -ESTALE; -ENOTCONN (away) and -ETIMEDOUT: it may have been carried out, or not. */
 int tether_ask(struct tether *t, struct portal_frame *frame, unsigned timeout_ms);
 
+/* From here on all requests together wait for at most that long.  For who goes. */
+void tether_hurry(struct tether *t, unsigned timeout_ms);
+
 /* Tell, without an answer: never blocks.  0, -EAGAIN (the socket is full: the bell is lost, or is to be rung again),
  * -ENOTCONN, -ESTALE. */
 int tether_tell(struct tether *t, const struct portal_frame *frame);
@@ -91,7 +94,7 @@ void tether_rest(struct tether *t, bool resting);
 /* ---- the requests of the other parts -------------------------------------- */
 
 /* A run of n extents.  0 and the first one's index, checked to lie in an arena of n_extents; -EDQUOT, -ENOSPC, -EACCES,
- * -EAGAIN, and those of tether_ask(). */
+ * -EAGAIN, and those of tether_ask().  What comes behind -ETIMEDOUT goes back at once. */
 int tether_extent_get(struct tether *t, uint32_t n_extents, uint32_t n,
 		      enum portal_extent_kind kind, uint32_t *ret_first);
 

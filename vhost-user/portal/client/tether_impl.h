@@ -16,6 +16,13 @@
 #define OUT_FRAMES 64
 #define IN_FRAMES  32
 
+/* Requests for extents that were given up, and may be answered yet. */
+#define LATE_MAX 16
+
+struct late {
+	uint32_t seq, n; /* n 0: none */
+};
+
 enum tether_state { AWAY, CONNECTING, GREETING, CONNECTED, OVER };
 
 /* A request that waits for its reply, on the stack of the thread that asked. */
@@ -51,6 +58,9 @@ struct tether {
 
 	uint32_t last_seq;
 	struct question *questions;
+	struct late late[LATE_MAX]; /* begins anew at last_late */
+	unsigned last_late;
+	uint64_t last_ns; /* no request waits longer than until then */
 	uint64_t bells; /* reasons to look again; see tether_bells() */
 	unsigned rung;  /* since the last tether_dispatch() */
 

@@ -60,6 +60,7 @@ static void hang_up(struct tether *t, enum tether_state state, int why)
 	t->in_len = 0;
 	t->out_len = 0;
 	t->waiting_for_room = false;
+	memset(t->late, 0, sizeof(t->late));
 	t->bells++;
 	if (state == OVER && t->over)
 		t->over(t->ctx);
@@ -130,6 +131,7 @@ static void begin_to_connect(struct tether *t)
 	if (sock < 0) {
 		t->why = sock;
 		t->next_try_ns = clock_ns() + RETRY_NS;
+		set_timer(t, RETRY_NS);
 		return;
 	}
 	t->sock = sock;
@@ -216,6 +218,23 @@ static void on_hello(struct tether *t, const struct portal_frame *frame)
 		hang_up(t, AWAY, status < 0 ? status : -EPROTO);
 }
 
+/* Extents that were granted to a question nobody waits for any more go back, unasked. */
+static void give_back_late(struct tether *t, const struct portal_frame *frame)
+{
+	struct portal_frame put = { .type = le32_of(PORTAL_EXTENT_PUT), .args = { frame->args[0] } };
+
+	for (unsigned i = 0; i < LATE_MAX; i++) {
+		struct late *late = &t->late[i];
+
+		if (late->n == 0 || late->seq != le32_get(frame->seq))
+			continue;
+		put.args[1] = le64_of(late->n);
+		late->n = 0;
+		if (le32_get(frame->status) == 0)
+			(void)tether_put(t, &put);
+	}
+}
+
 static void on_reply(struct tether *t, const struct portal_frame *frame)
 {
 	uint32_t seq = le32_get(frame->seq);
@@ -231,6 +250,8 @@ static void on_reply(struct tether *t, const struct portal_frame *frame)
 		found->status = min((int32_t)le32_get(frame->status), 0);
 		return;
 	}
+	if (le32_get(frame->type) == PORTAL_EXTENT_GET)
+		give_back_late(t, frame);
 }
 
 static void acknowledge(struct tether *t, uint64_t epoch)

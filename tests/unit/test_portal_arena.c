@@ -8,15 +8,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "arena.h"
@@ -360,6 +363,73 @@ static void test_full_disk(void **state)
 	assert_int_equal(open_it(), 0);
 }
 
+static uint64_t allocated(void)
+{
+	struct stat st;
+
+	assert_int_equal(stat(path, &st), 0);
+	return (uint64_t)st.st_blocks * 512;
+}
+
+/* An arena that somebody has copied sparsely has its space again before anybody writes to it. */
+static void test_sparse_file(void **state)
+{
+	int fd;
+
+	make();
+	scribble(SIZE / 2, "here", 4);
+	fd = open(path, O_RDWR);
+	assert_int_equal(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				   SIZE / 2 + PORTAL_EXTENT, SIZE / 4),
+			 0);
+	close(fd);
+	assert_true(allocated() < SIZE);
+	assert_int_equal(open_it(), 0);
+	assert_false(arena.fresh);
+	assert_true(allocated() >= SIZE);
+	assert_memory_equal(arena.file + SIZE / 2, "here", 4);
+}
+
+static void run_on_small_disk(void)
+{
+	const struct arena_config c = config();
+	int fd;
+
+	if (unshare(getuid() ? CLONE_NEWUSER | CLONE_NEWNS : CLONE_NEWNS) < 0 ||
+	    mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("small", dir.path, "tmpfs", 0, "size=24m") < 0)
+		_exit(77);
+	make();
+	fd = open(path, O_RDWR);
+	assert_int_equal(
+		fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, SIZE / 2, SIZE / 2), 0);
+	close(fd);
+	scribble(PORTAL_LABEL_SIZE + SIZE / 4, "here", 4);
+	tmp_path(&dir, "ballast", path, sizeof(path));
+	fd = open(path, O_RDWR | O_CREAT, 0600);
+	assert_int_equal(fallocate(fd, 0, 0, SIZE), 0);
+	close(fd);
+	tmp_path(&dir, "arena", path, sizeof(path));
+	refused(&c, -ENOSPC, "allocating its space: No space left on device");
+	assert_int_equal(access(path, F_OK), 0); /* it is not ours to remove */
+}
+
+/* One that has no room for what it is lacking: an error at the start, and the file stays what it was. */
+static void test_sparse_file_on_full_disk(void **state)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		run_on_small_disk();
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+		skip(); /* no name space of one's own is to be had here */
+	assert_int_equal(status, 0);
+}
+
 static void test_cut_file(void **state)
 {
 	const struct arena_config c = config();
@@ -436,6 +506,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_no_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_two_daemons, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_full_disk, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_sparse_file, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_sparse_file_on_full_disk, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cut_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_memfd, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mended, setup, teardown),

@@ -293,8 +293,8 @@ static int look_at_file(struct arena *a, const struct arena_config *c)
 		return r;
 	a->fresh = size == 0 || (size == c->size && is_blank(label, head_page, size));
 	if (!a->fresh)
-		return check_existing(a, c, size, head_page);
-	return allocate(a);
+		r = check_existing(a, c, size, head_page);
+	return r < 0 ? r : allocate(a);
 }
 
 static int use_file(struct arena *a, const struct arena_config *c)

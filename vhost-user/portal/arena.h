@@ -2,7 +2,8 @@
 /* The memory of a portal: a file or a memfd, made, found again, and mapped.
  *
  * An arena is made whole: all of its space is allocated before it is used (a full disk is an error at start, never a
- * SIGBUS in a guest), and the head is the last thing written, so that what was begun and not finished is no arena yet.  A
+ * SIGBUS in a guest, as far as the file system can: fallocate), and the head is the last thing written, so that what was
+ * begun and not finished is no arena yet.  The holes of one that was copied sparsely are filled as it is found.  A
  * file that is there already is taken if it is an arena of this name, size and version; if it holds nothing (QEMU makes the
  * file of a memory backend that does not exist) it is made one; anything else is somebody's data and is left alone.
  *

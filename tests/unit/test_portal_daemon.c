@@ -25,7 +25,7 @@
 
 static struct pf pf; /* directory and clients; nothing of the daemon runs in this process */
 static struct pf_client a, b;
-static char config_path[96], control_path[96];
+static char config_path[96], control_path[96], log_path[96];
 static pid_t daemon_pid;
 
 static pid_t spawn(void)
@@ -38,7 +38,7 @@ static pid_t spawn(void)
 	pid = fork();
 	if (pid != 0)
 		return pid;
-	(void)!freopen("/dev/null", "w", stderr);
+	(void)!freopen(log_path, "w", stderr);
 	execl(exe, exe, "--config", config_path, "--control", control_path, (char *)NULL);
 	_exit(127);
 }
@@ -82,6 +82,7 @@ static int setup(void **state)
 	a.fd = b.fd = a.arena_fd = b.arena_fd = -1;
 	pf_init(&pf);
 	tmp_path(&pf.dir, "ctl", control_path, sizeof(control_path));
+	tmp_path(&pf.dir, "log", log_path, sizeof(log_path));
 	tmp_path(&pf.dir, "a", door, sizeof(door));
 	tmp_path(&pf.dir, "b", linger, sizeof(linger));
 	(void)snprintf(
@@ -178,17 +179,48 @@ static void test_two_at_once(void **state)
 	assert_true(reachable(control_path));
 }
 
+/* It has ended with an error, of which the log says this. */
+static void ended_with(const char *words)
+{
+	char text[8192] = "";
+	int status = end(0), fd = open(log_path, O_RDONLY | O_CLOEXEC);
+
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 1);
+	assert_true(read(fd, text, sizeof(text) - 1) >= 0);
+	close(fd);
+	if (!strstr(text, words))
+		fail_msg("\"%s\" is not in: %s", words, text);
+}
+
 /* It says so and ends, instead of writing to memory that is no arena any more. */
 static void test_cut_file(void **state)
 {
-	int status;
-
 	assert_int_equal(truncate(pf.path, 1 << 20), 0);
-	status = end(0);
-	assert_true(WIFEXITED(status));
+	ended_with("ending: somebody has changed the size of its file");
 	daemon_pid = spawn();
-	status = end(0);
-	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+	ended_with("not an arena, and not empty: it is left as it is");
+}
+
+static void test_lengthened_file(void **state)
+{
+	assert_int_equal(truncate(pf.path, 2 * PF_FILE_SIZE), 0);
+	ended_with("ending: somebody has changed the size of its file");
+}
+
+/* Cut and as long as before: what was in it is gone, and a flush does not say otherwise. */
+static void test_file_cut_for_a_moment(void **state)
+{
+	struct portal_frame f = { .type = le32_of(PORTAL_FLUSH) };
+	int r;
+
+	pf_hello(&pf, &a, "a", "");
+	assert_int_equal(truncate(pf.path, 0), 0);
+	r = pf_ask(&a, &f);
+	assert_int_equal(r, pf_arg(&f, 0) ? -EIO : 0); /* memory alone is not flushed */
+	pf_hello(&pf, &b, "b", ""); /* the daemon writes to its tables, of which there are none */
+	assert_int_equal(truncate(pf.path, PF_FILE_SIZE), 0);
+	ended_with("ending: a page of its file could not be had");
 }
 
 /* ---- killed at any moment ---- */
@@ -360,6 +392,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_ended_in_order, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_two_at_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cut_file, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lengthened_file, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_file_cut_for_a_moment, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_killed_at_any_moment, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mutator, setup, teardown),
 	};

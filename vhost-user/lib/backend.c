@@ -597,6 +597,8 @@ static int serve(struct process *p)
 		notify("READY=1\n");
 		log_info(NULL, "%s %s serves", b->desc->name, VHOST_LAB_VERSION);
 		r = loop_run(&b->loop);
+		if (r == 0)
+			r = b->status;
 		notify("STOPPING=1\n");
 	}
 	b->desc->stop(b);

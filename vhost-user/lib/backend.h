@@ -13,8 +13,8 @@
  *   --control PATH, --control-fd N, --config FILE, --log-level LEVEL, --print-capabilities, --version, --help
  * and socket activation: LISTEN_FDS, where the one named "control" in LISTEN_FDNAMES is the control socket.
  *
- * Exit status: 0 after SIGTERM, SIGINT or the method "shutdown"; 1 if it could not start or the loop failed; 2 for
- * usage.
+ * Exit status: 0 after SIGTERM, SIGINT or the method "shutdown"; 1 if it could not start, the loop failed, or the daemon
+ * has ended itself with b->status; 2 for usage.
  *
  * Control methods it adds to the daemon's own: "hello" {} → {"daemon","version","pid"}, "log.level" {"level"} → {},
  * "shutdown" {} → {}; and control.c's "subscribe".  control_context() of every method is the struct backend.
@@ -72,6 +72,7 @@ struct backend {
 	struct backend_socket *sockets;
 	unsigned n_sockets;
 	void *device;
+	int status; /* 0, or -errno of a daemon that cannot go on: set before loop_stop() */
 };
 
 int backend_main(const struct backend_desc *desc, int argc, char **argv);

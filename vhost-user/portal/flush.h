@@ -44,7 +44,8 @@ struct flush {
 	struct flush_request next, under_way;
 	bool running;
 	uint64_t n_requests, n_syncs;
-	void (*changed)(struct flush *); /* after each call: counters, error; may be NULL */
+	/* After each call, and before it is answered: counters, error, which may be set here.  May be NULL. */
+	void (*changed)(struct flush *);
 
 	struct loop_source done_src;
 	struct loop_work done_work; /* without a disk */

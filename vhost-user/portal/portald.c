@@ -15,11 +15,27 @@
 
 /* ---- what happens ---- */
 
+/* What has become of the file, in words; NULL: nothing.  A mapping whose file was cut reads as zeros where it is touched,
+ * and is not noticed where it is not. */
+static const char *loss(const struct arena *a)
+{
+	struct stat st;
+
+	if (fstat(a->fd, &st) == 0 && (uint64_t)st.st_size != a->file_size)
+		return "somebody has changed the size of its file";
+	if (arena_damaged(a))
+		return "a page of its file could not be had: it was cut for a moment, or the disk fails";
+	return NULL;
+}
+
+/* What a file has lost is on no disk, whatever fdatasync() says. */
 static void on_flushed(struct flush *f)
 {
 	struct portald *p = container_of(f, struct portald, flush);
 	struct portal_live *live = arena_live(&p->arena);
 
+	if (f->error == 0 && loss(&p->arena))
+		f->error = -EIO;
 	if (f->error && !le32_load(&live->flush_error))
 		log_error(p->arena.head.name,
 			  "flushing failed, and so does every flush from now on: %s",
@@ -39,20 +55,14 @@ static void on_changed(struct leases *l, const struct lease *lease)
 		ctl_quiesce_changed(p->backend->control, &l->quiesce);
 }
 
-/* A mapping whose file was cut reads as zeros where it is touched, or not at all where it is not. */
-static bool was_cut(const struct arena *a)
-{
-	struct stat st;
-
-	return arena_damaged(a) || (fstat(a->fd, &st) == 0 && (uint64_t)st.st_size != a->file_size);
-}
-
 static void on_look(struct loop_timer *timer)
 {
 	struct portald *p = container_of(timer, struct portald, look);
+	const char *lost = loss(&p->arena);
 
-	if (was_cut(&p->arena)) {
-		log_error(p->arena.head.name, "ending: somebody has changed the size of its file");
+	if (lost) {
+		log_error(p->arena.head.name, "ending: %s", lost);
+		p->backend->status = -EIO;
 		loop_stop(&p->backend->loop);
 		return;
 	}

@@ -11,7 +11,8 @@
  *
  * Of a virtual machine that has the file as virtio-pmem-pci over a memory backend, nothing is to be seen here but its lease.
  *
- * A file that somebody cuts is the end: what is written here does not reach it any more, so the daemon says so and ends.
+ * A file that somebody cuts is the end: what is written here does not reach it any more, so the daemon says so and ends
+ * with an error.
  */
 #ifndef PORTAL_PORTALD_H
 #define PORTAL_PORTALD_H

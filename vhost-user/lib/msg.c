@@ -10,6 +10,7 @@
 
 #include "base.h"
 #include "cleanup.h"
+#include "scm.h"
 
 #pragma GCC diagnostic warning "-Wconversion"
 
@@ -167,29 +168,6 @@ void msg_tx_done(struct msg_tx *tx)
 	tx->size = 0;
 }
 
-/* Send as much as the socket takes, the descriptor with the first byte. */
-static ssize_t send_part(struct msg_tx *tx, int sock)
-{
-	union {
-		struct cmsghdr align;
-		char buf[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
-	struct iovec iov = { (uint8_t *)&tx->wire + tx->sent, tx->size - tx->sent };
-	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-	if (tx->has_fd) {
-		control.align = (struct cmsghdr){
-			.cmsg_level = SOL_SOCKET,
-			.cmsg_type = SCM_RIGHTS,
-			.cmsg_len = CMSG_LEN(sizeof(int)),
-		};
-		memcpy(CMSG_DATA(&control.align), &tx->fd, sizeof(int));
-		mh.msg_control = control.buf;
-		mh.msg_controllen = sizeof(control.buf);
-	}
-	return sendmsg(sock, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
-}
-
 int msg_send(struct msg_tx *tx, int sock)
 {
 	static_assert(offsetof(struct msg_tx, wire.payload) - offsetof(struct msg_tx, wire) ==
@@ -197,12 +175,11 @@ int msg_send(struct msg_tx *tx, int sock)
 		      "header and payload leave as one run of bytes");
 
 	while (tx->sent < tx->size) {
-		ssize_t n = send_part(tx, sock);
+		const struct iovec left = { (uint8_t *)&tx->wire + tx->sent, tx->size - tx->sent };
+		ssize_t n = scm_send(sock, &left, 1, tx->has_fd ? tx->fd : -1);
 
-		if (n < 0 && errno == EINTR)
-			continue;
 		if (n < 0)
-			return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -errno;
+			return n == -EAGAIN ? 0 : (int)n;
 		tx->sent += (size_t)n;
 		if (tx->has_fd)
 			close(tx->fd);

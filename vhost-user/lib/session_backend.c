@@ -15,6 +15,7 @@
 #include "checked.h"
 #include "cleanup.h"
 #include "log.h"
+#include "scm.h"
 #include "session_impl.h"
 
 /* ---- the channel ------------------------------------------------------- */
@@ -120,32 +121,15 @@ int session_set_backend_req_fd(struct vu_session *s, struct vu_queue *q, struct 
 /* Send one message, whole.  Returns 0; -EAGAIN: nothing fits; -ENOTCONN: the channel is gone, now or before. */
 static int send_whole(struct vu_session *s, const void *bytes, size_t size, int fd)
 {
-	union {
-		struct cmsghdr align;
-		char buf[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
-	struct iovec iov = { (void *)(uintptr_t)bytes, size };
-	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
+	const struct iovec iov = { (void *)(uintptr_t)bytes, size };
 	ssize_t n;
 
 	if (s->backend.fd < 0)
 		return -ENOTCONN;
-	if (fd >= 0) {
-		control.align = (struct cmsghdr){
-			.cmsg_level = SOL_SOCKET,
-			.cmsg_type = SCM_RIGHTS,
-			.cmsg_len = CMSG_LEN(sizeof(int)),
-		};
-		memcpy(CMSG_DATA(&control.align), &fd, sizeof(int));
-		mh.msg_control = control.buf;
-		mh.msg_controllen = sizeof(control.buf);
-	}
-	do
-		n = sendmsg(s->backend.fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
-	while (n < 0 && errno == EINTR);
+	n = scm_send(s->backend.fd, &iov, 1, fd);
 	if (n == (ssize_t)size)
 		return 0;
-	if (n < 0 && errno == EAGAIN)
+	if (n == -EAGAIN)
 		return -EAGAIN;
 	lose(s); /* gone, or out of step */
 	return -ENOTCONN;

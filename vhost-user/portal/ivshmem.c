@@ -15,6 +15,7 @@
 #include "le.h"
 #include "listen.h"
 #include "log.h"
+#include "scm.h"
 
 #define PROTOCOL_VERSION 0
 #define IDS              65536u
@@ -108,30 +109,12 @@ static void tell_gone(struct peer *p, uint16_t id)
 /* One message.  Of a stream socket that takes only a part of 8 bytes nothing good is to be expected. */
 static int send_message(const struct peer *p, int64_t number, int fd)
 {
-	union {
-		struct cmsghdr align;
-		char buf[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
 	le64_t wire = le64_of((uint64_t)number);
-	struct iovec iov = { &wire, sizeof(wire) };
-	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
-	ssize_t n;
+	const struct iovec iov = { &wire, sizeof(wire) };
+	ssize_t n = scm_send(p->fd, &iov, 1, fd);
 
-	if (fd >= 0) {
-		control.align = (struct cmsghdr){
-			.cmsg_level = SOL_SOCKET,
-			.cmsg_type = SCM_RIGHTS,
-			.cmsg_len = CMSG_LEN(sizeof(int)),
-		};
-		memcpy(CMSG_DATA(&control.align), &fd, sizeof(int));
-		mh.msg_control = control.buf;
-		mh.msg_controllen = sizeof(control.buf);
-	}
-	do
-		n = sendmsg(p->fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
-	while (n < 0 && errno == EINTR);
 	if (n < 0)
-		return -errno;
+		return (int)n;
 	return n == sizeof(wire) ? 0 : -EPIPE;
 }
 

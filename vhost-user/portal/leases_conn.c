@@ -10,6 +10,7 @@
 #include "base.h"
 #include "leases_impl.h"
 #include "log.h"
+#include "scm.h"
 
 #define MS 1000000ull
 #define IN_PER_PASS \
@@ -111,40 +112,28 @@ static void tell_pending(struct leases_conn *c)
 	memmove(c->bell, c->bell + n, c->n_bells * sizeof(c->bell[0]));
 }
 
-/* The arena's descriptor goes with the first byte of the frame that welcomes, which is the first one out. */
-static void attach_fd(struct leases_conn *c, struct msghdr *msg, char *control, size_t size)
+/* What goes with the first byte of the frame that welcomes, when that is the first one out: the arena's descriptor, or -1. */
+static int next_fd(const struct leases_conn *c)
 {
 	const struct arena *a = c->leases->arena;
-	int fd = c->client->mode == PORTAL_READ_WRITE ? a->fd : a->ro_fd;
-	struct cmsghdr *cmsg;
 
-	msg->msg_control = control;
-	msg->msg_controllen = size;
-	cmsg = CMSG_FIRSTHDR(msg);
-	cmsg->cmsg_level = SOL_SOCKET;
-	cmsg->cmsg_type = SCM_RIGHTS;
-	cmsg->cmsg_len = CMSG_LEN(sizeof(fd));
-	memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
+	if (!c->wants_fd || c->n_before_fd > 0)
+		return -1;
+	return c->client->mode == PORTAL_READ_WRITE ? a->fd : a->ro_fd;
 }
 
-/* One sendmsg() of all there is; the descriptor's frame begins one.  Bytes, or -errno. */
+/* Send of all there is what fits; the descriptor's frame begins anew.  Bytes, or -errno. */
 static ssize_t send_once(struct leases_conn *c)
 {
-	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))] = { 0 };
 	uint32_t n_out = c->wants_fd && c->n_before_fd ? c->n_before_fd : c->n_out;
 	uint32_t first = min(n_out, LEASES_OUT_MAX - c->out_at);
-	struct iovec iov[2] = {
+	const struct iovec iov[2] = {
 		{ (uint8_t *)&c->out[c->out_at] + c->out_sent,
 		  (size_t)first * PORTAL_FRAME - c->out_sent },
 		{ c->out, (size_t)(n_out - first) * PORTAL_FRAME },
 	};
-	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
-	ssize_t n;
 
-	if (c->wants_fd && c->n_before_fd == 0)
-		attach_fd(c, &msg, control, sizeof(control));
-	n = sendmsg(c->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-	return n < 0 ? -errno : n;
+	return scm_send(c->fd, iov, 2, next_fd(c));
 }
 
 static void sent(struct leases_conn *c, size_t n)
@@ -171,7 +160,7 @@ static int send_all(struct leases_conn *c)
 		if (c->n_out == 0)
 			return 0;
 		n = send_once(c);
-		if (n == -EAGAIN || n == -EINTR)
+		if (n == -EAGAIN)
 			return 0;
 		if (n < 0)
 			return (int)n;

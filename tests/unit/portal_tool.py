@@ -3,6 +3,7 @@
 Arguments: the programs portal (of this build, and static) and vhost-user-portal, the library's folder of the build, its
 sources, README.md, the compiler and its arguments."""
 
+import contextlib
 import json
 import os
 import re
@@ -134,10 +135,21 @@ def objects_go_in_and_come_out(w):
     put.send_signal(signal.SIGTERM)
     finish(put)
     w.until(lambda: "things/big" not in w.names(), "withdrawn")
-    w.run("put", "--background", "piped", input=b"from a pipe")
+    w.run("put", "--background", "--away", "0s", "piped", input=b"from a pipe")
     same(w.run("cat", "piped"), b"from a pipe", "put by a pipe, in the background")
     clients = [json.loads(line) for line in w.run("--json", "ls", "--clients").splitlines()]
     check([c for c in clients if c["client"] == "w" and c["used"] > 0], f"its owner is listed: {clients}")
+    w.stop(signal.SIGKILL)
+    w.until(lambda: not holders(w), "who stays in the background gives up when the daemon does not come back")
+
+
+def holders(w):
+    """Processes with this world's socket in their command line."""
+    mark, found = f"unix:{w.folder}/".encode(), []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended
+            found += [entry.parent.name] if mark in entry.read_bytes() else []
+    return found
 
 
 def records_go_through_rings(w):

@@ -8,6 +8,7 @@
 #include <sys/signalfd.h>
 
 #include "clock.h"
+#include "tool.h"
 
 int tool_hold_prepare(void)
 {
@@ -37,7 +38,7 @@ int tool_hold_once(struct portal *p, int signals, uint64_t deadline_ns)
 {
 	struct pollfd fds[2] = { { .fd = signals, .events = POLLIN },
 				 { .fd = portal_fd(p), .events = POLLIN } };
-	int n = poll(fds, 2, ms_left(deadline_ns));
+	int r, n = poll(fds, 2, ms_left(deadline_ns));
 
 	if (n < 0 && errno != EINTR)
 		return -errno;
@@ -45,18 +46,25 @@ int tool_hold_once(struct portal *p, int signals, uint64_t deadline_ns)
 		return -ETIMEDOUT;
 	if (n > 0 && fds[0].revents)
 		return 1;
-	if (portal_dispatch(p) == -ESTALE)
-		return -ESTALE;
+	r = portal_dispatch(p);
+	if (r < 0)
+		return r;
 	(void)portal_quiesce_point(p); /* nothing of ours is half done */
 	return 0;
 }
 
-int tool_hold(struct portal *p, int signals)
+int tool_hold(struct portal *p, int signals, uint64_t away_ns)
 {
-	int r;
+	uint64_t deadline_ns = PORTAL_FOREVER;
 
-	do
-		r = tool_hold_once(p, signals, PORTAL_FOREVER);
-	while (r == 0);
-	return r == 1 ? 0 : r;
+	for (;;) {
+		int r = tool_hold_once(p, signals, deadline_ns);
+
+		if (r == 0)
+			deadline_ns = PORTAL_FOREVER;
+		else if (r != -ENOTCONN)
+			return r == 1 ? 0 : r == -ETIMEDOUT ? -ENOTCONN : r;
+		else if (deadline_ns == PORTAL_FOREVER)
+			deadline_ns = tool_deadline(away_ns);
+	}
 }

@@ -102,10 +102,13 @@ static int place(struct portal *p, int fd, void **ret_ptr, uint64_t *ret_len)
 	return place_file(p, fd, *ret_len, ret_ptr);
 }
 
+#define AWAY_NS (600ull * 1000000000) /* long enough to start a daemon anew by hand */
+
 struct put {
 	const char *name, *file;
 	uint32_t type;
 	bool background;
+	uint64_t away_ns;
 };
 
 static int publish_input(struct portal *p, const struct put *put, uint64_t *ret_len)
@@ -153,21 +156,24 @@ static int put_and_stay(struct portal *p, const struct put *put, int signals)
 		_exit(TOOL_OK); /* without a word to the daemon */
 	if (!put->background)
 		fprintf(stderr, "%s: %s, until this ends\n", put->name, tool_bytes(len, size));
-	r = tool_hold(p, signals);
+	r = tool_hold(p, signals, put->away_ns);
 	return r < 0 ? tool_fail(r, "%s", put->name) : TOOL_OK;
 }
 
 static int take_put(struct tool *tool, int argc, char **argv, struct put *put)
 {
-	static const struct option options[] = { { "background", no_argument, NULL, 'b' },
+	static const struct option options[] = { { "away", required_argument, NULL, 'a' },
+						 { "background", no_argument, NULL, 'b' },
 						 { "type", required_argument, NULL, 't' },
 						 { 0 } };
 	uint64_t type;
 	int option;
 
-	while ((option = getopt_long(argc, argv, "bt:", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "a:bt:", options, NULL)) != -1) {
 		if (option == 'b')
 			put->background = true;
+		else if (option == 'a' && tool_duration(optarg, &put->away_ns))
+			continue;
 		else if (option != 't' || !tool_size(optarg, &type) ||
 			 type > UINT32_MAX - PORTAL_OBJECT_USER)
 			return tool_misuse(tool);
@@ -183,7 +189,7 @@ static int take_put(struct tool *tool, int argc, char **argv, struct put *put)
 
 static int run_put(struct tool *tool, int argc, char **argv)
 {
-	struct put put = { .type = PORTAL_OBJECT_BYTES };
+	struct put put = { .type = PORTAL_OBJECT_BYTES, .away_ns = AWAY_NS };
 	struct portal *p;
 	int signals, r = take_put(tool, argc, argv, &put);
 
@@ -200,7 +206,7 @@ static int run_put(struct tool *tool, int argc, char **argv)
 	return r;
 }
 
-const struct tool_command tool_put = { "put", "[--background] [--type N] NAME [FILE]",
+const struct tool_command tool_put = { "put", "[--away TIME] [--background] [--type N] NAME [FILE]",
 				       "publish a file's bytes, and stay for them", run_put };
 
 /* ---- get, cat ---------------------------------------------------------------- */

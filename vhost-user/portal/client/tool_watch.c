@@ -110,7 +110,7 @@ static int watch(struct portal *p, struct seen *s, int signals)
 	do {
 		look(s, p);
 		r = tool_hold_once(p, signals, clock_ns() + LOOK_NS);
-	} while ((r == 0 || r == -ETIMEDOUT) && !ferror(stdout));
+	} while ((r == 0 || r == -ENOTCONN || r == -ETIMEDOUT) && !ferror(stdout));
 	return r == 1 ? 0 : r;
 }
 

@@ -224,13 +224,14 @@ def a_pause_holds_while_the_command_runs(w):
     w.run("quiesce", "--", "sh", "-c", "exit 7", code=7)
     w.run("quiesce", "--exec", "true", client="r", code=1)
     w.run("quiesce", code=2)
-    held = w.begin("quiesce", "--exec", "sleep 60")
+    held = w.begin("quiesce", "--exec", "sleep 60", start_new_session=True)
     observe = [w.tool, "--json", "-p", file, "info"]
     state = lambda: json.loads(subprocess.run(observe, check=True, capture_output=True).stdout)["state"]
     w.until(lambda: state() == "frozen", "it freezes")
     held.kill()
-    held.communicate()
     w.until(lambda: state() == "running", "whoever froze it was killed: it thaws")
+    os.killpg(held.pid, signal.SIGKILL)  # the command, which has its streams
+    held.communicate()
 
 
 def check_finds_what_is_wrong(w):

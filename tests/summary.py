@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Counts test cases of a meson JUnit log: `summary.py testlog.junit.xml STATUS`.
+"""Counts test cases of meson's JUnit logs: `summary.py testlog.junit.xml STATUS [ANOTHER STATUS]...`.
 
 Prints each skip with its reason and each failure by name, then the plain line
-"N passed, N failed, N skipped".  STATUS is what `meson test` returned: a run that
+"N passed, N failed, N skipped".  STATUS is what that `meson test` returned: a run that
 failed without a failing case in its log (a crash, a time-out) counts as one failure.
 Exit status: 0 when something ran and nothing failed, else 1.
 """
@@ -13,9 +13,9 @@ import sys
 import xml.etree.ElementTree as ET
 
 
-def main() -> int:
-    path, status = sys.argv[1], int(sys.argv[2])
-    passed, failed, skipped = 0, [], []
+def count(path, status, failed, skipped) -> int:
+    """The cases of one log that passed; the others are added to the lists."""
+    passed, failed_before = 0, len(failed)
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             # What tests printed is in there too, control characters and all.
@@ -34,8 +34,15 @@ def main() -> int:
                 skipped.append(f"{name}: {reason}")
             else:
                 passed += 1
-    if status != 0 and not failed:
+    if status != 0 and len(failed) == failed_before:
         failed.append(f"meson test ended with status {status}")
+    return passed
+
+
+def main() -> int:
+    failed, skipped = [], []
+    logs = zip(sys.argv[1::2], sys.argv[2::2], strict=True)
+    passed = sum(count(path, int(status), failed, skipped) for path, status in logs)
     for line in skipped:
         print(f"skipped: {line}")
     for line in failed:

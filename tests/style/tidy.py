@@ -66,21 +66,29 @@ class Tidy:
         self.looked = 0  # how often clang-tidy was run
         self.looking = threading.Lock()
 
-    def key(self, source):
-        """None: it does not compile, or a file went meanwhile; clang-tidy will tell."""
+    def read(self, source):
+        """[(argv, paths)]: what is read to compile it; None if it does not compile, of which clang-tidy will tell."""
+        try:
+            return [(argv, inputs(directory, argv)) for directory, argv in self.commands[source]]
+        except subprocess.CalledProcessError:
+            return None
+
+    def key(self, read):
+        """None: a file went meanwhile."""
         key = self.base.copy()
         try:
-            for directory, argv in self.commands[source]:
+            for argv, paths in read:
                 key.update("\0".join(argv).encode())
-                for path in inputs(directory, argv):
+                for path in paths:
                     key.update(digest(path))
-        except (OSError, subprocess.CalledProcessError):
+        except OSError:
             return None
         return key.hexdigest()
 
     def look(self, source):
         """What clang-tidy has to say about a source: lines, none if it is clean."""
-        key = self.key(source)
+        read = self.read(source)
+        key = read and self.key(read)
         verdict = key and self.cache and self.cache / key
         if verdict and verdict.exists():
             with contextlib.suppress(OSError):
@@ -93,7 +101,7 @@ class Tidy:
             lines = done.stdout.splitlines()
             return [line for line in lines if ": warning: " in line or ": error: " in line] or \
                 [f"{source}: clang-tidy: exit status {done.returncode}", *done.stderr.splitlines()[-5:]]
-        if verdict and self.key(source) == key:  # else it was edited while it was looked at
+        if verdict and self.key(read) == key:  # else it was edited while it was looked at
             with contextlib.suppress(OSError):
                 verdict.touch()
         return []

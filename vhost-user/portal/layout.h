@@ -5,7 +5,7 @@
  *	0         -         label: zeros, and the devdax info block the daemon, once (label.h)
  *	2 MiB     0         extent 0: head, live page, tables       the daemon alone
  *	4 MiB     2 MiB     extent 1: one page for each lease       page i: the client that holds lease i
- *	6 MiB     4 MiB     extents 2, 3, ...: granted to leases    see the heap and the rings below
+ *	6 MiB     4 MiB     extents 2, 3, ...: granted to leases    client/heap_layout.h, client/ring_format.h
  *
  * The label makes a guest that gets the file as virtio-pmem show it as /dev/dax0.0, which begins where the arena does.
  * Who maps the file (or a PCI BAR that holds all of it) finds the head at PORTAL_LABEL_SIZE.  Everything below counts
@@ -250,16 +250,10 @@ static_assert(PORTAL_NAMES_OFFSET + PORTAL_NAMES * sizeof(struct portal_name) <=
 struct portal_lease_page {
 	le64_t owner; /* who writes here */
 	le64_t ack_epoch; /* the last quiesce that it has come to rest for: for when ACK cannot be sent */
-	uint8_t reserved[240];
-	uint8_t ring[768];  /* rings: sleep words, counters */
-	uint8_t heap[3072]; /* heap: intents, to be redone or undone after its death */
+	uint8_t reserved[PORTAL_PAGE - 16];
 };
 static_assert(sizeof(struct portal_lease_page) == PORTAL_PAGE, "one page, one writer");
 static_assert(PORTAL_PAGES_OFFSET + PORTAL_LEASES * PORTAL_PAGE <= 2 * PORTAL_EXTENT,
 	      "in extent 1");
-
-/* ---- heap: segments and blocks ----------------------------------------------------- */
-
-/* ---- rings ---------------------------------------------------------------------------- */
 
 #endif

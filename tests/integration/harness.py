@@ -7,11 +7,14 @@ each other nor the user's labs.  When the case ends, whatever it started is take
 down, and a process, socket or sanitizer report that is left is a failure.
 
 Started as root, a suite copies the product to a place that an unprivileged user can
-read, and runs as that user: the product must never need root.
+read, and runs as that user: the product must never need root.  Suites run beside each
+other; what they share, that place among it, is locked.
 
 Output is TAP.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import inspect
 import json
@@ -223,35 +226,42 @@ class Place:
         shutil.rmtree(self.root, ignore_errors=True)
 
 
-def _unprivileged():
-    """As root: stage the product and go on as an ordinary user.  Does not return then."""
-    if os.geteuid() != 0:
-        return
-    top = Path(__file__).resolve().parents[2]
-    build = Path(os.environ.get("VHOST_LAB_BUILD", top / "build-check"))
+def locked(directory):
+    """A descriptor that, while it is open, keeps other suites out."""
+    fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    return fd
+
+
+def refresh(source, target):
+    """Copies a file that is newer; who has opened what was there goes on with it."""
+    source, target = Path(source), Path(target)
+    if not target.exists() or target.stat().st_mtime != source.stat().st_mtime:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        new = target.with_name(target.name + ".new")
+        shutil.copy2(source, new)
+        new.rename(target)
+
+
+def test_user():
     try:
-        user = pwd.getpwnam(USER)
+        return pwd.getpwnam(USER)
     except KeyError:
-        subprocess.run(["useradd", "--system", "--user-group", "--shell", "/bin/sh", USER],
-                       check=True)
-        user = pwd.getpwnam(USER)
-    stage = Path("/tmp") / f"vhost-lab-stage-{hashlib.sha1(str(build).encode()).hexdigest()[:8]}"
-    stage.mkdir(mode=0o755, exist_ok=True)
+        subprocess.run(["useradd", "--system", "--user-group", "--shell", "/bin/sh", USER], check=True)
+        return pwd.getpwnam(USER)
+
+
+def stage_product(top, build, stage, user):
+    """What a suite reads, writes and runs, for that user."""
     for name in ("orchestrator/orchestrator", "orchestrator/agent/vhost-lab-agent", "vhost-user/net/vhost-user-net",
                  "vhost-user/hvsock/vhost-user-hvsock", "vhost-user/portal/vhost-user-portal",
                  "vhost-user/portal/client/portal-static"):
-        target = stage / "build" / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not target.exists() or target.stat().st_mtime != (build / name).stat().st_mtime:
-            shutil.copy2(build / name, target.with_suffix(".new"))
-            target.with_suffix(".new").rename(target)
+        refresh(build / name, stage / "build" / name)
     for name in ("examples", "tests/integration"):
-        shutil.copytree(top / name, stage / name, dirs_exist_ok=True)
-    for extra in ("orchestrator/lab.schema.json",):
-        shutil.copy2(top / extra, stage / Path(extra).name)
+        shutil.copytree(top / name, stage / name, dirs_exist_ok=True, copy_function=refresh)
+    refresh(top / "orchestrator/lab.schema.json", stage / "lab.schema.json")
     for page in ("vhost-user/hvsock/vhost-user-hvsock.8.scd", "vhost-user/net/vhost-user-net.8.scd", "README.md"):
-        (stage / page).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(top / page, stage / page)
+        refresh(top / page, stage / page)
     cache = stage / "cache"
     cache.mkdir(exist_ok=True)
     os.chown(cache, user.pw_uid, user.pw_gid)
@@ -261,10 +271,24 @@ def _unprivileged():
     if not os.path.ismount(small):
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size=64k,mode=0700,uid={user.pw_uid}",
                         "vhost-lab-small", str(small)], check=False)
+
+
+def _unprivileged():
+    """As root: stage the product and go on as an ordinary user.  Does not return then."""
+    if os.geteuid() != 0:
+        return
+    top = Path(__file__).resolve().parents[2]
+    build = Path(os.environ.get("VHOST_LAB_BUILD", top / "build-check"))
+    stage = Path("/tmp") / f"vhost-lab-stage-{hashlib.sha1(str(build).encode()).hexdigest()[:8]}"
+    stage.mkdir(mode=0o755, exist_ok=True)
+    lock = locked(stage)
+    user = test_user()
+    stage_product(top, build, stage, user)
+    os.close(lock)
     env = {
         "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
         "VHOST_LAB_BUILD": str(stage / "build"),
-        "VHOST_LAB_TEST_CACHE": str(cache),
+        "VHOST_LAB_TEST_CACHE": str(stage / "cache"),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     script = stage / "tests/integration" / Path(sys.argv[0]).name
@@ -273,12 +297,17 @@ def _unprivileged():
                            "--clear-groups", "--", sys.executable, str(script), *sys.argv[1:]], env)
 
 
+@contextlib.contextmanager
 def small_filesystem():
-    """A mounted file system of 64 KiB that this user may write to."""
+    """A mounted file system of 64 KiB that this user may write to, and nobody else does meanwhile."""
     small = Path(__file__).resolve().parents[2] / "small"
     if not os.path.ismount(small) or not os.access(small, os.W_OK):
         raise Skip("no small file system could be mounted (the suite was not started as root)")
-    return small
+    lock = locked(small)
+    try:
+        yield small
+    finally:
+        os.close(lock)
 
 
 def main():

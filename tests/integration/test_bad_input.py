@@ -2,6 +2,7 @@
 """What an operator gets for a wrong lab or an unfit host: one clear line, the right exit
 status (design: 2 usage, 3 invalid lab, 4 host unfit, 5 timeout, 7 conflict), no orphan."""
 
+import contextlib
 import os
 import shutil
 import socket
@@ -131,23 +132,20 @@ def port_in_use(place):
 
 @case("a full disk: said in one line, no orphan")
 def full_disk(place):
-    small = harness.small_filesystem()
-    (small / "state").mkdir(exist_ok=True)
-    with open(small / "fill", "wb", buffering=0) as file:
-        try:
+    with harness.small_filesystem() as small:
+        (small / "state").mkdir(exist_ok=True)
+        with open(small / "fill", "wb", buffering=0) as file, contextlib.suppress(OSError):
             while True:
                 file.write(b"x" * 4096)
-        except OSError:
-            pass
-    lab = place.lab({"version": 1, "vms": {"a": {}}})
-    try:
-        result = place.run("up", lab, code=None, env={"XDG_STATE_HOME": str(small / "state")})
-        assert result.code in (1, 4), result.code
-        assert "No space left" in result.err, result.err
-        harness.wait_for("no orphan", 5, lambda: not place.processes())
-    finally:
-        for entry in small.iterdir():
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        lab = place.lab({"version": 1, "vms": {"a": {}}})
+        try:
+            result = place.run("up", lab, code=None, env={"XDG_STATE_HOME": str(small / "state")})
+            assert result.code in (1, 4), result.code
+            assert "No space left" in result.err, result.err
+            harness.wait_for("no orphan", 5, lambda: not place.processes())
+        finally:
+            for entry in small.iterdir():
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 @case("a state directory that may not be written: said in one line, no orphan")

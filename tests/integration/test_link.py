@@ -363,14 +363,14 @@ def capture(place):
     done = subprocess.run(f"{place.orchestrator} capture -l {lab} n1 | head -c 8 >/dev/null", shell=True, env=place.env,
                           capture_output=True, timeout=60, text=True)
     assert done.returncode == 0, done.stderr
-    small = harness.small_filesystem() / f"c{os.getpid()}"
-    full = place.start("capture", "-l", lab, "-w", small, "n1")
-    for _ in range(20):
-        if full.poll() is not None:
-            break
-        place.run("exec", "-l", lab, "n1", "--", "ping", "-c", "20", "-i", "0.01", "-s", "1400", "n2", code=None)
-    _, err = full.communicate(timeout=30)
-    small.unlink()
+    with harness.small_filesystem() as small:
+        full = place.start("capture", "-l", lab, "-w", small / "full.pcapng", "n1")
+        for _ in range(20):
+            if full.poll() is not None:
+                break
+            place.run("exec", "-l", lab, "n1", "--", "ping", "-c", "20", "-i", "0.01", "-s", "1400", "n2", code=None)
+        _, err = full.communicate(timeout=30)
+        (small / "full.pcapng").unlink()
     assert full.returncode == 1 and "No space left" in err, (full.returncode, err)
     assert ping(place, lab, "n1", "n2", 2)[0] == 2
     last = place.start("capture", "-l", lab, "-w", place.root / "last.pcapng", "n1")

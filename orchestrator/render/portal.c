@@ -87,6 +87,7 @@ struct json_object *render_portal_client(const struct vm *vm, const struct porta
 	g_autofree char *path = vm_paths_vs_port(p, access->portal->port);
 	struct json_object *o = client(vm->name, path, access->readonly);
 
+	put_number(o, "linger-ms", RENDER_PORTAL_LINGER_MS);
 	if (access->quota)
 		put_number(o, "quota", access->quota);
 	return o;

@@ -16,6 +16,10 @@ struct vm;
 /* The client that processes of the host are.  No VM is called that: VMs are DNS labels. */
 #define RENDER_PORTAL_HOST "host."
 
+/* How long a VM's lease outlives its connection: one that was cut because vhost-user-hvsock died is made anew within a second or
+ * two, the chardevs of old QEMUs included.  A VM that died is recovered so much later. */
+#define RENDER_PORTAL_LINGER_MS 5000u
+
 /* Its configuration without its clients: what cannot change while the daemon runs.  The caller owns it. */
 struct json_object *render_portal_config(const struct lab *lab, const struct portal *portal,
 					 const struct lab_paths *paths);

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -34,6 +35,12 @@ class Portal:
 
     def report(self):
         return next(p for p in self.place.status(self.lab)["portals"] if p["name"] == self.name)
+
+    def counters(self):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(self.report()["control-socket"])
+            s.sendall(b'{"jsonrpc": "2.0", "id": 1, "method": "stats"}\n')
+            return json.loads(s.makefile().readline())["result"]
 
     def names(self):
         return {line.split()[-1] for line in self.host("ls").decode().splitlines()}
@@ -69,7 +76,7 @@ def pair(place):
     assert place.files() == [], place.files()
 
 
-@case("kill -9 of a portal's daemon and of a machine: the others keep what they have, the dead's comes back")
+@case("kill -9 of a portal's daemon, of the socket daemon and of a machine: the others keep what they have, the dead's comes back")
 def deaths(place):
     lab = place.lab(PAIR)
     place.run("up", lab, timeout=600)
@@ -83,6 +90,11 @@ def deaths(place):
     wait_for("both to have found it", 30, lambda: portal.report()["use"]["leases"] == 2)
     assert portal.names() == {"of-left", "of-right"}, portal.names()
     assert portal.guest("left", "cat", "of-right").out == place.run("exec", "-l", lab, "right", "--", "cat", "/etc/hosts").out
+
+    returned = portal.counters()["returns"]
+    os.kill(place.pid_of("vhost-user-hvsock"), signal.SIGKILL)
+    wait_for("both to have come back by the next one", 30, lambda: portal.counters()["returns"] == returned + 2)
+    assert portal.names() == {"of-left", "of-right"}, portal.names()
 
     os.kill(place.qemu("left"), signal.SIGKILL)
     wait_for("what the dead machine had", 30, lambda: portal.names() == {"of-right"})

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@
 #include "impl.h"
 #include "portal.h"
 #include "portal_server.h"
+#include "tether_impl.h"
 
 static struct portal_server server;
 
@@ -485,6 +487,47 @@ static void test_forgotten(void **state)
 	portal_detach(a);
 }
 
+/* A client that detaches says so: its lease is not kept for it, as it is for one whose connection was cut. */
+static bool lingers(struct portal *p, uint32_t id)
+{
+	struct timespec moment = { .tv_nsec = 1000000 };
+	struct portal_client client;
+
+	for (int i = 0; i < 10000; i++) {
+		if (portal_client_at(p, id, &client) == -ENOENT)
+			return false;
+		if (client.state == PORTAL_CLIENT_LOST)
+			return true;
+		nanosleep(&moment, NULL);
+	}
+	fail_msg("it never ends");
+	return false;
+}
+
+static void test_takes_leave(void **state)
+{
+	struct portal *p = attach("a"), *l = attach("l");
+	struct portal_info info;
+
+	portal_info(l, &info);
+	portal_detach(l);
+	assert_false(lingers(p, info.id));
+	portal_detach(p);
+}
+
+static void test_is_cut_off(void **state)
+{
+	struct portal *p = attach("a"), *l = attach("l");
+	struct portal_info info;
+
+	portal_info(l, &info);
+	assert_int_equal(shutdown(l->tether->sock, SHUT_RDWR), 0);
+	assert_true(lingers(p, info.id));
+	wait_until(is_back, l);
+	portal_detach(l);
+	portal_detach(p);
+}
+
 /* ---- rest ------------------------------------------------------------------------------ */
 
 static void *rest_and_go_on(void *arg)
@@ -666,6 +709,8 @@ int main(void)
 		PORTAL_TEST(test_daemon_stays_away),
 		PORTAL_TEST(test_revoked),
 		PORTAL_TEST(test_forgotten),
+		PORTAL_TEST(test_takes_leave),
+		PORTAL_TEST(test_is_cut_off),
 		PORTAL_TEST(test_quiesce),
 		PORTAL_TEST(test_laggards),
 		PORTAL_TEST(test_attach_during_freeze),

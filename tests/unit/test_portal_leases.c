@@ -378,6 +378,24 @@ static void test_lingers(void **state)
 	until_free(owner); /* and this time nobody comes */
 }
 
+/* Who takes leave is not waited for. */
+static void test_bye(void **state)
+{
+	struct portal_frame f = { .type = le32_of(PORTAL_BYE) };
+	uint32_t s = 0, n = free_extents();
+
+	pf_hello(&pf, &a, "l", "");
+	assert_int_equal(pf_get(&a, 2, PORTAL_EXTENT_HUGE, &s), 0);
+	pf_send(&a, &f);
+	assert_false(pf_next(&a, &f));
+	assert_int_not_equal(word(0), PORTAL_LEASE_WORD(a.owner, PORTAL_LEASE_LOST));
+	until_free(a.owner);
+	assert_int_equal(free_extents(), n);
+	assert_int_equal(pf.leases.stats.faults, 0);
+	pf_hang_up(&a);
+	assert_int_equal(hello(&a, "l", 1, portal_owner(0, 1), 0, &f), -ESTALE);
+}
+
 /* By another door nobody comes back to a lease, even if it is the right one's word. */
 static void test_another_door(void **state)
 {
@@ -978,6 +996,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_death, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_revoked, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lingers, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_bye, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_another_door, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bells, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bells_of_a_sleeper, setup, teardown),

@@ -400,8 +400,9 @@ static void *answer_late(void *arg)
 	}
 	if (recv(sock, next, sizeof(*next), MSG_WAITALL) != sizeof(*next))
 		memset(next, 0, sizeof(*next));
-	while (hear(sock))
-		((struct portal_frame *)arg)->flags = le32_of(1); /* another one */
+	while (recv(sock, &frame, sizeof(frame), MSG_WAITALL) == sizeof(frame))
+		if (le32_get(frame.type) != PORTAL_BYE)
+			next->flags = le32_of(1); /* another one */
 	close(sock);
 	return NULL;
 }

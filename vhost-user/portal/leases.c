@@ -235,6 +235,12 @@ void lease_lose(struct lease *lease)
 		loop_timer_set(l->loop, &lease->linger, loop_now_ns() + linger * MS);
 }
 
+void lease_give_back(struct lease *lease)
+{
+	lease->conn = NULL;
+	begin_recovery(lease);
+}
+
 int leases_revoke(struct leases *l, uint32_t id)
 {
 	struct lease *lease;

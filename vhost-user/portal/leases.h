@@ -7,7 +7,7 @@
  *
  *	FREE ──HELLO──▶ LIVE ──connection ends──▶ LOST ──linger is over──▶ RECOVERING ──all taken back──▶ FREE
  *	                  ▲                         │                          ▲
- *	                  └──────HELLO, same lease──┘       revoked ───────────┘
+ *	                  └──────HELLO, same lease──┘       BYE, revoked ──────┘
  *
  * Recovery withdraws the names, and goes through all grants of the arena, a few in each pass of the loop: those of the dead
  * are taken back, in those of others the blocks that the dead held are freed.  A grant of the dead in which others hold
@@ -58,7 +58,7 @@ struct leases_client_config {
 	enum portal_mode mode;
 	uint32_t quota;      /* extents of all its leases together; all there are at most */
 	uint32_t max_leases; /* at once; 0: LEASES_EACH */
-	uint32_t linger_ms;  /* how long a lease outlives its connection */
+	uint32_t linger_ms;  /* how long a lease outlives a connection that ended without BYE */
 	bool may_quiesce;
 };
 

@@ -64,6 +64,8 @@ int lease_take(struct leases *l, struct leases_conn *conn, uint64_t owner, uint6
 	       const char name[PORTAL_LABEL_MAX]);
 /* The connection of a live lease has ended. */
 void lease_lose(struct lease *lease);
+/* Its client has no more use for it: it does not linger. */
+void lease_give_back(struct lease *lease);
 void lease_show(const struct lease *lease);
 /* Counters of the live page. */
 void leases_show(const struct leases *l);

@@ -359,6 +359,17 @@ static int on_notify(struct leases_conn *c, const struct portal_frame *frame,
 	return 0;
 }
 
+static int on_bye(struct leases_conn *c, const struct portal_frame *frame,
+		  struct portal_frame *reply)
+{
+	struct lease *lease = c->lease;
+
+	c->lease = NULL;
+	lease_give_back(lease);
+	leases_conn_end(c);
+	return 1;
+}
+
 void leases_tell_death(struct leases *l, uint64_t owner)
 {
 	const struct portal_frame frame = {
@@ -407,6 +418,7 @@ static request_fn *find(uint32_t type)
 		{ PORTAL_FLUSH, on_flush },
 		{ PORTAL_STAT, on_stat },
 		{ PORTAL_NOTIFY, on_notify },
+		{ PORTAL_BYE, on_bye },
 	};
 
 	for (unsigned i = 0; i < array_size(table); i++)

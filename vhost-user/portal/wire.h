@@ -68,6 +68,8 @@
  *	              ever; -EBUSY: PORTAL_FLUSHES_MAX of this client are under way
  *	STAT        < extents free, extents of this client, its quota, leases live, names used, durable
  *	NOTIFY      > flags (PORTAL_NOTIFY_*): what to be told unasked, from now on
+ *	BYE         the lease ends here, and with it the connection, without an answer.  A connection that ends without a BYE
+ *	            may have been cut by somebody between the two: such a lease lingers if it was configured to
  */
 #define PORTAL_REQUESTS(X) \
 	X(HELLO, 1)        \
@@ -81,7 +83,8 @@
 	X(ACK, 9)          \
 	X(FLUSH, 10)       \
 	X(STAT, 11)        \
-	X(NOTIFY, 12)
+	X(NOTIFY, 12)      \
+	X(BYE, 13)
 
 /* X(NAME, number): what the daemon says unasked.
  *

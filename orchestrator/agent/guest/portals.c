@@ -88,6 +88,13 @@ static bool find_dax(const char *device, char ret_path[PATH_MAX])
 	return found && access(ret_path, F_OK) == 0;
 }
 
+/* As libportal has it: vhost-user/portal/client/door.c. */
+#if defined(__x86_64__) || defined(__i386__)
+#define PCI_MEMORY "resource2"
+#else
+#define PCI_MEMORY "resource2_wc"
+#endif
+
 /* What programs map of the index-th portal of its kind. */
 static bool find_memory(bool ivshmem, unsigned index, char ret_path[PATH_MAX])
 {
@@ -97,7 +104,7 @@ static bool find_memory(bool ivshmem, unsigned index, char ret_path[PATH_MAX])
 		return false;
 	if (!ivshmem)
 		return find_dax(device, ret_path);
-	snprintf(ret_path, PATH_MAX, PCI "/%s/resource2", device);
+	snprintf(ret_path, PATH_MAX, PCI "/%s/" PCI_MEMORY, device);
 	return access(ret_path, F_OK) == 0;
 }
 

@@ -131,13 +131,21 @@ static void enable_pci(const char *address)
 		(void)!write(fd, "1", 1);
 }
 
+/* Write-combining memory of x86 does not keep the order of stores, which rings rely on; of ARM it is what can be accessed as
+ * memory is, unaligned and by atomic instructions, while the other is registers. */
+#if defined(__x86_64__) || defined(__i386__)
+#define PCI_MEMORY "resource2"
+#else
+#define PCI_MEMORY "resource2_wc"
+#endif
+
 int door_open_pci(const char *address, struct mapping *ret_map, struct geometry *ret_geo)
 {
 	char path[PATH_MAX];
 
 	if (strchr(address, '/') || strlen(address) > 32)
 		return -EINVAL;
-	snprintf(path, sizeof(path), PCI_DEVICES "/%s/resource2", address);
+	snprintf(path, sizeof(path), PCI_DEVICES "/%s/" PCI_MEMORY, address);
 	if (access(path, F_OK) < 0)
 		return -ENOENT;
 	if (pci_number(address, "vendor") != IVSHMEM_VENDOR ||

@@ -262,10 +262,20 @@ int tether_open(const struct tether_request *request, struct tether_grant *ret_g
 	return 0;
 }
 
+/* So that nobody waits for us to come back. */
+static void say_bye(struct tether *t)
+{
+	const struct portal_frame bye = { .type = le32_of(PORTAL_BYE) };
+
+	if (t->state == CONNECTED)
+		(void)tether_put(t, &bye);
+}
+
 void tether_close(struct tether *t)
 {
 	if (!t)
 		return;
+	say_bye(t);
 	fd_drop(&t->sock);
 	fd_drop(&t->grant.fd);
 	fd_drop(&t->timer);

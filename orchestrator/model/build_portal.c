@@ -152,7 +152,8 @@ static struct portal_access *add_access(struct builder *b, struct vm *vm,
 }
 
 /* Where it is a PCI BAR its size is a power of two; and of ivshmem nobody can keep the guest from writing to it. */
-static void check_door(struct builder *b, const struct portal_access *a, const struct jt_node *node)
+static void check_door(struct builder *b, const struct vm *vm, const struct portal_access *a,
+		       const struct jt_node *node)
 {
 	uint64_t size = a->portal->size;
 
@@ -163,6 +164,12 @@ static void check_door(struct builder *b, const struct portal_access *a, const s
 	if (a->door == PORTAL_DOOR_IVSHMEM && a->readonly)
 		lab_error_at(b->errors, build_good(node, "mode"),
 			     "\"ivshmem\" has no read-only side: take the door \"pmem\"");
+	/* pmem.h: a card takes the guest's memory by slots. */
+	if (a->door == PORTAL_DOOR_VHOST_USER && vm->nics->len > 0)
+		lab_error_at(
+			b->errors, build_good(node, "door"),
+			"QEMU dies when a VM starts anew that has this door and a network card: "
+			"take the door \"pmem\", or \"nics\": []");
 }
 
 static void build_access(struct builder *b, struct vm *vm, struct jt_node *node)
@@ -181,7 +188,7 @@ static void build_access(struct builder *b, struct vm *vm, struct jt_node *node)
 	check_size(b, quota);
 	if (quota && a->readonly)
 		lab_error_at_key(b->errors, quota, "has no use: who only reads is granted nothing");
-	check_door(b, a, node);
+	check_door(b, vm, a, node);
 }
 
 static void build_accesses(struct builder *b, struct vm *vm)

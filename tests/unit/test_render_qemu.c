@@ -117,7 +117,7 @@ static void test_golden(void **state)
 		  "{\"portals\": {\"b\": {\"mode\": \"ro\"}, \"c\": {\"door\": \"ivshmem\"}, \"a\": {}}}}}",
 		  "n1", &old_qemu, &tiny },
 		{ "qemu/portal-vhost-user.txt",
-		  "{\"portals\": {\"a\": {}}, \"vms\": {\"n1\": {\"portals\": {\"a\": {\"door\": \"vhost-user\"}}}}}",
+		  "{\"networks\": {}, \"portals\": {\"a\": {}}, \"vms\": {\"n1\": {\"portals\": {\"a\": {\"door\": \"vhost-user\"}}}}}",
 		  "n1", &newest_qemu, &tiny },
 		{ "qemu/aarch64.txt",
 		  "{\"images\": {\"own\": {\"kernel\": \"Image\"}}, \"vms\": {\"j\": {\"arch\": \"aarch64\", \"image\": \"own\"}}}",
@@ -197,8 +197,8 @@ static void test_kvm_wanted_and_missing(void **state)
 /* A door that this QEMU has no device for is told with the VM, the portal and the device. */
 static void test_door_missing(void **state)
 {
-	struct lab *lab = parse("{\"portals\": {\"p\": {}}, \"vms\": {\"n1\": {\"portals\": "
-				"{\"p\": {\"door\": \"vhost-user\"}}}}}");
+	struct lab *lab = parse("{\"networks\": {}, \"portals\": {\"p\": {}}, \"vms\": {\"n1\": "
+				"{\"portals\": {\"p\": {\"door\": \"vhost-user\"}}}}}");
 	struct lab_paths *paths = lab_paths_new(lab, &dirs);
 	GError *error = NULL;
 	GStrv argv = NULL;

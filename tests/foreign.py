@@ -15,10 +15,11 @@ import sys
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "vhost-lab-tests"
 MIRROR = "http://deb.debian.org/debian"
 
-# name: suite, packages, further suite that is preferred
+# name: suite, packages, further suite that is preferred, architecture if it is not this host's
 SETS = {
     "linux-6.1": ("bookworm", ["linux-image-cloud-amd64"], None),
     "linux-6.12": ("trixie", ["linux-image-cloud-amd64"], None),
+    "linux-6.1-aarch64": ("bookworm", ["linux-image-cloud-arm64", "busybox-static"], None, "arm64"),
     "linux-source-6.1": ("bookworm", ["linux-source-6.1"], None),
     "linux-source-6.12": ("trixie", ["linux-source-6.12"], None),
     "vhost-device-vsock": ("sid", ["vhost-device-vsock"], None),
@@ -35,7 +36,7 @@ def need(command, package=None):
 
 
 def _unpack(name, root):
-    suite, packages, preferred = SETS[name]
+    suite, packages, preferred, *arch = SETS[name]
     need("mmdebstrap")
     print(f"unpacking {' '.join(packages)} of {preferred or suite} into {root}", file=sys.stderr)
     part = root.with_name(root.name + ".part")
@@ -43,7 +44,7 @@ def _unpack(name, root):
     part.parent.mkdir(parents=True, exist_ok=True)
     # A mirror of a past day is as good.
     argv = ["mmdebstrap", "--quiet", "--variant=extract", "--aptopt=Acquire::Check-Valid-Until \"false\"",
-            f"--include={','.join(packages)}"]
+            f"--include={','.join(packages)}", *(f"--architectures={name}" for name in arch)]
     if preferred:
         argv.append(f"--aptopt=APT::Default-Release \"{preferred}\"")
     argv += [suite, str(part), f"deb {MIRROR} {suite} main"]

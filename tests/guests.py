@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Real guests for the suites that run by name: any kernel of foreign.py under any QEMU, without the orchestrator.
 
-A guest is that kernel, this host's static busybox, the modules of virtio-net and virtio-vsock, and files of the
-suite's own, in an initramfs.  It runs a root shell on its second serial port, which Guest.sh() speaks to.
+A guest is that kernel, a static busybox, the modules of virtio-net and virtio-vsock, and files of the suite's own, in an
+initramfs.  It runs a root shell on its last serial port, which Guest.sh() speaks to.
 """
 import contextlib
+import dataclasses
 import hashlib
 import json
 import lzma
@@ -43,8 +44,9 @@ if [ -n "$address" ]; then
 	ip link set eth0 up
 	ip addr add "$address" dev eth0
 fi
-stty -F /dev/ttyS1 raw -echo
-while :; do setsid sh </dev/ttyS1 >/dev/ttyS1 2>&1; done
+shell=/dev/$(sed -n 's/.*guest_shell=\\([^ ]*\\).*/\\1/p' /proc/cmdline)
+stty -F $shell raw -echo
+while :; do setsid sh <$shell >$shell 2>&1; done
 """
 
 
@@ -79,11 +81,13 @@ class Cpio:
 
 
 class Kernel:
-    """A kernel of foreign.py: "6.1" or "6.12"."""
+    """A kernel of foreign.py: "6.1", "6.12", or "6.1-aarch64"."""
 
     def __init__(self, version):
         self.version = version
+        self.arch = version.partition("-")[2] or "x86_64"
         root = foreign.root_of(f"linux-{version}")
+        self.busybox = root / "bin/busybox" if self.arch != "x86_64" else pathlib.Path(shutil.which("busybox"))
         self.image = next(root.glob("boot/vmlinuz-*"))
         self.release = self.image.name.removeprefix("vmlinuz-")
         lib = root / "usr/lib/modules" if (root / "usr/lib/modules").exists() else root / "lib/modules"
@@ -101,10 +105,10 @@ class Kernel:
         parents = {str(parent) for name in files for parent in pathlib.PurePath(name).parents}
         for directory in sorted({"bin", "lib", "opt"} | parents - {"."}):
             cpio.directory(directory)
-        cpio.file("bin/busybox", pathlib.Path(shutil.which("busybox")).read_bytes())
+        cpio.file("bin/busybox", self.busybox.read_bytes())
         cpio.file("init", INIT.encode())
         cpio.file("modules", "".join(f"{name}\n" for name in there).encode())
-        for name in [*there, LOOPBACK]:
+        for name in there + [LOOPBACK] * (LOOPBACK in self._modules):
             cpio.file(f"lib/{name}.ko", self.module(name))
         for name, data in files.items():
             cpio.file(name, data)
@@ -216,8 +220,21 @@ def mac(name):
     return "52:54:00:" + hashlib.sha256(name.encode()).digest()[:3].hex(":")
 
 
-def cpu(qemu):
+@dataclasses.dataclass
+class Machine:
+    """What an architecture's guests differ in."""
+
+    type: str
+    ports: list  # serial ones: the console, if there is one of its own, and the shell
+
+
+MACHINES = {"x86_64": Machine("q35", ["ttyS0", "ttyS1"]), "aarch64": Machine("virt", ["ttyAMA0"])}
+
+
+def cpu(qemu, arch="x86_64"):
     """Under TCG, QEMU 7.2's cmpxchg16b now and then leaves rubbish in EFLAGS, and Linux 6.12 dies of it."""
+    if arch == "aarch64":
+        return "max,pauth-impdef=on"
     return "max" if qemu_version(qemu) >= (8, 0) else "max,cx16=off"
 
 
@@ -237,12 +254,15 @@ class Guest:
         self._log = self.directory / f"{name}.log"
         self._text = b""
         # A busy host lets an emulated timer look dead.
-        append = "console=ttyS0 quiet panic=-1 no_timer_check" + (f" guest_address={address}" if address else "")
+        machine = MACHINES[kernel.arch]
+        append = (f"console={machine.ports[0]} guest_shell={machine.ports[-1]} quiet panic=-1 no_timer_check"
+                  + (f" guest_address={address}" if address else ""))
         argv = [qemu, "-name", name, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-                "-machine", "q35,accel=tcg,memory-backend=mem0", "-cpu", cpu(qemu), "-m", memory,
+                "-machine", f"{machine.type},accel=tcg,memory-backend=mem0", "-cpu", cpu(qemu, kernel.arch), "-m", memory,
                 "-object", "memory-backend-memfd,id=mem0,size=256M,share=on",
                 "-kernel", str(kernel.image), "-initrd", str(initramfs), "-append", append,
-                "-chardev", f"file,id=con0,path={self.directory}/{name}.console", "-serial", "chardev:con0",
+                *(["-chardev", f"file,id=con0,path={self.directory}/{name}.console", "-serial", "chardev:con0"]
+                  if len(machine.ports) > 1 else []),
                 "-chardev", f"socket,id=sh0,path={self.directory}/{name}.sh,server=on,wait=off", "-serial", "chardev:sh0",
                 "-chardev", f"socket,id=qmp0,path={self.directory}/{name}.qmp,server=on,wait=off",
                 "-mon", "chardev=qmp0,mode=control", "-smp", str(queues), *devices]

@@ -26,7 +26,7 @@ class Result:
     peer: float
     peer_name: str
     unit: str
-    want: float
+    want: float  # None: the ratio is told, no more
     runs: int
     more_is_better: bool = True
     note: str = ""
@@ -113,6 +113,6 @@ def write_results(area, figures):
              "| case | ours | peer | unit | ratio | want | runs |", "|---|---|---|---|---|---|---|"]
     for r in figures:
         lines.append(f"| {r.case} | {r.ours:.3f} | {r.peer:.3f} ({r.peer_name}) | {r.unit} "
-                     f"| {r.ratio:.2f} | {r.want:.2f} | {r.runs} |")
+                     f"| {r.ratio:.2f} | {'none' if r.want is None else format(r.want, '.2f')} | {r.runs} |")
     notes = [f"- {r.case}: {r.note}" for r in figures if r.note]
     results.record(f"bench: {area}", "\n".join(lines + ([""] + notes if notes else [])))

@@ -17,6 +17,7 @@ import subprocess
 
 import foreign
 import portal_heap
+import portal_vms
 from bench import Failed, Result, progress
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -139,3 +140,4 @@ def run(bench):
     yield from run_turns(bench)
     yield from run_leases(bench)
     yield from portal_heap.cases(bench)
+    yield from portal_vms.cases(bench)

@@ -129,6 +129,9 @@ void names_withdraw(struct names *n, uint32_t index)
 	while (n->top > 0 && n->entry[n->top - 1].type == PORTAL_TYPE_NONE)
 		n->top--;
 	show(n, index);
+	/* Pairs with portal_ring_open(): who looks next whether somebody uses what lay here (the recovery, or the owner that
+	 * this is answered to) sees his word there, or he sees that the name has gone. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
 bool names_next(const struct names *n, uint64_t owner, uint32_t *at)

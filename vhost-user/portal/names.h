@@ -46,6 +46,8 @@ int names_find(const struct names *n, const char *name);
 
 /* The index in *ret_index.  -EINVAL (no name, no type, no length), -EEXIST, -ENOSPC. */
 int names_publish(struct names *n, const struct name *entry, uint32_t *ret_index);
+/* Whoever puts his word into what the name stood for, and then finds it still there, is seen by all who look for such
+ * words after this. */
 void names_withdraw(struct names *n, uint32_t index);
 
 /* The first entry of `owner` (0: of anybody) at or behind *at.  False: there is none. */

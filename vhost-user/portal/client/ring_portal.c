@@ -164,7 +164,9 @@ int portal_ring_open(struct portal *p, const char *name, enum portal_role role,
 	r = open_end(p, object.ptr, object.len, role, ret_ring);
 	if (r < 0)
 		return r;
-	/* Its memory is ours to use from the moment that our owner word is in it, if it was a ring's until then. */
+	/* Its memory is ours to use from the moment that our owner word is in it, if it was a ring's until then: whoever frees
+	 * it looks for such words after the name has gone.  Pairs with the daemon's names_withdraw(). */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	r = portal_still(p, &object);
 	if (r < 0)
 		portal_ring_close(*ret_ring);

@@ -656,6 +656,80 @@ static void test_give_back(void **state)
 	portal_detach(a);
 }
 
+/* ---- errors ----------------------------------------------------------------------------------- */
+
+static void fail_disk(struct pf *pf, void *arg)
+{
+	pf->flush.error = *(int *)arg;
+}
+
+static int alloc_error(struct portal *p, size_t size)
+{
+	errno = 0;
+	return portal_alloc(p, size) ? 0 : errno;
+}
+
+static int take_error(struct portal *p, uint64_t handle)
+{
+	errno = 0;
+	return portal_take(p, handle, 1) ? 0 : errno;
+}
+
+/* What portal.h promises of errors that are the daemon's, or another client's. */
+static void test_errors_of_memory(void **state)
+{
+	struct portal *a = attach("a"), *b = attach("b"), *r = attach("r");
+	uint64_t handle = portal_handle(a, portal_alloc(a, 100));
+
+	assert_int_equal(alloc_error(a, 0), EINVAL);
+	assert_int_equal(alloc_error(a, 8 * PORTAL_EXTENT), EDQUOT);
+	assert_int_equal(alloc_error(a, 64 * PORTAL_EXTENT), ENOMEM);
+	assert_int_equal(alloc_error(r, 1), EROFS);
+	assert_int_equal(alloc_error(a, 7 * PORTAL_EXTENT - 8192), 0);
+	assert_int_equal(alloc_error(b, 6 * PORTAL_EXTENT), ENOSPC);
+	assert_int_equal(take_error(r, handle), EROFS);
+	assert_int_equal(take_error(b, handle), 0);
+	assert_int_equal(take_error(a, handle), ESTALE); /* it is b's */
+	assert_int_equal(portal_quiesce(a, clock_ns()), 1);
+	assert_int_equal(alloc_error(b, 1), EAGAIN);
+	assert_int_equal(take_error(b, handle), EAGAIN);
+	assert_int_equal(portal_thaw(a), 0);
+	portal_detach(r);
+	portal_detach(b);
+	portal_detach(a);
+}
+
+static void test_errors_of_names_and_pauses(void **state)
+{
+	static const int disk[] = { -EIO, -ENOSPC, -EDQUOT };
+	struct portal *a = attach("a"), *b = attach("b"), *r = attach("r");
+	char *mine = portal_alloc(a, 10), *his = portal_alloc(b, 10);
+	void *his_here = portal_resolve(a, portal_handle(b, his), 10);
+
+	assert_int_equal(portal_publish(a, "x", 0, mine, 1), -EINVAL);
+	assert_int_equal(portal_publish(a, "x", 1, &a, 1), -EFAULT);
+	assert_int_equal(portal_publish(a, "x", 1, his_here, 1), -EPERM);
+	assert_int_equal(portal_publish(r, "x", 1, mine, 1), -EROFS);
+	assert_int_equal(portal_publish(a, "x", 1, mine, 1), 0);
+	assert_int_equal(portal_publish(b, "x", 1, his, 1), -EEXIST);
+	assert_int_equal(portal_unpublish(b, "x"), -EPERM);
+	assert_int_equal(portal_unpublish(b, "y"), -ENOENT);
+	assert_int_equal(portal_quiesce(b, clock_ns()), -EPERM);
+	assert_int_equal(portal_thaw(a), -EINVAL);
+	assert_int_equal(portal_quiesce(a, clock_ns()), 1);
+	assert_int_equal(portal_quiesce(a, clock_ns()), -EBUSY);
+	assert_int_equal(portal_publish(b, "y", 1, his, 1), -EAGAIN);
+	assert_int_equal(portal_unpublish(a, "x"), -EAGAIN);
+	assert_int_equal(portal_thaw(a), 0);
+	for (unsigned i = 0; i < sizeof(disk) / sizeof(disk[0]); i++) {
+		portal_server_do(&server, fail_disk, (void *)(uintptr_t)&disk[i]);
+		assert_int_equal(portal_flush(a), disk[i]);
+	}
+	portal_detach(r);
+	portal_detach(b);
+	portal_detach(a);
+}
+
 /* ---- threads --------------------------------------------------------------------------------- */
 
 static void *wait_for_bell(void *arg)
@@ -715,6 +789,8 @@ int main(void)
 		PORTAL_TEST(test_laggards),
 		PORTAL_TEST(test_attach_during_freeze),
 		PORTAL_TEST(test_flush),
+		PORTAL_TEST(test_errors_of_memory),
+		PORTAL_TEST(test_errors_of_names_and_pauses),
 		PORTAL_TEST(test_give_back),
 		PORTAL_TEST(test_wait_and_ask),
 	};

@@ -223,6 +223,8 @@ static void test_wrong_answers(void **state)
 	assert_int_equal(result(5000), -EPROTO);
 	hello->status = le32_of((uint32_t)-EACCES);
 	assert_int_equal(result(5000), -EACCES);
+	hello->status = le32_of((uint32_t)-EPROTONOSUPPORT);
+	assert_int_equal(result(5000), -EOPNOTSUPP);
 	hello->status = le32_of((uint32_t)-ESTALE); /* there was nothing to come back to */
 	assert_int_equal(result(5000), -ESTALE);
 	*hello = sound;
@@ -382,8 +384,7 @@ static void test_full_queue(void **state)
 static void *answer_late(void *arg)
 {
 	struct portal_frame *next = arg;
-	struct portal_frame grant = { .type = le32_of(PORTAL_EXTENT_GET),
-				      .args = { le64_of(5) } };
+	struct portal_frame grant = { .type = le32_of(PORTAL_EXTENT_GET), .args = { le64_of(5) } };
 	struct timespec late = { .tv_nsec = 200 * 1000000 };
 	int sock = accept(listener, NULL, NULL);
 	struct portal_frame frame;

@@ -52,11 +52,12 @@
  *	EXTENT_GET  > n, kind (enum portal_extent_kind: SEGMENT with n = 1, or HUGE)
  *	            < first.  -EDQUOT (beyond the quota), -ENOSPC (no run of n is free), -EACCES (a read-only client),
  *	              -EAGAIN (the arena drains or is frozen)
- *	EXTENT_PUT  > first, n (a whole grant).  -EPERM: it is not the client's; -EBUSY: a name lies in it; -EAGAIN: frozen
+ *	EXTENT_PUT  > first, n (a whole grant).  -EPERM: it is not the client's; -EBUSY: a name lies in it; -EACCES;
+ *	              -EAGAIN: frozen
  *	PUBLISH     > type, offset, len; name: the object's
  *	            < generation, index in the name table.  -EEXIST, -ENOSPC (the table is full), -EPERM (not in extents of
- *	              the client), -EACCES, -EAGAIN
- *	UNPUBLISH   name: the object's.  -ENOENT; -EPERM: somebody else's; -EAGAIN: frozen
+ *	              the client), -EACCES, -EAGAIN: as EXTENT_GET
+ *	UNPUBLISH   name: the object's.  -ENOENT; -EPERM: somebody else's; -EACCES; -EAGAIN: frozen
  *	BELL        > owner to ring, cookie (low 32 bits).  -ESRCH: no such live lease
  *	QUIESCE     > deadline in ms, longest freeze in ms (0: the daemon's own limit)
  *	            < epoch, clients that did not acknowledge.  Answered when the arena is frozen.  It thaws by THAW, by the
@@ -64,8 +65,8 @@
  *	              thawed before it was frozen
  *	THAW        -EINVAL: not frozen by this client
  *	ACK         > epoch: this client has come to rest for it.  -ESTALE: another epoch
- *	FLUSH       < durable.  Answered after an fdatasync() that began after the request; -EIO and others: latched, for
- *	              ever; -EBUSY: PORTAL_FLUSHES_MAX of this client are under way
+ *	FLUSH       < durable.  Answered after an fdatasync() that began after the request; -EIO, -ENOSPC, -EDQUOT, whatever
+ *	              it failed with: for ever; -EBUSY: PORTAL_FLUSHES_MAX of this connection are under way
  *	STAT        < extents free, extents of this client, its quota, leases live, names used, durable
  *	NOTIFY      > flags (PORTAL_NOTIFY_*): what to be told unasked, from now on
  *	BYE         the lease ends here, and with it the connection, without an answer.  A connection that ends without a BYE

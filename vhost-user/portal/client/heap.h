@@ -73,7 +73,7 @@ uint64_t heap_handle(const struct heap *heap, const void *ptr);
  * handle, or the block is smaller). */
 void *heap_resolve(const struct heap *heap, uint64_t handle, size_t len);
 
-/* The same, and this client is its holder from now on.  NULL also with EROFS, and EPERM: a third one has taken it. */
+/* The same, and this client is its holder from now on.  NULL also with EROFS, and ESTALE if another one has taken it. */
 void *heap_take(struct heap *heap, uint64_t handle, size_t len);
 
 /* Look for blocks that others freed, and give back what is empty.  Allocating does this when it must; a client that

@@ -77,8 +77,9 @@ struct portal_options {
  *
  * Returns 0; -ENOENT (no such arena, device or socket), -EACCES (the daemon does not admit this client), -ENODEV (the
  * place maps, but not coherently: a raw /dev/pmem goes through the page cache), -EPROTO (no arena, or a broken one),
- * -EOPNOTSUPP (an arena of another version or byte order), -EUSERS (no free lease), -ETIMEDOUT, -EINVAL, or what the
- * system says.  May block for timeout_ms. */
+ * -EOPNOTSUPP (an arena of another version or byte order, or a daemon of another version), -EUSERS (no free lease), -EAGAIN
+ * (the arena was frozen all the time), -ENXIO (its guests get no leases), -ETIMEDOUT, -EINVAL, or what the system says.  May
+ * block for timeout_ms. */
 PORTAL_API int portal_attach(const char *where, const struct portal_options *options,
 			     struct portal **ret_portal);
 
@@ -160,12 +161,13 @@ PORTAL_API int portal_client_at(const struct portal *p, uint32_t index,
 
 /* Memory of the arena, aligned to 16 bytes, uninitialised; this client's until portal_free(), portal_detach() or its death.
  *
- * Returns NULL with errno ENOMEM (arena full), EDQUOT (this client has its share), EROFS (read-only client), EAGAIN (the
- * arena pauses, see portal_quiesce_point()), ENOTCONN, EINVAL (0 bytes).  Calls the daemon for every 2 MiB or so only. */
+ * Returns NULL with errno ENOSPC (arena full), EDQUOT (this client has its share), ENOMEM (more than an arena of this size
+ * has, or no memory of the process's own), EROFS (read-only client), EAGAIN (the arena pauses, see portal_quiesce_point()),
+ * ENOTCONN, ESTALE, ETIMEDOUT, EINVAL (0 bytes).  Calls the daemon for every 2 MiB or so only. */
 PORTAL_API void *portal_alloc(struct portal *p, size_t size);
 
 /* Give memory back, whichever client it came from; NULL is legal.  -EINVAL: ptr is no start of a block in the arena;
- * -ENOENT: the block is free already; -EPERM: another client holds it; -EAGAIN: the arena is frozen. */
+ * -ENOENT: the block is free already; -EPERM: another client holds it; -EROFS; -EAGAIN: the arena is frozen. */
 PORTAL_API int portal_free(struct portal *p, void *ptr);
 
 /* Bytes that may be used at ptr, at least what was asked for; 0 if ptr is no block of this client. */
@@ -178,8 +180,8 @@ PORTAL_API uint64_t portal_handle(const struct portal *p, const void *ptr);
  * died) or EINVAL (no handle, or the block is smaller).  The owner may free it at any time: copy, then resolve again. */
 PORTAL_API void *portal_resolve(const struct portal *p, uint64_t handle, size_t len);
 
-/* The same, and this client holds the block from now on: it is the one that may free it, and with whose lease it goes.  Also
- * EPERM (another one took it), EROFS and EAGAIN. */
+/* The same, and this client holds the block from now on: it is the one that may free it, and with whose lease it goes.  The
+ * handle names it no more, so that of two who take it one gets ESTALE.  Also EROFS, and EAGAIN (the arena pauses). */
 PORTAL_API void *portal_take(struct portal *p, uint64_t handle, size_t len);
 
 /* ---- names -------------------------------------------------------------- */
@@ -204,7 +206,7 @@ struct portal_object {
 
 /* Publish len bytes at ptr, which lie in memory of this client, under a name nobody has.  0, -EEXIST, -EINVAL (name or
  * type), -EFAULT (not in the arena), -EPERM (not in this client's memory), -ENOSPC (1024 names there are), -EROFS,
- * -ENOTCONN, -ESTALE, -ETIMEDOUT.  Waits for the daemon. */
+ * -EAGAIN (the arena pauses), -ENOTCONN, -ESTALE, -ETIMEDOUT.  Waits for the daemon. */
 PORTAL_API int portal_publish(struct portal *p, const char *name, uint32_t type, const void *ptr,
 			      uint64_t len);
 
@@ -357,12 +359,16 @@ PORTAL_API int portal_quiesce_wait(struct portal *p, uint64_t deadline_ns);
  * clients the daemon's configuration allows it to.  This client is at rest by calling it.  The pause ends by
  * portal_thaw(), and by itself when this client's lease does or the daemon's limit is reached.
  *
- * Returns the number of clients that did not answer, 0 being best; -EPERM, -EBUSY (another pause), -ENOTCONN, -ESTALE. */
+ * Returns the number of clients that did not answer, 0 being best; -EPERM, -EBUSY (another pause), -ECANCELED (somebody
+ * ended it before the arena was frozen), -ENOTCONN, -ESTALE, -ETIMEDOUT. */
 PORTAL_API int portal_quiesce(struct portal *p, uint64_t deadline_ns);
+
+/* End the pause that this client began.  0; -EINVAL: there is none; -ENOTCONN, -ESTALE, -ETIMEDOUT. */
 PORTAL_API int portal_thaw(struct portal *p);
 
-/* Have everything written before this call on stable storage.  0; -ENODATA (memory only: nothing is durable); -EIO (once
- * it has failed, for ever: what is lost is not known); -ENOTCONN, -ESTALE, -ETIMEDOUT.  Waits for the daemon. */
+/* Have everything written before this call on stable storage.  0; -ENODATA (memory only: nothing is durable); -EIO, -ENOSPC,
+ * -EDQUOT, whatever it failed with (for ever: what is lost is not known); -EBUSY (threads of this client have eight under
+ * way); -ENOTCONN, -ESTALE, -ETIMEDOUT.  Waits for the daemon. */
 PORTAL_API int portal_flush(struct portal *p);
 
 #ifdef __cplusplus

@@ -214,6 +214,8 @@ static void on_hello(struct tether *t, const struct portal_frame *frame)
 		take_grant(t, frame);
 	else if (status == -ESTALE)
 		hang_up(t, OVER, status);
+	else if (status == -EPROTONOSUPPORT)
+		hang_up(t, AWAY, -EOPNOTSUPP);
 	else
 		hang_up(t, AWAY, status < 0 ? status : -EPROTO);
 }
@@ -221,7 +223,8 @@ static void on_hello(struct tether *t, const struct portal_frame *frame)
 /* Extents that were granted to a question nobody waits for any more go back, unasked. */
 static void give_back_late(struct tether *t, const struct portal_frame *frame)
 {
-	struct portal_frame put = { .type = le32_of(PORTAL_EXTENT_PUT), .args = { frame->args[0] } };
+	struct portal_frame put = { .type = le32_of(PORTAL_EXTENT_PUT),
+				    .args = { frame->args[0] } };
 
 	for (unsigned i = 0; i < LATE_MAX; i++) {
 		struct late *late = &t->late[i];

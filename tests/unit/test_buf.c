@@ -25,8 +25,8 @@ static struct sw_frame whole(struct iovec *iov, uint32_t len)
 /* A copy has the bytes as delivered, at all lengths around the sizes of buffers. */
 static void test_copy(void **state)
 {
-	static const uint32_t lens[] = { 14,   15,   255,  256,  257,   1535,        1536,
-					 1537, 9216, 9280, 9281, 65536, SW_FRAME_MAX };
+	static const uint32_t lens[] = { 14,   15,   72,   73,   255,  256,   257,         1535,
+					 1536, 1537, 9216, 9280, 9281, 65536, SW_FRAME_MAX };
 	struct sw_bufs bufs;
 	struct iovec iov;
 

@@ -2,6 +2,8 @@
 /* What an impaired link does to frames, to the nanosecond. */
 #include "impair_fixture.h"
 
+#define BURST_FRAMES 48
+
 static struct road road;
 
 static void test_does_nothing_at_first(void **state)
@@ -35,6 +37,52 @@ static void test_delay(void **state)
 	assert_int_equal(road_take(&road, 20 * MS), 1);
 	assert_int_equal(road.taken[0].at_ns, 12 * MS);
 	assert_int_equal(impair_next(&road.im), IMPAIR_NEVER);
+	road_done(&road);
+}
+
+static void hold(struct road *r, uint64_t now_ns, unsigned first, unsigned n)
+{
+	uint32_t len[BURST_FRAMES];
+	void *frame[BURST_FRAMES];
+
+	assert_true(impair_holds_all(&r->im));
+	for (unsigned i = 0; i < n; i++) {
+		len[i] = 60 + i;
+		frame[i] = road_frame(first + i);
+	}
+	impair_hold(&r->im, now_ns, frame, len, n);
+}
+
+/* Bursts that only wait: in the order they are due, and within a burst in the order they came, however the settings
+ * change. */
+static void test_bursts(void **state)
+{
+	uint64_t frames, bytes;
+
+	road_init(&road, 1);
+	road.c.delay_ns = 10 * MS;
+	road_set(&road, 0);
+	for (unsigned i = 0; i < 5; i++) /* the ring grows meanwhile */
+		hold(&road, i * MS, 100 * i, BURST_FRAMES);
+	road.c.delay_ns = 1 * MS;
+	road_set(&road, 5 * MS);
+	hold(&road, 5 * MS, 500, BURST_FRAMES); /* overtake */
+	impair_hold_failed(&road.im, 60);
+	assert_int_equal(road.im.stats.dropped_memory, 1);
+	impair_held(&road.im, &frames, &bytes);
+	assert_int_equal(frames, 6 * BURST_FRAMES);
+	assert_int_equal(bytes, 6 * (60 * BURST_FRAMES + BURST_FRAMES * (BURST_FRAMES - 1) / 2));
+	assert_int_equal(road_take(&road, 6 * MS - 1), 0);
+	assert_int_equal(road_take(&road, 20 * MS), 6 * BURST_FRAMES);
+	for (unsigned i = 0; i < 6 * BURST_FRAMES; i++) {
+		unsigned burst = i / BURST_FRAMES, number = i % BURST_FRAMES;
+
+		number += burst == 0 ? 500 : 100 * (burst - 1);
+		assert_int_equal(road_number(&road.taken[i]), number);
+		assert_int_equal(road.taken[i].at_ns, burst == 0 ? 6 * MS : (9 + burst) * MS);
+	}
+	impair_held(&road.im, &frames, &bytes);
+	assert_int_equal(frames + bytes, 0);
 	road_done(&road);
 }
 
@@ -433,6 +481,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_does_nothing_at_first),
 		cmocka_unit_test(test_delay),
+		cmocka_unit_test(test_bursts),
 		cmocka_unit_test(test_change_under_way),
 		cmocka_unit_test(test_rate),
 		cmocka_unit_test(test_overhead_and_cells),

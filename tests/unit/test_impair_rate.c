@@ -79,6 +79,65 @@ static void test_exact(void **state)
 	}
 }
 
+/* What leaves within the microsecond that is as good as now need not be kept; what leaves later is. */
+static void test_near_frames_go_on(void **state)
+{
+	struct road *r = &links[0];
+	uint64_t frames, bytes;
+
+	road_init(r, 1);
+	r->im.near_ns = US;
+	r->c.rate_bps = 8000000000; /* a byte a nanosecond */
+	road_set(r, 0);
+	for (unsigned i = 0; i < 25; i++)
+		assert_int_equal(road_send(r, 0, i, 100), 1);
+	assert_int_equal(r->im.stats.out_frames, 10);
+	impair_held(&r->im, &frames, &bytes);
+	assert_int_equal(frames, 15);
+	assert_int_equal(road_take(r, 2500), 15);
+	for (unsigned i = 0; i < 15; i++) {
+		assert_int_equal(road_number(&r->taken[i]), 10 + i);
+		assert_int_equal(r->taken[i].at_ns, 1100 + 100 * i);
+	}
+	road_done(r);
+}
+
+/* Nor does it change the rate, or when a frame with a delay is due. */
+static void test_near_changes_nothing_else(void **state)
+{
+	struct road *near = &links[0], *exact = &links[1];
+
+	for (unsigned i = 0; i < 2; i++) {
+		road_init(&links[i], 1);
+		links[i].im.near_ns = i == 0 ? US : 0;
+		links[i].c.rate_bps = 2000000000;
+		links[i].c.delay_ns = MS;
+		links[i].c.limit_packets = 0;
+		road_set(&links[i], 0);
+		for (unsigned k = 0; k < 3000; k++)
+			road_send(&links[i], k / 20 * US, k, 60);
+		assert_int_equal(road_take(&links[i], S), 3000);
+	}
+	for (unsigned k = 0; k < 3000; k++)
+		assert_int_equal(near->taken[k].at_ns, exact->taken[k].at_ns);
+	road_done(near);
+	road_done(exact);
+
+	road_init(near, 1);
+	near->im.near_ns = US;
+	near->c.rate_bps = 2000000000;
+	near->c.limit_packets = 20;
+	road_set(near, 0);
+	for (uint64_t now = 0; now < 10 * MS; now += US) {
+		for (unsigned k = 0; k < 10; k++) /* twice what fits */
+			road_send(near, now, k, 60);
+		road_take(near, now);
+	}
+	assert_true(near->im.stats.dropped_limit > 0);
+	assert_true(fabs((double)near->im.stats.out_bytes * 8 - 2e9 / 100) < 2e9 / 100 * 0.001);
+	road_done(near);
+}
+
 /* ---- CoDel ---- */
 
 /* The spacing of drops while a queue does not yield (RFC 8289, 4.2): after an interval, then by the root. */
@@ -190,6 +249,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ten_links),
 		cmocka_unit_test(test_exact),
+		cmocka_unit_test(test_near_frames_go_on),
+		cmocka_unit_test(test_near_changes_nothing_else),
 		cmocka_unit_test(test_control_law),
 		cmocka_unit_test(test_codel_ends_a_standing_queue),
 	};

@@ -208,6 +208,23 @@ static void test_large_packets_are_cut(void **state)
 	lab_finish();
 }
 
+/* At a rate of gigabits a frame has passed as soon as anybody could be woken for it: it is not copied. */
+static void test_what_has_passed_at_once_is_not_kept(void **state)
+{
+	lab_start(false);
+	lab_do("link.set", "{\"port\":\"b\",\"rate-bps\":100000000000}");
+	for (unsigned i = 0; i < 100; i++)
+		lab_send(0, 1, 60, 1); /* 4.8 ns each */
+	assert_int_equal(port[1].n, 100);
+	assert_int_equal(net.sw.bufs.held, 0);
+	for (unsigned i = 0; i < 10; i++)
+		lab_send(0, 1, 1514, 1); /* 121 ns each: not all within a microsecond */
+	assert_in_range(port[1].n, 102, 106);
+	lab_pass(at_ns + 10 * US);
+	assert_int_equal(port[1].n, 110);
+	lab_finish();
+}
+
 /* One bit of one copy of a packet whose checksum has been put in: so the receiver notices. */
 static void test_corruption_is_noticed(void **state)
 {
@@ -528,6 +545,7 @@ int main(void)
 		cmocka_unit_test(test_buffers_run_out),
 		cmocka_unit_test(test_directions_differ),
 		cmocka_unit_test(test_large_packets_are_cut),
+		cmocka_unit_test(test_what_has_passed_at_once_is_not_kept),
 		cmocka_unit_test(test_corruption_is_noticed),
 		cmocka_unit_test(test_duplicates),
 		cmocka_unit_test(test_ecn),

@@ -9,7 +9,7 @@
 #include "copy.h"
 
 /* The last has room for the longest frame and one tag more. */
-static const uint32_t class_room[SW_BUF_CLASSES] = { 256, 1536, 9280, SW_FRAME_MAX + 10 };
+static const uint32_t class_room[SW_BUF_CLASSES] = { 72, 256, 1536, 9280, SW_FRAME_MAX + 10 };
 
 static uint64_t class_size(uint32_t size_class)
 {
@@ -49,19 +49,25 @@ static bool make_room(struct sw_bufs *bufs, uint64_t size)
 	return true;
 }
 
-static struct sw_buf *take(struct sw_bufs *bufs, uint32_t size_class)
+static __attribute__((noinline)) struct sw_buf *take_more(struct sw_bufs *bufs, uint64_t size)
+{
+	struct sw_buf *b = make_room(bufs, size) ? malloc(size) : NULL;
+
+	if (!b)
+		return NULL;
+	bufs->held += size;
+	bufs->used += size;
+	return b;
+}
+
+static inline struct sw_buf *take(struct sw_bufs *bufs, uint32_t size_class)
 {
 	uint64_t size = class_size(size_class);
 	struct sw_buf *b = bufs->free[size_class];
 
-	if (b) {
-		bufs->free[size_class] = b->next;
-	} else {
-		b = make_room(bufs, size) ? malloc(size) : NULL;
-		if (!b)
-			return NULL;
-		bufs->held += size;
-	}
+	if (unlikely(!b))
+		return take_more(bufs, size);
+	bufs->free[size_class] = b->next;
 	bufs->used += size;
 	return b;
 }
@@ -136,17 +142,13 @@ struct sw_buf *sw_buf_keep(struct sw_bufs *bufs, const struct sw_frame *f)
 	return sw_buf_ref(b);
 }
 
-void sw_buf_unref(struct sw_buf *b)
+void sw_buf_free(struct sw_buf *b)
 {
-	struct sw_bufs *bufs;
-	uint64_t size;
+	struct sw_bufs *bufs = b->bufs;
+	uint64_t size = class_size(b->size_class);
 
-	if (!b || --b->refs > 0)
-		return;
-	bufs = b->bufs;
-	size = class_size(b->size_class);
 	bufs->used -= size;
-	if (bufs->held - bufs->used > SW_BUFS_IDLE_MAX || bufs->held > bufs->max) {
+	if (unlikely(bufs->held - bufs->used > SW_BUFS_IDLE_MAX || bufs->held > bufs->max)) {
 		bufs->held -= size;
 		free(b);
 		return;

@@ -23,8 +23,8 @@
 /* Buffers that nobody uses are kept up to so many bytes; more go back to the system. */
 #define SW_BUFS_IDLE_MAX (16u << 20)
 
-/* Room for a frame's bytes: a short one, an MTU of 1500 with tags, 9216 bytes, a GSO segment. */
-#define SW_BUF_CLASSES 4
+/* Room for a frame's bytes: an acknowledgement (with its header three lines of a cache), a short one, an MTU of 1500 with tags, 9216 bytes, a GSO segment. */
+#define SW_BUF_CLASSES 5
 
 struct sw_bufs;
 
@@ -70,8 +70,15 @@ static inline struct sw_buf *sw_buf_ref(struct sw_buf *b)
 	return b;
 }
 
+/* Nobody has it any more; for the one below. */
+void sw_buf_free(struct sw_buf *b);
+
 /* NULL is fine. */
-void sw_buf_unref(struct sw_buf *b);
+static inline void sw_buf_unref(struct sw_buf *b)
+{
+	if (b && --b->refs == 0)
+		sw_buf_free(b);
+}
 
 static inline struct sw_frame *sw_buf_frame(struct sw_buf *b)
 {

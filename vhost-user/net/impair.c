@@ -282,7 +282,7 @@ static void serve_waiting(struct impair *im, uint64_t now_ns)
 		struct impair_entry e = *first;
 		uint64_t start_ns = max(e.at_ns, im->departed_ns);
 
-		if (start_ns > now_ns)
+		if (start_ns > now_ns && start_ns - now_ns > im->near_ns)
 			return;
 		impair_ring_pop(&im->waiting);
 		im->waiting_bytes -= e.len;
@@ -290,10 +290,16 @@ static void serve_waiting(struct impair *im, uint64_t now_ns)
 	}
 }
 
+/* Is the rate free, or as good as that? */
+static inline bool is_free(const struct impair *im, uint64_t now_ns)
+{
+	return im->departed_ns <= now_ns || im->departed_ns - now_ns <= im->near_ns;
+}
+
 /* Let those into the rate whose turn has come. */
 static inline void serve(struct impair *im, uint64_t now_ns)
 {
-	if (im->departed_ns <= now_ns && im->waiting.n > 0)
+	if (im->waiting.n > 0 && is_free(im, now_ns))
 		serve_waiting(im, now_ns);
 }
 
@@ -310,7 +316,7 @@ static bool has_room(const struct impair *im, uint64_t now_ns, unsigned n, uint3
 {
 	const struct impair_config *c = &im->config;
 
-	if (c->rate_bps == 0 || im->departed_ns <= now_ns)
+	if (c->rate_bps == 0 || is_free(im, now_ns))
 		return true;
 	return (c->limit_packets == 0 || im->waiting.n + n <= c->limit_packets) &&
 	       (c->limit_bytes == 0 || im->waiting_bytes + (uint64_t)n * len <= c->limit_bytes) &&
@@ -329,16 +335,13 @@ static bool has_time(const struct impair_config *c)
 	return c->delay_ns != 0 || c->jitter_ns != 0 || c->rate_bps != 0 || c->slot;
 }
 
-/* Nothing is in its way, and the bucket lets it pass: it need not be kept. */
+/* Nothing is in its way, and the bucket lets it pass, or it has passed soon: it need not be kept. */
 static bool passes_at_once(struct impair *im, uint64_t now_ns, uint32_t len)
 {
-	const struct impair_config *c = &im->config;
-	uint64_t fraction = im->fraction;
+	uint64_t fraction = im->fraction, soon_ns = im->burst_ns + im->near_ns;
 
-	return im->burst_ns != 0 && c->delay_ns == 0 && c->jitter_ns == 0 && !c->slot &&
-	       !holds(im) && im->departed_ns <= now_ns &&
-	       max(im->free_ns, now_ns) + frame_duration(im, len, &fraction) <=
-		       now_ns + im->burst_ns;
+	return soon_ns != 0 && im->rate_alone && !holds(im) &&
+	       max(im->free_ns, now_ns) + frame_duration(im, len, &fraction) <= now_ns + soon_ns;
 }
 
 void impair_judge(struct impair *im, uint64_t now_ns, uint32_t len, bool ect,
@@ -359,7 +362,7 @@ void impair_judge(struct impair *im, uint64_t now_ns, uint32_t len, bool ect,
 		}
 		ret->straight = ret->copies == 1 && passes_at_once(im, now_ns, len);
 		if (ret->straight)
-			transmit(im, now_ns, len);
+			transmit(im, max(now_ns, im->departed_ns), len);
 	} else if (!has_time(&im->config) && !holds(im)) {
 		ret->straight = true;
 	}
@@ -374,24 +377,58 @@ void impair_push(struct impair *im, uint64_t now_ns, void *frame, uint32_t len, 
 		return;
 	}
 	serve(im, now_ns);
-	if (im->waiting.n == 0 && im->departed_ns <= now_ns)
-		enter(im, now_ns, &e);
+	if (im->waiting.n == 0 && is_free(im, now_ns))
+		enter(im, max(now_ns, im->departed_ns), &e);
 	else if (impair_ring_push(&im->waiting, &e) < 0)
 		drop(im, frame, &im->stats.dropped_memory);
 	else
 		im->waiting_bytes += len;
 }
 
-void impair_hold(struct impair *im, uint64_t now_ns, void *frame, uint32_t len)
+static void came(struct impair *im, const uint32_t *len, unsigned n)
 {
-	struct impair_entry e = { .at_ns = now_ns, .frame = frame, .len = len };
+	for (unsigned i = 0; i < n; i++)
+		im->stats.in_bytes += len[i];
+	im->stats.in_frames += n;
+}
 
-	im->stats.in_frames++;
-	im->stats.in_bytes += len;
-	if (likely(frame))
-		line_in(im, now_ns, &e);
-	else
-		impair_push_failed(im);
+/* All have the same delay, and are due together. */
+static void hold_steady(struct impair *im, uint64_t now_ns, void *const *frame, const uint32_t *len,
+			unsigned n)
+{
+	uint64_t at_ns = now_ns + im->config.delay_ns, bytes = 0;
+
+	if (im->config.keep_order)
+		at_ns = max(at_ns, im->last_due_ns);
+	im->last_due_ns = max(at_ns, im->last_due_ns);
+	if (impair_due_push_together(&im->line, at_ns, frame, len, n) < 0) {
+		for (unsigned i = 0; i < n; i++)
+			drop(im, frame[i], &im->stats.dropped_memory);
+		return;
+	}
+	for (unsigned i = 0; i < n; i++)
+		bytes += len[i];
+	im->line_bytes += bytes;
+}
+
+void impair_hold(struct impair *im, uint64_t now_ns, void *const *frame, const uint32_t *len,
+		 unsigned n)
+{
+	came(im, len, n);
+	if (likely(im->steady)) {
+		hold_steady(im, now_ns, frame, len, n);
+		return;
+	}
+	for (unsigned i = 0; i < n; i++)
+		line_in(im, now_ns,
+			&(struct impair_entry){
+				.at_ns = now_ns, .frame = frame[i], .len = len[i] });
+}
+
+void impair_hold_failed(struct impair *im, uint32_t len)
+{
+	came(im, &len, 1);
+	im->stats.dropped_memory++;
 }
 
 void impair_went(struct impair *im, uint32_t len)
@@ -442,13 +479,39 @@ static void slot_use(struct impair *im, uint32_t len)
 		slot_open(im);
 }
 
-unsigned impair_take(struct impair *im, uint64_t now_ns, struct impair_out *ret, unsigned n)
+/* Those of a ring, and nothing else to look at. */
+static unsigned take_in_order(struct impair *im, uint64_t now_ns, struct impair_out *ret,
+			      unsigned n)
+{
+	struct impair_ring *r = &im->line.ring;
+	uint64_t bytes = 0;
+	unsigned got = 0;
+
+	n = min(n, r->n);
+	for (; got < n; got++) {
+		const struct impair_entry *e = &r->entry[(r->head + got) & (r->size - 1)];
+
+		if (e->at_ns > now_ns)
+			break;
+		bytes += e->len;
+		ret[got] = (struct impair_out){ .frame = e->frame,
+						.at_ns = e->at_ns,
+						.mark = e->mark };
+	}
+	r->head += got;
+	r->n -= got;
+	im->line_bytes -= bytes;
+	im->stats.out_frames += got;
+	im->stats.out_bytes += bytes;
+	return got;
+}
+
+static unsigned take_any(struct impair *im, uint64_t now_ns, struct impair_out *ret, unsigned n)
 {
 	const struct impair_entry *first;
 	struct impair_entry e;
 	unsigned got = 0;
 
-	serve(im, now_ns);
 	while (got < n && (first = impair_due_first(&im->line)) && first->at_ns <= now_ns) {
 		uint64_t at_ns = first->at_ns;
 
@@ -464,6 +527,14 @@ unsigned impair_take(struct impair *im, uint64_t now_ns, struct impair_out *ret,
 			(struct impair_out){ .frame = e.frame, .at_ns = at_ns, .mark = e.mark };
 	}
 	return got;
+}
+
+unsigned impair_take(struct impair *im, uint64_t now_ns, struct impair_out *ret, unsigned n)
+{
+	serve(im, now_ns);
+	if (likely(im->line.n_heap == 0 && !im->config.slot))
+		return take_in_order(im, now_ns, ret, n);
+	return take_any(im, now_ns, ret, n);
 }
 
 /* When the first of those that wait will have crossed the rate. */
@@ -566,6 +637,8 @@ void impair_set(struct impair *im, const struct impair_config *config, uint64_t 
 	im->draws = config->loss > 0 || config->gemodel || config->markov ||
 		    config->duplicate > 0 || config->corrupt > 0 || config->flap;
 	im->steady = config->jitter_ns == 0 && config->reorder <= 0 && config->gap == 0;
+	im->rate_alone = config->rate_bps != 0 && config->delay_ns == 0 && config->jitter_ns == 0 &&
+			 !config->slot;
 	im->holds_all = !im->draws && config->rate_bps == 0 && has_time(config);
 	im->last.len = LAST_NONE;
 	if (old.rate_bps != config->rate_bps || old.burst_bytes != config->burst_bytes)

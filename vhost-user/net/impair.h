@@ -93,12 +93,17 @@ typedef void impair_drop_fn(void *frame);
 struct impair {
 	struct impair_config config; /* read it; impair_set() changes it */
 	struct impair_stats stats;
-	unsigned salt; /* may be set before impair_set(): so that two with one seed are not alike */
+	/* May be set before impair_set(): so that two with one seed are not alike. */
+	unsigned salt;
+	/* And what is as good as now to the owner: a frame that would leave so soon need not be kept, and one whose turn
+	 * for the rate comes so soon does not wait for it.  The rate stays what it is. */
+	uint64_t near_ns;
 
 	/* Ours. */
 	impair_drop_fn *drop;
 	bool idle, draws; /* of the settings: nothing to do; a fate to be drawn */
 	bool steady;      /* all frames have the same delay */
+	bool rate_alone;  /* takes time, and nothing else does */
 	bool holds_all;   /* nothing but time: impair_hold() will do */
 	struct chance chance[IMPAIR_N_CHANCES];
 	uint8_t state; /* of the loss model */
@@ -155,13 +160,17 @@ void impair_set(struct impair *im, const struct impair_config *config, uint64_t 
 void impair_judge(struct impair *im, uint64_t now_ns, uint32_t len, bool ect,
 		  struct impair_verdict *ret);
 
-/* The two in one, where impair_holds_all(): every frame is kept as it is, and nothing is to be decided.  frame NULL: it
- * could not be kept, as impair_push_failed(). */
+/* The two in one, for n that come together, where impair_holds_all(): every frame is kept as it is, and nothing is to be
+ * decided. */
 static inline bool impair_holds_all(const struct impair *im)
 {
 	return im->holds_all;
 }
-void impair_hold(struct impair *im, uint64_t now_ns, void *frame, uint32_t len);
+void impair_hold(struct impair *im, uint64_t now_ns, void *const *frame, const uint32_t *len,
+		 unsigned n);
+
+/* One that was to be held could not be kept. */
+void impair_hold_failed(struct impair *im, uint32_t len);
 
 /* Keep it until it is due.  For want of memory it is dropped and counted. */
 void impair_push(struct impair *im, uint64_t now_ns, void *frame, uint32_t len, bool ect);

@@ -36,6 +36,17 @@ void impair_ring_done(struct impair_ring *r)
 	*r = (struct impair_ring){ 0 };
 }
 
+static int ring_make_room(struct impair_ring *r, unsigned n)
+{
+	while (r->size - r->n < n) {
+		int err = impair_ring_grow(r);
+
+		if (err < 0)
+			return err;
+	}
+	return 0;
+}
+
 static bool before(const struct impair_entry *a, const struct impair_entry *b)
 {
 	return a->at_ns != b->at_ns ? a->at_ns < b->at_ns : a->seq < b->seq;
@@ -82,6 +93,41 @@ static void heap_pop(struct impair_due *q)
 		i = child;
 	}
 	q->heap[i] = last;
+}
+
+static int heap_make_room(struct impair_due *q, unsigned n)
+{
+	while (q->heap_size - q->n_heap < n) {
+		int err = grow_heap(q);
+
+		if (err < 0)
+			return err;
+	}
+	return 0;
+}
+
+int impair_due_push_together(struct impair_due *q, uint64_t at_ns, void *const *frame,
+			     const uint32_t *len, unsigned n)
+{
+	struct impair_ring *r = &q->ring;
+	bool in_order = r->n == 0 || at_ns >= r->entry[(r->head + r->n - 1) & (r->size - 1)].at_ns;
+	int err = in_order ? ring_make_room(r, n) : heap_make_room(q, n);
+
+	if (err < 0)
+		return err;
+	for (unsigned i = 0; i < n; i++) {
+		struct impair_entry e = {
+			.at_ns = at_ns, .seq = q->seq + i, .frame = frame[i], .len = len[i]
+		};
+
+		if (likely(in_order))
+			r->entry[(r->head + r->n + i) & (r->size - 1)] = e;
+		else
+			(void)impair_due_push_before(q, &e); /* there is room */
+	}
+	q->seq += n;
+	r->n += in_order ? n : 0;
+	return 0;
 }
 
 const struct impair_entry *impair_due_first_of(const struct impair_due *q)

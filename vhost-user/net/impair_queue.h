@@ -84,6 +84,10 @@ static inline int impair_due_push(struct impair_due *q, struct impair_entry *e)
 	return impair_due_push_before(q, e);
 }
 
+/* n of them that are all due at at_ns, as impair_due_push() would take them.  0 or -ENOMEM, and nothing has changed. */
+int impair_due_push_together(struct impair_due *q, uint64_t at_ns, void *const *frame,
+			     const uint32_t *len, unsigned n);
+
 /* The first that is due; valid until the queue is changed.  NULL: empty. */
 static inline const struct impair_entry *impair_due_first(const struct impair_due *q)
 {

@@ -14,6 +14,9 @@
 /* Bursts given back in one go, between which others get their turn. */
 #define GIVE_BACK_BURSTS 4
 
+/* Nobody is woken as exactly as this, so that what has a rate of gigabits is hardly ever kept for its own length. */
+#define NEAR_NS 1000
+
 /* Two directions that were set by one request began to flap within this time, however busy the machine was. */
 #define IN_STEP_NS 100000000
 
@@ -100,9 +103,21 @@ static void hold_burst(struct link_way *way, uint64_t now_ns, struct sw_frame *c
 		       unsigned n)
 {
 	struct sw_bufs *bufs = &way->link->links->sw->bufs;
+	uint32_t len[SW_BURST];
+	void *kept[SW_BURST];
+	unsigned n_kept = 0;
 
-	for (unsigned i = 0; i < n; i++)
-		impair_hold(&way->im, now_ns, sw_buf_keep(bufs, frame[i]), frame[i]->len);
+	for (unsigned i = 0; i < n; i++) {
+		struct sw_buf *b = sw_buf_keep(bufs, frame[i]);
+
+		if (unlikely(!b)) {
+			impair_hold_failed(&way->im, frame[i]->len);
+			continue;
+		}
+		len[n_kept] = frame[i]->len;
+		kept[n_kept++] = b;
+	}
+	impair_hold(&way->im, now_ns, kept, len, n_kept);
 }
 
 static void impair_burst(struct link_way *way, uint64_t now_ns, struct sw_frame *const *frame,
@@ -538,6 +553,7 @@ int link_make(struct links *links, struct sw_port *p, struct link **ret)
 		way->event.fn = on_due;
 		impair_init(&way->im, drop_buf);
 		way->im.salt = i;
+		way->im.near_ns = NEAR_NS;
 		loop_timer_init(&way->expire, on_expire);
 		loop_timer_init(&way->step, on_step);
 		impair_config_init(&way->stays);

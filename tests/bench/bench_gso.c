@@ -6,7 +6,8 @@
  * is memcpy() of the same bytes between the same buffers, in one piece each, in turns with ours: what is left of its
  * speed is what rings, headers and pieces cost.  Small frames have no peer here; their figure is nanoseconds a frame.  The
  * peer of links that do something is the same switch without, in turns: its rate is far above what is sent, and time
- * is the bench's, so that a delay holds the frames of a full load.
+ * is the bench's, so that a delay holds the frames of a full load.  The peer of a switch with many more ports, which have said
+ * a word and are silent, is one without these.
  *
  *	bench_gso [SECONDS a case [PART of its name [FRAMES in a turn]]]
  */
@@ -24,12 +25,13 @@
 #include "port_vu.h"
 #include "port_vu_features.h"
 
-#define HEAD   54    /* Ethernet, IPv4, TCP */
-#define SLOT   69632 /* of guest memory for each frame sent */
-#define PIECE  4096  /* how a kernel gives a large frame to its device */
-#define N_SLOT 64
-#define TURNS  20    /* in a spell */
-#define SPELLS 20000 /* at most */
+#define HEAD       54    /* Ethernet, IPv4, TCP */
+#define SLOT       69632 /* of guest memory for each frame sent */
+#define PIECE      4096  /* how a kernel gives a large frame to its device */
+#define N_SLOT     64
+#define TURNS      20    /* in a spell */
+#define SPELLS     20000 /* at most */
+#define SILENT_MAX 62
 #define PACE \
 	40 /* nanoseconds from one small frame to the next, by the bench's time: two take turns */
 #define US UINT64_C(1000)
@@ -54,6 +56,8 @@ struct bench {
 	unsigned chunks;             /* of which so many descriptors make one */
 	unsigned burst;              /* frames in each turn */
 	uint64_t delay_ns, rate_bps; /* of each link, both ways; 0: none */
+	unsigned n_silent;           /* ports besides */
+	struct side silent[SILENT_MAX];
 };
 
 /* The time of the switch. */
@@ -231,6 +235,19 @@ static void set_link(struct bench *b, struct side *s)
 		link_way_set(&link->way[i], &c, true, LINK_SET);
 }
 
+/* It sends a frame, and falls asleep. */
+static void say_where(struct bench *b, struct side *s, uint8_t address)
+{
+	double until = now() + 0.001;
+
+	write_frame(b, guest_ptr(&s->guest, s->area, SLOT), 1, address);
+	send_one(b, s);
+	check(driver_kick(&s->tx));
+	while (now() < until)
+		check(loop_once(&b->loop, 0));
+	s->next = 0;
+}
+
 static void start(struct bench *b, uint64_t features)
 {
 	features |= PORT_VU_OFFLOAD_FEATURES | BIT_ULL(VIRTIO_F_VERSION_1) |
@@ -249,13 +266,14 @@ static void start(struct bench *b, uint64_t features)
 			    guest_ptr(&b->from.guest, GPA(b->from.area.v + (uint64_t)i * SLOT),
 				      SLOT),
 			    2, 1);
-	/* The receiver says where it is. */
-	write_frame(b, guest_ptr(&b->to.guest, b->to.area, SLOT), 1, 2);
-	send_one(b, &b->to);
-	check(driver_kick(&b->to.tx));
-	for (unsigned i = 0; i < 10; i++)
-		check(loop_once(&b->loop, 0));
-	b->to.next = 0;
+	say_where(b, &b->to, 2);
+	for (unsigned i = 0; i < b->n_silent; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "silent%u", i);
+		side_up(b, &b->silent[i], name, features, 1024);
+		say_where(b, &b->silent[i], (uint8_t)(3 + i));
+	}
 	if (b->delay_ns || b->rate_bps) {
 		set_link(b, &b->from);
 		set_link(b, &b->to);
@@ -266,6 +284,8 @@ static void stop(struct bench *b)
 {
 	side_down(b, &b->from);
 	side_down(b, &b->to);
+	for (unsigned i = 0; i < b->n_silent; i++)
+		side_down(b, &b->silent[i]);
 	links_done(&b->links);
 	loop_done(&b->loop);
 	sw_done(&b->sw);
@@ -337,9 +357,10 @@ static void print(const char *name, const struct bench *b, double ours, double p
 	if (b->frame > PIECE)
 		printf("\"ours\":%.2f,\"peer\":%.2f,\"peer_name\":\"memcpy\",\"unit\":\"GB/s\",\"ratio\":%.2f}\n",
 		       frames * b->frame / 1e9 / ours, frames * b->frame / 1e9 / peer, ratio);
-	else if (b->delay_ns || b->rate_bps)
-		printf("\"ours\":%.1f,\"peer\":%.1f,\"peer_name\":\"plain\",\"unit\":\"ns\",\"ratio\":%.2f}\n",
-		       ours / frames * 1e9, peer / frames * 1e9, ratio);
+	else if (peer > 0)
+		printf("\"ours\":%.1f,\"peer\":%.1f,\"peer_name\":\"%s\",\"unit\":\"ns\",\"ratio\":%.2f}\n",
+		       ours / frames * 1e9, peer / frames * 1e9,
+		       b->n_silent ? "ours with 2 ports" : "plain", ratio);
 	else
 		printf("\"ours\":%.1f,\"unit\":\"ns\"}\n", ours / frames * 1e9);
 	fflush(stdout);
@@ -375,8 +396,8 @@ static void run(const char *name, uint64_t features, struct bench shape)
 	if (!strstr(name, only))
 		return;
 	p.b = bench_new(shape, features);
-	if (shape.delay_ns || shape.rate_bps) {
-		shape.delay_ns = shape.rate_bps = 0;
+	if (shape.delay_ns || shape.rate_bps || shape.n_silent) {
+		shape.delay_ns = shape.rate_bps = shape.n_silent = 0;
 		p.plain = bench_new(shape, features);
 	}
 	measure(&p, &ours, &peer, &ratio);
@@ -422,6 +443,13 @@ int main(int argc, char **argv)
 		snprintf(name, sizeof(name), "1518b-%s", of);
 		run(name, ring | mrg,
 		    (struct bench){ .frame = 1514, .buffer = 1536, .chunks = 1, .burst = 32 });
+		snprintf(name, sizeof(name), "ports-64b-64-%s", of);
+		run(name, ring | mrg,
+		    (struct bench){ .frame = 60,
+				    .buffer = 1536,
+				    .chunks = 1,
+				    .burst = 32,
+				    .n_silent = SILENT_MAX });
 		snprintf(name, sizeof(name), "profile-64b-rate-%s", of);
 		run(name, ring | mrg,
 		    (struct bench){ .frame = 60,

@@ -3,6 +3,7 @@
  * bytes of each get through.  The same for any switch with vhost-user sockets.
  *
  *	bench_link latency --socket A --socket B [--gap-us MEAN] [--frames N] [--size N] [--expect-us D] [--spin]
+ *	bench_link latency --bare CORE [--gap-us MEAN] [--frames N] [--expect-us D] [--sleep]
  *	bench_link rate --socket SINK --socket SOURCE... [--seconds S] [--size N] [--offer BPS]
  *	bench_link idle --socket A...
  *	bench_link timer [--gap-us MEAN] [--frames N]
@@ -12,6 +13,8 @@
  *	in microseconds; with --expect-us, of the error |time - D| instead.  Frames may be in flight together; one that is lost
  *	or comes twice ends the program.  --spin keeps A sending frames that nobody counts, so that a switch
  *	that sleeps when it is idle does not; it goes out every few microseconds.
+ *	--bare: no cards and no switch, but a process on that processor that does nothing but pass on (relay.h), --expect-us later.
+ *	It looks all the time, or, with --sleep, sleeps until an eventfd wakes it.
  * rate: each SOURCE sends frames of --size bytes to SINK at --offer bits per second, more than its link lets through.
  *	Prints the bits per second that arrived from each, counted after a second of settling.  Bits are those of the
  *	frames as they lie in memory.
@@ -38,6 +41,7 @@
 #include "base.h"
 #include "load.h"
 #include "net_driver.h"
+#include "relay.h"
 
 #define SOCKETS_MAX 65
 #define HEAD        14
@@ -54,9 +58,11 @@ struct bench {
 	unsigned n_card;
 	double gap_us, expect_us, seconds, offer_bps;
 	unsigned n_frames, size;
-	bool spin;
+	int bare; /* -1, or the processor of the relay */
+	bool spin, sleep;
 
 	/* latency */
+	struct relay *relay;          /* in the place of cards and switch */
 	uint64_t *sent_ns, *taken_ns; /* by sequence number; taken 0: not yet */
 	unsigned n_taken;
 	/* rate */
@@ -193,6 +199,36 @@ static void report_latency(const struct bench *b)
 	free(us);
 }
 
+static void send_timed(struct bench *b, unsigned seq)
+{
+	if (!b->relay)
+		send_to(b, 0, 1, seq);
+	b->sent_ns[seq] = now_ns();
+	if (b->relay)
+		relay_send(b->relay);
+	else
+		nd_flush(&b->card[0]);
+}
+
+static void take_timed(struct bench *b)
+{
+	if (!b->relay)
+		nd_poll(&b->card[1], BURST, on_timed, b);
+	else
+		for (uint32_t n = relay_passed(b->relay); b->n_taken < n; b->n_taken++)
+			b->taken_ns[b->n_taken] = now_ns();
+}
+
+static void use_relay(struct bench *b)
+{
+	b->relay = relay_start(&(struct relay_options){ .core = (unsigned)b->bare,
+							.n = b->n_frames,
+							.delay_ns = (uint64_t)(b->expect_us * 1000),
+							.sleeps = b->sleep });
+	if (!b->relay)
+		die("no relay: %m");
+}
+
 static void latency(struct bench *b)
 {
 	unsigned sent = 0;
@@ -205,16 +241,15 @@ static void latency(struct bench *b)
 	while (b->n_taken < b->n_frames) {
 		now = now_ns();
 		if (sent < b->n_frames && now >= at) {
-			send_to(b, 0, 1, sent);
-			b->sent_ns[sent++] = last = now_ns();
-			nd_flush(&b->card[0]);
+			send_timed(b, sent);
+			last = b->sent_ns[sent++];
 			at = now + gap_ns(b);
 		} else if (b->spin && now >= spun + SPIN_NS && b->card[0].n_tx_free > RING / 2) {
 			spun = now;
 			send_to(b, 0, 1, UINT32_MAX);
 			nd_flush(&b->card[0]);
 		}
-		nd_poll(&b->card[1], BURST, on_timed, b);
+		take_timed(b);
 		if (sent == b->n_frames && now > last + PATIENCE_NS)
 			die("%u of %u frames are lost", b->n_frames - b->n_taken, b->n_frames);
 	}
@@ -280,6 +315,8 @@ static void read_options(struct bench *b, int argc, char **argv)
 		{ "seconds", required_argument, NULL, 't' },
 		{ "offer", required_argument, NULL, 'o' },
 		{ "spin", no_argument, NULL, 'p' },
+		{ "bare", required_argument, NULL, 'b' },
+		{ "sleep", no_argument, NULL, 'z' },
 		{ NULL, 0, NULL, 0 },
 	};
 	int c;
@@ -312,13 +349,22 @@ static void read_options(struct bench *b, int argc, char **argv)
 		case 'p':
 			b->spin = true;
 			break;
+		case 'b':
+			b->bare = atoi(optarg);
+			break;
+		case 'z':
+			b->sleep = true;
+			break;
 		default:
 			exit(2);
 		}
 	}
 	if (optind + 1 == argc && strcmp(argv[optind], "timer") == 0)
 		return;
-	if (optind + 1 != argc || b->n_card < 2)
+	if (optind + 1 == argc && b->bare >= 0 && b->n_card == 0 &&
+	    strcmp(argv[optind], "latency") == 0)
+		return;
+	if (optind + 1 != argc || b->n_card < 2 || b->bare >= 0)
 		die("usage: bench_link latency|rate|idle|timer --socket PATH --socket PATH ... [OPTION...]");
 	if (b->size < HEAD + sizeof(struct mark) || b->size > 2048 - ND_HEADER || b->n_frames == 0)
 		die("impossible size or number of frames");
@@ -326,9 +372,12 @@ static void read_options(struct bench *b, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	static struct bench b = {
-		.gap_us = 1000, .n_frames = 2000, .size = 60, .seconds = 5, .offer_bps = 150e6
-	};
+	static struct bench b = { .gap_us = 1000,
+				  .n_frames = 2000,
+				  .size = 60,
+				  .seconds = 5,
+				  .offer_bps = 150e6,
+				  .bare = -1 };
 	const char *mode;
 
 	read_options(&b, argc, argv);
@@ -344,7 +393,10 @@ int main(int argc, char **argv)
 		if (r < 0)
 			die("%s: %s", b.socket[i], strerror(-r));
 	}
-	introduce(&b);
+	if (b.bare < 0)
+		introduce(&b);
+	else
+		use_relay(&b);
 	if (strcmp(mode, "latency") == 0)
 		latency(&b);
 	else if (strcmp(mode, "rate") == 0)
@@ -355,5 +407,7 @@ int main(int argc, char **argv)
 		die("no mode %s", mode);
 	for (unsigned i = 0; i < b.n_card; i++)
 		nd_close(&b.card[i]);
+	if (b.relay)
+		relay_stop(b.relay);
 	return 0;
 }

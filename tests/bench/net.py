@@ -38,6 +38,7 @@ Latency, accuracy of delays and rates: net_link.py.  64 KiB frames: net_gso.py. 
 import contextlib
 import json
 import os
+import pathlib
 import shutil
 import socket
 import statistics
@@ -71,9 +72,13 @@ def control(path, method, **params):
 
 
 @contextlib.contextmanager
-def our_switch(program, directory, n_ports=2):
+def our_switch(program, directory, n_ports=2, **config):
     sockets = [f"{directory}/s{i}" for i in range(n_ports)]
     argv = ["taskset", "-c", str(SWITCH_CORE), program, "--control", f"{directory}/ctl", "--log-level", "error"]
+    if config:
+        pathlib.Path(directory, "config.json").write_text(
+            json.dumps({name.replace("_", "-"): value for name, value in config.items()}), encoding="utf-8")
+        argv += ["--config", f"{directory}/config.json"]
     for s in sockets:
         argv += ["--socket-path", s]
     process = subprocess.Popen(argv)
@@ -232,11 +237,17 @@ def port_cases(bench, program, huge):
                 "ours with 2 ports", 0.95, f"two of {n_ports} ports are busy")
 
 
-def idle_case(bench, program):
+def idle_cases(bench, program):
+    yield from idle_case(bench, "net-idle-cpu", "", lambda directory: our_switch(program, directory))
+    yield from idle_case(bench, "net-idle-cpu-poll", '; "poll-us": 1000',
+                         lambda directory: our_switch(program, directory, poll_us=1000))
+
+
+def idle_case(bench, name, with_what, ours):
     """Percent of one core while two frontends are connected, have sent, and are silent."""
-    if not bench.wants("net-idle-cpu"):
+    if not bench.wants(name):
         return
-    with tempfile.TemporaryDirectory(prefix="bench-net-") as directory, our_switch(program, directory) as (sockets, pid), \
+    with tempfile.TemporaryDirectory(prefix="bench-net-") as directory, ours(directory) as (sockets, pid), \
             generator(sockets) as pmd:
         pmd.command("start tx_first 1")
         time.sleep(0.5)
@@ -245,8 +256,8 @@ def idle_case(bench, program):
         begin, used = time.monotonic(), cpu_seconds(pid)
         time.sleep(10)
         used = 100 * (cpu_seconds(pid) - used) / (time.monotonic() - begin)
-    yield Result(case="net-idle-cpu", ours=max(used, 0.01), peer=1.0, peer_name="1 % of a core", unit="% CPU", want=1.0,
-                 runs=1, more_is_better=False, note="two ports connected and silent, over 10 s")
+    yield Result(case=name, ours=max(used, 0.01), peer=1.0, peer_name="1 % of a core", unit="% CPU", want=1.0,
+                 runs=1, more_is_better=False, note=f"two ports connected and silent, over 10 s{with_what}")
 
 
 def run(bench):
@@ -256,7 +267,8 @@ def run(bench):
     with net_peers.huge_pages(HUGE_MB) as huge:
         yield from throughput_cases(bench, program, huge)
         yield from port_cases(bench, program, huge)
-        yield from net_link.cases(bench, lambda directory, n=2: our_switch(program, directory, n), control)
+        yield from net_link.cases(bench, lambda directory, n=2, **config: our_switch(program, directory, n, **config),
+                                  control)
     yield from net_gso.cases(bench, bench.program("tests/bench/bench_gso"))
     yield from net_threads.cases(bench, bench.program("tests/bench/bench_threads"))
-    yield from idle_case(bench, program)
+    yield from idle_cases(bench, program)

@@ -4,10 +4,14 @@
 The load is bench_link, for both sides: network cards of its own in one thread that polls, on core 1.  It knows when each
 frame became visible to the switch and when it lay in the receiver's memory.
 
-net-latency-*: one frame at a time, 60 bytes.  The peer is testpmd in `io` mode, which polls always.  "idle": after gaps of
-	500 us on average our switch has gone to sleep and is woken; "busy": other frames keep it awake.
+net-latency-*: one frame at a time, 60 bytes.  The peer is testpmd in `io` mode, which polls always.  "idle": gaps of 500 us on
+	average; "poll": the same, ours being told to look for a millisecond before it sleeps (net-idle-cpu-poll is what that costs in
+	silence); "busy": other frames every 5 us keep ours awake.
+net-latency-wake: a frame every 10 ms on average, so that ours has gone to sleep; the peer is a process that does nothing but
+	sleep on an eventfd and pass on (relay.h): what the kernel takes to wake anybody.
 net-delay-*: |time - request| at its 99th percentile, a frame every 2 ms on average, with "precise"; wanted is less than 50 us.
-	The note has what is reached without, and what a bare thread reaches that does nothing but sleep.
+	The peer is a process that does nothing but spin on that core and pass on when it is time (relay.h): what the machine's
+	other work does to anybody.  The note has what is reached without "precise".
 net-10-links: ten links of 100 Mbit/s, each with a profile of its own besides; the largest deviation from 100 Mbit/s.
 """
 import contextlib
@@ -65,6 +69,28 @@ def on(switch, measure):
         return measure(directory, sockets)
 
 
+def bare(bench, **options):
+    """The same from and to a process that does nothing but pass on."""
+    return load(bench, "latency", [], bare=net_peers.SWITCH_CORE, **options)
+
+
+def waking(bench, ours):
+    """A frame for a switch that sleeps, against anybody that sleeps."""
+    name, options = "net-latency-wake", {"frames": 400, "gap_us": 10000}
+    seen = {True: [], False: []}
+
+    def side(is_ours):
+        seen[is_ours].append(on(ours, lambda _, sockets: load(bench, "latency", sockets, **options)) if is_ours else
+                             bare(bench, sleep=True, **options))
+        return seen[is_ours][-1]["p50"]
+
+    a, b = bench.pairs(name, lambda: side(True), lambda: side(False))
+    p99 = [statistics.median(r["p99"] for r in seen[x]) for x in (True, False)]
+    return Result(case=name, ours=statistics.median(a), peer=statistics.median(b), peer_name="bare eventfd", unit="µs, p50",
+                  want=0.5, runs=len(a), more_is_better=False, ratios=[y / x for x, y in zip(a, b)],
+                  note=f"both sleep when a frame comes; p99: ours {p99[0]:.1f}, peer {p99[1]:.1f} µs")
+
+
 def latency(bench, ours, name, want, note, **options):
     frames = 4000
     seen = {True: [], False: []}
@@ -98,14 +124,19 @@ def delay(bench, ours, control, ms):
             return load(bench, "latency", sockets, frames=2000, gap_us=2000, expect_us=ms * 1000)
         return on(ours, run)
 
-    pairs = [(measure(True), measure(False)) for _ in range(bench.runs)]
-    errors, sleepy = ([pair[i]["p99"] for pair in pairs] for i in (0, 1))
-    bare = timer(bench)
-    return Result(case=f"net-delay-{ms}ms", ours=statistics.median(errors), peer=DELAY_WANT_US, peer_name="wanted error, p99",
-                  unit="µs", want=1.0, runs=len(errors), more_is_better=False,
-                  note=f"p50 {statistics.median(pair[0]['p50'] for pair in pairs):.1f} µs, p99 {min(errors):.1f}..{max(errors):.1f}; "
-                       f"without \"precise\" p99 {statistics.median(sleepy):.1f}; a bare thread that sleeps is late by "
-                       f"p50 {bare['p50']:.1f}, p99 {bare['p99']:.1f} µs on that core")
+    def spinning():
+        return bare(bench, frames=2000, gap_us=2000, expect_us=ms * 1000)
+
+    runs = [(measure(True), spinning(), measure(False)) for _ in range(bench.runs)]
+    errors, floor, sleepy = ([run[i]["p99"] for run in runs] for i in range(3))
+    sleeper = timer(bench)
+    return Result(case=f"net-delay-{ms}ms", ours=statistics.median(errors), peer=statistics.median(floor),
+                  peer_name="bare thread that spins", unit="µs, p99", want=0.5, runs=len(errors), more_is_better=False,
+                  ratios=[y / x for x, y in zip(errors, floor)],
+                  note=f"wanted: less than {DELAY_WANT_US} µs; p50 ours {statistics.median(r[0]['p50'] for r in runs):.1f}, "
+                       f"peer {statistics.median(r[1]['p50'] for r in runs):.1f}; p99 {min(errors):.1f}..{max(errors):.1f}, "
+                       f"peer {min(floor):.1f}..{max(floor):.1f}; without \"precise\" p99 {statistics.median(sleepy):.1f}, and "
+                       f"a bare thread that sleeps is late by p50 {sleeper['p50']:.1f}, p99 {sleeper['p99']:.1f} µs")
 
 
 def ten_links(bench, ours, control):
@@ -124,10 +155,15 @@ def ten_links(bench, ours, control):
 
 def cases(bench, ours, control):
     if bench.wants("net-latency-idle"):
-        yield latency(bench, ours, "net-latency-idle", 0.5, "a frame every 500 µs: ours has gone to sleep, the peer polls",
+        yield latency(bench, ours, "net-latency-idle", 0.5, "a frame every 500 µs and nothing else: ours sleeps and is woken",
                       gap_us=500)
+    if bench.wants("net-latency-poll"):
+        yield latency(bench, lambda d: ours(d, poll_us=1000), "net-latency-poll", 0.5,
+                      'the same with "poll-us": 1000, so that ours sleeps after a millisecond of silence', gap_us=500)
     if bench.wants("net-latency-busy"):
         yield latency(bench, ours, "net-latency-busy", 0.5, "others every 5 µs keep ours awake", gap_us=500, spin=True)
+    if bench.wants("net-latency-wake"):
+        yield waking(bench, ours)
     for ms in (1, 10, 100):
         if bench.wants(f"net-delay-{ms}ms"):
             yield delay(bench, ours, control, ms)

@@ -7,7 +7,8 @@
 #include <string.h>
 #include <time.h>
 
-__thread struct heap_mine heap_mine;
+/* Said again: the compiler forgets the declaration's model here, and makes a call of each use. */
+__thread struct heap_mine heap_mine __attribute__((tls_model("initial-exec")));
 
 /* ---- tags ---------------------------------------------------------------- */
 
@@ -174,20 +175,25 @@ void heap_close(struct heap *heap)
 
 /* ---- allocating ---------------------------------------------------------------- */
 
-/* The first free block of the hand's group, which has one.  Its word is written, never read: no peer can make it what it is
- * not, and there is nothing to wait for. */
-static inline void *take(struct heap_cache *cache, const struct heap_hand *hand)
+/* The first free block of a group that has the bits `free`, not 0.  Its word is written, never read: no peer can make it what
+ * it is not, and there is nothing to wait for. */
+static inline void *take_of(struct heap_cache *cache, struct heap_span *span, unsigned group,
+			    uint64_t free)
 {
-	struct heap_span *span = hand->span;
-	unsigned group = hand->group;
-	uint64_t free = __atomic_load_n(&span->free[group], __ATOMIC_RELAXED);
-	unsigned index = group * 64 + (unsigned)__builtin_ctzll(free);
+	size_t index = group * 64 + (unsigned)__builtin_ctzll(free);
+	uint8_t *block = span->blocks + index * span->size;
 
 	__atomic_store_n(&span->free[group], free & (free - 1), __ATOMIC_RELAXED);
 	span->used++;
 	cache->tag += HEAP_TAG_ONE;
 	le64_store_release(&span->words[index], span->live | cache->tag);
-	return span->blocks + (size_t)index * span->size;
+	return block;
+}
+
+static void *take(struct heap_cache *cache, const struct heap_hand *hand)
+{
+	return take_of(cache, hand->span, hand->group,
+		       __atomic_load_n(&hand->span->free[hand->group], __ATOMIC_RELAXED));
 }
 
 static __attribute__((noinline)) void *alloc_slow(struct heap *heap, unsigned class)
@@ -230,18 +236,23 @@ static __attribute__((noinline)) void *alloc_next(struct heap *heap, struct heap
 /* Calls come last on every path: what they need is not kept across anything, and costs the quick path nothing. */
 void *heap_alloc(struct heap *heap, size_t size)
 {
-	struct heap_hand *hand;
-	unsigned class;
+	struct heap_cache *cache;
+	struct heap_span *span;
+	unsigned class, group;
+	uint64_t free;
 
 	if (unlikely(size - 1 >= HEAP_QUICK_MAX)) /* 0 is one of them */
 		return alloc_large(heap, size);
 	class = heap_quick_classes[(size - 1) / HEAP_UNIT];
 	if (unlikely(heap_mine.serial != heap->serial))
 		return alloc_slow(heap, class);
-	hand = &heap_mine.cache->hand[class];
-	if (unlikely(!hand->span->free[hand->group]))
-		return alloc_next(heap, hand, class);
-	return take(heap_mine.cache, hand);
+	cache = heap_mine.cache;
+	span = cache->hand[class].span;
+	group = cache->hand[class].group;
+	free = __atomic_load_n(&span->free[group], __ATOMIC_RELAXED);
+	if (unlikely(!free))
+		return alloc_next(heap, &cache->hand[class], class);
+	return take_of(cache, span, group, free);
 }
 
 /* What this client has in an extent: HEAP_NONE, nothing. */
@@ -252,16 +263,21 @@ static unsigned kind_of(const struct heap_segment *segment)
 
 /* ---- freeing ------------------------------------------------------------------- */
 
-/* The block of a span of ours that begins at an offset of the arena. */
-static inline bool find_block(const struct heap_span *span, uint64_t offset, uint32_t *ret_index)
+/* The block of a span of ours that begins where ptr, somewhere in that span, points to. */
+static inline bool find_block(const struct heap_span *span, const void *ptr, uint32_t *ret_index)
 {
-	return heap_index((uint32_t)(offset % PORTAL_EXTENT) - span->slot * HEAP_SLOT, span->size,
+	return heap_index((uint32_t)((const uint8_t *)ptr - span->blocks), span->size,
 			  span->reciprocal, span->n_blocks, ret_index);
+}
+
+static inline uint64_t group_of(const uint64_t *bits, uint32_t index)
+{
+	return __atomic_load_n(&bits[index / 64], __ATOMIC_RELAXED);
 }
 
 static inline bool bit_of(const uint64_t *bits, uint32_t index)
 {
-	return __atomic_load_n(&bits[index / 64], __ATOMIC_RELAXED) >> index % 64 & 1;
+	return group_of(bits, index) >> index % 64 & 1;
 }
 
 static __attribute__((noinline)) int put_back_edge(struct heap_cache *cache, struct heap_span *span,
@@ -273,17 +289,17 @@ static __attribute__((noinline)) int put_back_edge(struct heap_cache *cache, str
 	return 0;
 }
 
-/* 0, as heap_free() returns it.  The next allocation gets what was freed last, as it is in the processor's cache. */
-static inline int put_back(struct heap_cache *cache, struct heap_span *span, uint32_t index)
+/* 0, as heap_free() returns it.  `free` is what the block's group has until now.  The next allocation gets what was freed last,
+ * as it is in the processor's cache. */
+static inline int put_back(struct heap_cache *cache, struct heap_span *span, unsigned class,
+			   uint32_t index, uint64_t free)
 {
 	unsigned group = index / 64;
-	uint64_t free = __atomic_load_n(&span->free[group], __ATOMIC_RELAXED);
-	uint32_t used = --span->used;
 
 	__atomic_store_n(&span->free[group], free | BIT_ULL(index % 64), __ATOMIC_RELAXED);
 	span->summary |= 1u << group;
-	cache->hand[span->class] = (struct heap_hand){ span, group };
-	if (unlikely(span->list == HEAP_SPAN_FULL || !used))
+	cache->hand[class] = (struct heap_hand){ span, group };
+	if (unlikely(--span->used == 0) || unlikely(span->list == HEAP_SPAN_FULL))
 		return put_back_edge(cache, span, group);
 	return 0;
 }
@@ -307,7 +323,7 @@ static __attribute__((noinline)) int free_watched(struct heap_cache *cache, stru
 	} else {
 		le64_store_release(&span->words[index], HEAP_WORD(HEAP_BLOCK_FREE, span->class, 0));
 	}
-	return put_back(cache, span, index);
+	return put_back(cache, span, span->class, index, group_of(span->free, index));
 }
 
 /* A block was noted as gone.  If it is free: has this note been collected, or had one before it, and this is the second
@@ -323,13 +339,13 @@ static bool is_second(struct heap_span *span, uint32_t group, uint64_t bit)
 
 /* This client's block, in a segment of another thread's: a bit, which that thread collects.  If the handle was given
  * out the word decides who frees it, and the inbox tells. */
-static int free_across(struct heap *heap, struct heap_span *span, uint64_t offset)
+static int free_across(struct heap *heap, struct heap_span *span, const void *ptr)
 {
 	uint32_t index, group;
 	uint64_t bit;
 	int error;
 
-	if (!find_block(span, offset, &index))
+	if (!find_block(span, ptr, &index))
 		return -EINVAL;
 	group = index / 64;
 	bit = BIT_ULL(index % 64);
@@ -367,23 +383,28 @@ static int free_huge(struct heap *heap, struct heap_segment *segment, uint64_t o
 }
 
 /* This thread's block. */
-static inline int free_own(struct heap_cache *cache, struct heap_span *span, uint64_t offset)
+static inline int free_own(struct heap_cache *cache, struct heap_span *span, const void *ptr)
 {
+	unsigned class;
 	uint32_t index;
+	uint64_t free;
 
-	if (unlikely(!find_block(span, offset, &index)))
+	if (unlikely(!find_block(span, ptr, &index)))
 		return -EINVAL;
-	if (unlikely(bit_of(span->free, index)))
+	free = group_of(span->free, index);
+	if (unlikely(free >> index % 64 & 1))
 		return -ENOENT;
 	if (unlikely(__atomic_load_n(&span->watch, __ATOMIC_RELAXED)))
 		return free_watched(cache, span, index);
-	le64_store_release(&span->words[index], HEAP_WORD(HEAP_BLOCK_FREE, span->class, 0));
-	return put_back(cache, span, index);
+	class = span->class;
+	le64_store_release(&span->words[index], HEAP_WORD(HEAP_BLOCK_FREE, class, 0));
+	return put_back(cache, span, class, index, free);
 }
 
 static __attribute__((noinline)) int free_elsewhere(struct heap *heap, struct heap_span *span,
-						    uint64_t offset)
+						    const void *ptr)
 {
+	uint64_t offset = (uintptr_t)ptr - (uintptr_t)heap->base;
 	struct heap_cache *cache;
 	struct heap_segment *segment;
 
@@ -396,8 +417,8 @@ static __attribute__((noinline)) int free_elsewhere(struct heap *heap, struct he
 	}
 	cache = heap_cache_of(heap); /* this thread may have used another heap last */
 	if (cache && __atomic_load_n(&span->token, __ATOMIC_RELAXED) == cache->token)
-		return free_own(cache, span, offset);
-	return free_across(heap, span, offset);
+		return free_own(cache, span, ptr);
+	return free_across(heap, span, ptr);
 }
 
 static __attribute__((noinline)) int free_nothing(const void *ptr)
@@ -414,8 +435,8 @@ int heap_free(struct heap *heap, void *ptr)
 		return free_nothing(ptr);
 	span = __atomic_load_n(heap_span_at(heap, offset), __ATOMIC_ACQUIRE);
 	if (unlikely(!span || __atomic_load_n(&span->token, __ATOMIC_RELAXED) != heap_mine.token))
-		return free_elsewhere(heap, span, offset);
-	return free_own(heap_mine.cache, span, offset);
+		return free_elsewhere(heap, span, ptr);
+	return free_own(heap_mine.cache, span, ptr);
 }
 
 /* ---- asking about blocks ---------------------------------------------------------- */
@@ -437,7 +458,7 @@ size_t heap_usable(const struct heap *heap, const void *ptr)
 		return 0;
 	span = __atomic_load_n(heap_span_at(heap, offset), __ATOMIC_ACQUIRE);
 	if (span)
-		return find_block(span, offset, &index) && is_live(span, index) ? span->size : 0;
+		return find_block(span, ptr, &index) && is_live(span, index) ? span->size : 0;
 	if (!heap_locate(heap->base, heap->n_extents, offset, &place))
 		return 0;
 	word = le64_load_acquire(place.word) & ~HEAP_TAG_MASK;
@@ -468,7 +489,7 @@ uint64_t heap_handle(const struct heap *heap, const void *ptr)
 	span = __atomic_load_n(heap_span_at(heap, offset), __ATOMIC_ACQUIRE);
 	segment = heap_segment_at(heap, offset);
 	if (span) {
-		if (!find_block(span, offset, &index) || !is_live(span, index))
+		if (!find_block(span, ptr, &index) || !is_live(span, index))
 			return 0;
 		export_block(span, index);
 	} else if (kind_of(segment) == HEAP_HUGE) {

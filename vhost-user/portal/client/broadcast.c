@@ -14,8 +14,8 @@ int broadcast_make_room(struct portal_ring *r, uint64_t span)
 	uint64_t pad, end;
 	int res;
 
-	if (span + LANE_LINE <= size / 2)
-		span += LANE_LINE; /* as lane_reserve_large() may ask for */
+	if (span + RING_LINE <= size / 2)
+		span += RING_LINE; /* as lane_reserve_slowly() may ask for */
 	pad = span > to_end ? to_end : 0;
 	end = p->tail + pad + max(span, size / 8) + sizeof(le64_t);
 	if (p->tail + span <= p->limit)

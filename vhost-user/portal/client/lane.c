@@ -56,23 +56,21 @@ void lane_consumer_init(struct lane_consumer *c, const uint8_t *data, uint64_t s
 	c->array.left = 0;
 }
 
-int lane_reserve_large(struct lane_producer *p, uint32_t len, void **ret_data)
+int lane_reserve_slowly(struct lane_producer *p, uint32_t len, void **ret_data)
 {
-	uint64_t gap, span = ring_span(len);
-	bool align = span + LANE_LINE <= (p->mask + 1) / 2;
+	uint64_t span = ring_span(len);
+	bool align = len >= RING_LARGE && span + RING_LINE <= (p->mask + 1) / 2;
 	int r = 0;
 
 	if (align)
-		span += LANE_LINE;
+		span += RING_LINE;
 	if (p->tail + span > p->limit)
 		r = lane_make_room(p, span);
 	if (r < 0)
 		return r;
-	gap = (0 - p->tail - sizeof(le64_t)) % LANE_LINE;
-	if (align && gap)
-		lane_publish(p, RING_PAD, (uint32_t)(gap - sizeof(le64_t)), 0);
-	p->reserved = (uint64_t)len + 1;
-	*ret_data = p->data + (p->tail & p->mask) + sizeof(le64_t);
+	if (align && ring_gap(p->tail))
+		lane_pad(p, ring_gap(p->tail));
+	lane_reserve_here(p, len, ret_data);
 	return 0;
 }
 
@@ -109,7 +107,7 @@ int lane_make_room(struct lane_producer *p, uint64_t span)
 		}
 	}
 	if (pad) {
-		lane_publish(p, RING_PAD, (uint32_t)(pad - sizeof(le64_t)), 0);
+		lane_pad(p, pad);
 		to_end = size;
 	}
 	p->limit = min(p->seen + size - sizeof(le64_t), p->tail + to_end);
@@ -138,12 +136,14 @@ static void fetch_as_much(const struct lane_producer *p, uint64_t span)
 static unsigned room_for(const struct lane_producer *p, uint32_t stride, unsigned n)
 {
 	uint64_t room = p->limit > p->tail ? p->limit - p->tail : 0;
+	uint64_t own = ring_span_small(sizeof(struct ring_array));
 
-	if (room >= LANE_LARGE)
-		room -= LANE_LINE; /* as lane_reserve_large() may ask for */
-	if (stride == 0 || room < ring_span(sizeof(struct ring_array) + (size_t)2 * stride))
-		return room >= ring_span(stride) ? 1 : 0;
-	return min(n, (unsigned)((room - ring_span(sizeof(struct ring_array))) / stride));
+	/* A large record takes up to a line before it and one behind it. */
+	if (room > RING_LARGE)
+		room = max((uint64_t)RING_LARGE, room - 2 * RING_LINE);
+	if (stride == 0 || room < own + (size_t)2 * stride)
+		return room >= ring_span_small(stride) ? 1 : 0;
+	return min(n, (unsigned)((room - own) / stride));
 }
 
 int lane_send_array(struct lane_producer *p, const void *data, uint32_t len, unsigned n,
@@ -261,13 +261,14 @@ bool lane_record_valid(uint64_t word, uint64_t position, uint64_t size, uint32_t
 	enum ring_record_kind kind = word >> RING_KIND_SHIFT & 3;
 	uint32_t len = word & RING_LEN_MAX;
 	uint64_t left = size - (position & (size - 1));
+	uint64_t span = kind == RING_PAD ? ring_span_small(len) : ring_span(len);
 
-	if (word >> 32 != ring_mark(position, kind) || kind > RING_PAD || ring_span(len) > left)
+	if (word >> 32 != ring_mark(position, kind) || kind > RING_PAD || span > left)
 		return false;
 	if ((kind == RING_DATA && len > max_record) ||
 	    (kind == RING_ARRAY && len < sizeof(struct ring_array)))
 		return false;
-	*ret_span = ring_span(len);
+	*ret_span = span;
 	return true;
 }
 
@@ -350,9 +351,7 @@ int lane_front_odd(struct lane_consumer *c, uint64_t word, struct portal_record 
 		*ret_record = (struct portal_record){ c->array.at, c->array.len, c->array.type,
 						      c->index };
 	else
-		*ret_record =
-			(struct portal_record){ c->data + (c->next & c->mask) + sizeof(le64_t),
-						word & RING_LEN_MAX, word >> 24 & 0xff, c->index };
+		*ret_record = lane_record(c, word);
 	return 0;
 }
 

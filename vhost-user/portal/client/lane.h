@@ -109,43 +109,63 @@ static inline void lane_fetch_line(const struct lane_producer *p, uint64_t ahead
 /* Room for a record of len bytes at the tail, PAD before it if need be.  0; -EAGAIN (full); -EPROTO. */
 int lane_make_room(struct lane_producer *p, uint64_t span);
 
-/* Payloads of this length begin at a cache line, with a PAD before them if need be: processors copy them faster. */
-#define LANE_LARGE 1024
-#define LANE_LINE  64
+/* As lane_reserve(), where that has to look further: no room that it knows of, or a large payload that would not begin at a
+ * cache line. */
+int lane_reserve_slowly(struct lane_producer *p, uint32_t len, void **ret_data);
 
-int lane_reserve_large(struct lane_producer *p, uint32_t len, void **ret_data);
+/* Is there room for len bytes of payload at the tail, as far as we know, and without a PAD? */
+static inline bool lane_has_room(const struct lane_producer *p, uint32_t len)
+{
+	return p->tail + ring_span(len) <= p->limit && (len < RING_LARGE || !ring_gap(p->tail));
+}
+
+static inline void lane_reserve_here(struct lane_producer *p, uint32_t len, void **ret_data)
+{
+	p->reserved = (uint64_t)len + 1;
+	*ret_data = p->data + (p->tail & p->mask) + sizeof(le64_t);
+}
 
 /* A place for len bytes of payload.  0; -EAGAIN, -EPROTO.  len is at most what ring_longest() says. */
 static inline int lane_reserve(struct lane_producer *p, uint32_t len, void **ret_data)
 {
-	uint64_t span = ring_span(len);
-
-	if (len >= LANE_LARGE)
-		return lane_reserve_large(p, len, ret_data);
-	if (unlikely(p->tail + span > p->limit)) {
-		int r = lane_make_room(p, span);
-
-		if (r < 0)
-			return r;
-	}
-	p->reserved = (uint64_t)len + 1;
-	*ret_data = p->data + (p->tail & p->mask) + sizeof(le64_t);
+	if (unlikely(!lane_has_room(p, len)))
+		return lane_reserve_slowly(p, len, ret_data);
+	lane_reserve_here(p, len, ret_data);
 	return 0;
 }
 
-/* Publish len bytes, at most what was reserved, as one record.  Does the consumer sleep?  See lane_sleeper(). */
+/* Publish the record that `word` begins and that ends at position `end`, where the word `behind` is.  Does the consumer
+ * sleep?  See lane_sleeper(). */
+static inline void lane_publish_at(struct lane_producer *p, uint64_t end, le64_t *word,
+				   le64_t *behind, uint64_t value)
+{
+	le64_store(behind, 0);
+	/* Partner: lane_front(). */
+	le64_store_release(word, value);
+	p->tail = end;
+	p->reserved = 0;
+}
+
+static inline void lane_publish_span(struct lane_producer *p, enum ring_record_kind kind,
+				     uint32_t len, uint32_t type, uint64_t span)
+{
+	lane_publish_at(p, p->tail + span, lane_word(p, p->tail), lane_word(p, p->tail + span),
+			ring_word(p->tail, kind, type, len));
+}
+
 static inline void lane_publish(struct lane_producer *p, enum ring_record_kind kind, uint32_t len,
 				uint32_t type)
 {
-	uint64_t at = p->tail;
-	uint64_t end = at + ring_span(len);
+	lane_publish_span(p, kind, len, type, ring_span(len));
+	/* Large ones fetch by themselves. */
+	if (len < RING_LARGE)
+		lane_fetch_line(p, LANE_AHEAD);
+}
 
-	le64_store(lane_word(p, end), 0);
-	/* Partner: lane_front(). */
-	le64_store_release(lane_word(p, at), ring_word(at, kind, type, len));
-	p->tail = end;
-	p->reserved = 0;
-	lane_fetch_line(p, LANE_AHEAD);
+/* Fill this many bytes, at least 8. */
+static inline void lane_pad(struct lane_producer *p, uint64_t span)
+{
+	lane_publish_span(p, RING_PAD, (uint32_t)(span - sizeof(le64_t)), 0, span);
 }
 
 /* The sleep to end, if the consumer sleeps and we have not rung for this one yet; otherwise 0. */
@@ -219,17 +239,29 @@ static inline bool lane_ready(const struct lane_consumer *c)
 	return c->array.left || lane_next_word(c) & RING_COMMITTED;
 }
 
+/* Is this word, that at the next position, a plain record's that lies in the lane? */
+static inline bool lane_is_plain(const struct lane_consumer *c, uint64_t word)
+{
+	uint32_t len = word & RING_LEN_MAX;
+
+	return likely(word >> 32 == ring_mark(c->next, RING_DATA)) &&
+	       likely(len <= c->max_record) &&
+	       likely(ring_span(len) <= c->mask + 1 - (c->next & c->mask));
+}
+
+static inline struct portal_record lane_record(const struct lane_consumer *c, uint64_t word)
+{
+	return (struct portal_record){ c->data + (c->next & c->mask) + sizeof(le64_t),
+				       word & RING_LEN_MAX, word >> 24 & 0xff, c->index };
+}
+
 /* The first message that has not been peeked at, given the word at the next position.  0; -EAGAIN (none); -EPROTO. */
 static inline int lane_front_of(struct lane_consumer *c, uint64_t word,
 				struct portal_record *ret_record)
 {
-	uint64_t place = (c->next & c->mask) + sizeof(le64_t);
-	uint32_t len = word & RING_LEN_MAX;
-
-	if (unlikely(word >> 32 != ring_mark(c->next, RING_DATA)) ||
-	    unlikely(len > c->max_record) || unlikely(len > c->mask + 1 - place))
+	if (unlikely(!lane_is_plain(c, word)))
 		return lane_front_odd(c, word, ret_record);
-	*ret_record = (struct portal_record){ c->data + place, len, word >> 24 & 0xff, c->index };
+	*ret_record = lane_record(c, word);
 	return 0;
 }
 

@@ -22,7 +22,7 @@ static int paused(const struct portal_ring *r)
 	return r->role == PORTAL_PRODUCER ? -EAGAIN : -EINVAL;
 }
 
-static inline int reserve(struct portal_ring *r, uint32_t len, void **ret_data)
+static __attribute__((noinline)) int reserve(struct portal_ring *r, uint32_t len, void **ret_data)
 {
 	struct lane_producer *p = &r->producer;
 	int res;
@@ -40,20 +40,34 @@ static inline int reserve(struct portal_ring *r, uint32_t len, void **ret_data)
 	return likely(res == 0) ? 0 : no_room(r, res);
 }
 
-static inline void published(struct portal_ring *r)
+static __attribute__((noinline)) int wake(struct portal_ring *r, uint64_t sleep)
+{
+	ring_wake(r, r->far, sleep, &r->producer.rung);
+	return 0;
+}
+
+/* 0, as portal_commit() returns it. */
+static inline int published(struct portal_ring *r)
 {
 	uint64_t sleep;
 
 	if (unlikely(r->broadcast))
 		le64_store_release(&r->end->position, r->producer.tail);
 	sleep = lane_sleeper(&r->producer);
-	if (unlikely(sleep))
-		ring_wake(r, r->far, sleep, &r->producer.rung);
+	return likely(sleep == 0) ? 0 : wake(r, sleep);
 }
 
+/* Calls come last on the quick paths, here and below: what they need is not kept across anything. */
 int portal_reserve(struct portal_ring *r, uint32_t len, void **ret_data)
 {
-	return reserve(r, len, ret_data);
+	struct lane_producer *p = &r->producer;
+
+	if (unlikely((le64_load(r->quiesce) & 0xff) != PORTAL_RUNNING) ||
+	    unlikely(len > p->max_record) || unlikely(r->broadcast) ||
+	    unlikely(!lane_has_room(p, len)))
+		return reserve(r, len, ret_data);
+	lane_reserve_here(p, len, ret_data);
+	return 0;
 }
 
 int portal_commit(struct portal_ring *r, uint32_t len, uint32_t type)
@@ -61,8 +75,7 @@ int portal_commit(struct portal_ring *r, uint32_t len, uint32_t type)
 	if (unlikely(len >= r->producer.reserved) || unlikely(type > 0xff))
 		return -EINVAL;
 	lane_publish(&r->producer, RING_DATA, len, type);
-	published(r);
-	return 0;
+	return published(r);
 }
 
 /* Anything that portal_send() does not do at once. */
@@ -80,27 +93,23 @@ static __attribute__((noinline)) int send_slowly(struct portal_ring *r, const vo
 	if (len) /* data may be NULL then */
 		memcpy(at, data, len);
 	lane_publish(&r->producer, RING_DATA, len, type);
-	published(r);
-	return 0;
-}
-
-static __attribute__((noinline)) int wake(struct portal_ring *r, uint64_t sleep)
-{
-	ring_wake(r, r->far, sleep, &r->producer.rung);
-	return 0;
+	return published(r);
 }
 
 int portal_send(struct portal_ring *r, const void *data, uint32_t len, uint32_t type)
 {
 	struct lane_producer *p = &r->producer;
-	uint64_t sleep;
+	/* Loaded once: for all that the compiler knows, stores to the lane change them. */
+	uint64_t at = p->tail, end = at + ring_span_small(len), mask = p->mask, sleep;
+	uint8_t *lane = p->data, *record = lane + (at & mask);
 
-	if (unlikely((int64_t)len > p->short_most) ||
-	    unlikely(p->tail + ring_span(len) > p->limit) || unlikely(type > 0xff) ||
-	    unlikely((le64_load(r->quiesce) & 0xff) != PORTAL_RUNNING))
+	if (unlikely((int64_t)len > p->short_most) || unlikely(end > p->limit) ||
+	    unlikely(type > 0xff) || unlikely((le64_load(r->quiesce) & 0xff) != PORTAL_RUNNING))
 		return send_slowly(r, data, len, type);
-	lane_copy_short(p->data + (p->tail & p->mask) + sizeof(le64_t), data, len);
-	lane_publish(p, RING_DATA, len, type);
+	lane_copy_short(record + sizeof(le64_t), data, len);
+	lane_publish_at(p, end, (le64_t *)(void *)record, (le64_t *)(void *)(lane + (end & mask)),
+			ring_word(at, RING_DATA, type, len));
+	lane_fetch_line(p, LANE_AHEAD);
 	sleep = lane_sleeper(p);
 	return likely(sleep == 0) ? 0 : wake(r, sleep);
 }
@@ -121,7 +130,7 @@ int portal_send_batch(struct portal_ring *r, const struct portal_record *records
 	res = lane_send_batch(&r->producer, records, n);
 	if (unlikely(res < 0))
 		return no_room(r, res);
-	published(r);
+	(void)published(r);
 	return res;
 }
 
@@ -144,7 +153,7 @@ int portal_send_array(struct portal_ring *r, const void *data, uint32_t len, uns
 	res = lane_send_array(&r->producer, data, len, n, type);
 	if (unlikely(res < 0))
 		return no_room(r, res);
-	published(r);
+	(void)published(r);
 	return res;
 }
 
@@ -258,22 +267,31 @@ static void release_many(struct portal_ring *r)
 	}
 }
 
+static __attribute__((noinline)) int release_slowly(struct portal_ring *r)
+{
+	if (unlikely(!r->lane))
+		return -EINVAL;
+	if (r->broadcast)
+		return broadcast_release(r);
+	release_many(r);
+	return 0;
+}
+
+/* 0, as portal_release() returns it. */
+static __attribute__((noinline)) int room(struct portal_ring *r, uint64_t sleep)
+{
+	room_made(r, r->lane, sleep);
+	return 0;
+}
+
 static inline int release(struct portal_ring *r)
 {
 	uint64_t sleep;
 
-	if (unlikely(!r->lane))
-		return -EINVAL;
-	if (unlikely(r->broadcast))
-		return broadcast_release(r);
-	if (unlikely(r->many)) {
-		release_many(r);
-		return 0;
-	}
+	if (unlikely(r->lane != r->direct))
+		return release_slowly(r);
 	sleep = lane_release(r->lane);
-	if (unlikely(sleep))
-		room_made(r, r->lane, sleep);
-	return 0;
+	return likely(sleep == 0) ? 0 : room(r, sleep);
 }
 
 /* What a call that goes through several records returns: how many it has, or why there is none.  What is told but once is
@@ -287,13 +305,37 @@ static int counted(struct portal_ring *r, unsigned n, int res)
 	return (int)n;
 }
 
-int portal_peek(struct portal_ring *r, struct portal_record *ret_record)
+/* The first message, given the word at the direct lane's next position, which is not loaded again. */
+static int front_given(struct portal_ring *r, uint64_t word, struct portal_record *ret_record)
 {
-	int res = front(r, ret_record);
+	int res;
+
+	if (r->lane != r->direct)
+		return front(r, ret_record);
+	res = lane_front_of(r->lane, word, ret_record);
+	return likely(res == 0) ? 0 : nothing(r, res);
+}
+
+static __attribute__((noinline)) int peek_slowly(struct portal_ring *r, uint64_t word,
+						 struct portal_record *ret_record)
+{
+	int res = front_given(r, word, ret_record);
 
 	if (likely(res == 0))
 		advance(r, ret_record->len);
 	return res;
+}
+
+int portal_peek(struct portal_ring *r, struct portal_record *ret_record)
+{
+	struct lane_consumer *c = r->direct;
+	uint64_t word = lane_next_word(c);
+
+	if (unlikely(!lane_is_plain(c, word)))
+		return peek_slowly(r, word, ret_record);
+	*ret_record = lane_record(c, word);
+	c->next += ring_span(ret_record->len);
+	return 0;
 }
 
 int portal_peek_batch(struct portal_ring *r, struct portal_record *records, unsigned n)
@@ -317,8 +359,7 @@ static __attribute__((noinline)) int64_t recv_slowly(struct portal_ring *r, uint
 						     void *data, uint32_t size, uint32_t *ret_type)
 {
 	struct portal_record record;
-	int res = r->lane == r->direct ? nothing(r, lane_front_of(r->lane, word, &record)) :
-					 front(r, &record);
+	int res = front_given(r, word, &record);
 
 	if (unlikely(res < 0))
 		return res;
@@ -345,16 +386,17 @@ static __attribute__((noinline)) int64_t received(struct portal_ring *r, uint64_
 int64_t portal_recv(struct portal_ring *r, void *data, uint32_t size, uint32_t *ret_type)
 {
 	struct lane_consumer *c = r->direct;
-	uint64_t word = lane_next_word(c), place = (c->next & c->mask) + sizeof(le64_t), sleep;
+	uint64_t next = c->next, mask = c->mask, place = (next & mask) + sizeof(le64_t), sleep;
+	const uint8_t *record = c->data + place;
+	uint64_t word = lane_next_word(c);
 	uint32_t len = word & RING_LEN_MAX;
 
-	if (unlikely(word >> 32 != ring_mark(c->next, RING_DATA)) ||
-	    unlikely(len > c->short_most) || unlikely(len > size) ||
-	    unlikely(len > c->mask + 1 - place))
+	if (unlikely(word >> 32 != ring_mark(next, RING_DATA)) || unlikely(len > c->short_most) ||
+	    unlikely(len > size) || unlikely(len > mask + 1 - place))
 		return lane_still_empty(c, word) ? -EAGAIN :
 						   recv_slowly(r, word, data, size, ret_type);
-	lane_copy_short(data, c->data + place, len);
-	c->next += ring_span(len);
+	lane_copy_short(data, record, len);
+	c->next = next + ring_span_small(len);
 	if (ret_type)
 		*ret_type = word >> 24 & 0xff;
 	sleep = lane_release(c);

@@ -14,7 +14,9 @@
  * A position counts the bytes of a lane since it was made and never wraps; its place is position % size.  Records lie one
  * behind the other, each begun by one 64-bit word at a multiple of 8:
  *
- *	bits  0-23  len: bytes of payload that follow; the next record begins behind them, rounded up to 8
+ *	bits  0-23  len: bytes of payload that follow; the next record begins behind them, rounded up to 8, or, behind a
+ *	            large one, to a multiple of 64 from where this one began: if its payload began at a cache line, that of the
+ *	            next one does
  *	bits 24-31  type: the user's
  *	bits 32-60  tag: position / 8, its low bits
  *	bits 61-62  kind: DATA; ARRAY, whose payload is {len, n} of 32 bits each and n messages of len bytes, each rounded
@@ -24,8 +26,8 @@
  * The word is what publishes a record: there is no shared index to read, and so a message of up to 56 bytes can travel in
  * the one cache line its reader looks at.  A producer clears the word *behind* a record before it publishes the record,
  * so a reader never meets what an earlier lap left there, whatever the payloads were; the tag is a check upon that, not what
- * it rests on.  A record does not wrap: PAD fills a lane's end, and
- * what lies before a large payload that is to begin at a cache line.
+ * it rests on.  A record does not wrap: PAD fills a lane's end, and what lies before the first of some large payloads, which
+ * are to begin at cache lines.
  *
  * The consumer says how far it has read now and then only (ring_end.position); the producer reads that when it seems to
  * have run out of room.
@@ -43,7 +45,7 @@
 #include "le.h"
 
 #define RING_MAGIC   "VHLPRING" /* 8 bytes, no terminator */
-#define RING_VERSION 1
+#define RING_VERSION 2
 
 #define RING_PAGE      4096u
 #define RING_LANES_MAX 64u
@@ -160,10 +162,22 @@ static inline uint64_t ring_stride(uint32_t len)
 	return ((uint64_t)len + 7) & ~7ULL;
 }
 
+/* Payloads of this length begin at a cache line where they can: processors copy them faster. */
+#define RING_LARGE 1024u
+#define RING_LINE  64u
+
+/* Bytes that a PAD takes in a lane, and a record that is not large. */
+static inline uint64_t ring_span_small(uint32_t len)
+{
+	return sizeof(le64_t) + ring_stride(len);
+}
+
 /* Bytes that a record of len bytes takes in a lane. */
 static inline uint64_t ring_span(uint32_t len)
 {
-	return sizeof(le64_t) + ring_stride(len);
+	uint64_t span = ring_span_small(len);
+
+	return len < RING_LARGE ? span : (span + RING_LINE - 1) & ~(uint64_t)(RING_LINE - 1);
 }
 
 /* The longest record that a lane can always take: with a PAD before it, it must still fit into an empty one. */
@@ -172,6 +186,12 @@ static inline uint32_t ring_longest(uint64_t size)
 	uint64_t half = size / 2 - sizeof(le64_t);
 
 	return half < RING_LEN_MAX ? (uint32_t)half : RING_LEN_MAX;
+}
+
+/* Bytes before a record at this position, so that its payload begins at a cache line. */
+static inline uint64_t ring_gap(uint64_t position)
+{
+	return (0 - position - sizeof(le64_t)) % RING_LINE;
 }
 
 static inline uint64_t ring_lane_offset(uint32_t lane, uint64_t size)

@@ -102,7 +102,8 @@ def run_turns(bench):
             runs = [told(program, "copy", str(size)) for _ in range(bench.runs)]
             yield Result(case=f"portal-copy-{name}", ours=statistics.median(r["ring_gb"] for r in runs),
                          peer=statistics.median(r["memcpy_gb"] for r in runs), peer_name="memcpy", unit="GB/s", want=0.95,
-                         runs=len(runs), ratios=[r["ratio"] for r in runs])
+                         runs=len(runs), ratios=[r["ratio"] for r in runs],
+                         note=f"and {statistics.median(r['look_ns'] for r in runs):.0f} ns of the consumer for each record")
     if bench.wants("portal-wakes"):
         runs = [told(program, "wakes")["wakes_per_message"] for _ in range(bench.runs)]
         yield Result(case="portal-wakes", ours=max(statistics.median(runs), 1e-6), peer=0.01, peer_name="0.01", unit="wakes a message",

@@ -6,11 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 #include <cmocka.h>
 #include <glib.h>
-#include <glib/gstdio.h>
 
 #include "err.h"
 #include "model/lab.h"
@@ -18,6 +16,8 @@
 #include "run/jsonrpc.h"
 #include "run/state.h"
 #include "run/supervisor.h"
+#include "supervisor_fixture.h"
+#include "tmp.h"
 
 #define PATIENCE_US (10 * G_USEC_PER_SEC)
 
@@ -28,7 +28,7 @@
 #define MORE "tcp:127.0.0.1:8080:80"
 
 struct fixture {
-	char *dir;
+	struct tmp_dir dir;
 	struct lab_dirs dirs;
 	struct supervisor sup;
 	struct rpc_server *daemon; /* NULL: it is dead */
@@ -101,19 +101,10 @@ static const struct rpc_method daemon_methods[] = {
 	{ NULL, NULL, NULL },
 };
 
-static struct rpc_client *connect_to(struct rpc_server *server)
-{
-	int pair[2];
-
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-	rpc_server_adopt(server, pair[0]);
-	return rpc_client_new(pair[1], NULL, NULL, NULL);
-}
-
 static void start_daemon(struct fixture *f)
 {
 	f->daemon = rpc_server_new(-1, daemon_methods, f);
-	f->sup.sockets->rpc = connect_to(f->daemon);
+	f->sup.sockets->rpc = supervisor_connect(f->daemon);
 	f->sup.sockets->stage = DAEMON_RUNNING;
 	sup_sync_forwards(&f->sup);
 	while (!f->sup.forwards_known) /* then it has been told all it lacks, before whatever is asked next */
@@ -167,70 +158,28 @@ static const struct rpc_method methods[] = {
 	{ NULL, NULL, NULL },
 };
 
-static void nothing(struct daemon *d, void *data)
-{
-}
-
-static const struct daemon_ops daemon_ops = { .changed = nothing };
-
-static struct lab *read_lab(const struct fixture *f, const char *text)
-{
-	struct lab_errors *errors;
-	struct lab *lab;
-
-	assert_true(lab_parse(text, strlen(text), "/web.json", &f->dirs, &lab, &errors));
-	return lab;
-}
-
-static void serve(struct fixture *f, const char *vm)
-{
-	struct json_object *params = json_object_new_object();
-
-	json_put_str(params, "name", vm);
-	daemon_add_item(f->sup.sockets, params, NULL);
-	daemon_find_item(f->sup.sockets, vm)->state = g_strdup("listening");
-}
-
 static void new_supervisor(struct fixture *f)
 {
 	struct supervisor *sup = &f->sup;
 
-	sup->name = g_strdup("web");
-	sup->paths = lab_paths_new_named("web", &f->dirs);
-	sup->lab = read_lab(f, LAB);
-	sup->switches = g_hash_table_new(g_str_hash, g_str_equal);
-	sup->machines = g_hash_table_new(g_str_hash, g_str_equal);
-	sup->forwards = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-	sup->changes = forward_changes_new();
-	sup->forward_calls = forward_calls_new();
-	sup->poke = 1; /* a round is as good as asked for: there is nothing to be done in it */
-	sup->sockets = daemon_new("sockets", &daemon_hvsock, daemon_paths_copy(sup->paths->hvsock),
-				  &daemon_ops, sup);
-	serve(f, "n1");
-	serve(f, "n2");
+	supervisor_begin(sup, &f->dirs, LAB);
+	sup->sockets = supervisor_daemon(sup, "sockets", &daemon_hvsock,
+					 daemon_paths_copy(sup->paths->hvsock));
+	supervisor_daemon_serves(sup->sockets, "n1");
+	supervisor_daemon_serves(sup->sockets, "n2");
 }
 
 static void end_supervisor(struct fixture *f)
 {
-	struct supervisor *sup = &f->sup;
-
-	sup_lose_forwards(sup, "the supervisor has ended");
-	daemon_free(sup->sockets);
-	g_hash_table_unref(sup->switches);
-	g_hash_table_unref(sup->machines);
-	g_hash_table_unref(sup->forwards);
-	g_hash_table_unref(sup->changes);
-	g_ptr_array_unref(sup->forward_calls);
-	lab_free(sup->lab);
-	lab_paths_free(sup->paths);
-	g_free(sup->name);
-	*sup = (struct supervisor){ 0 };
+	sup_lose_forwards(&f->sup, "the supervisor has ended");
+	daemon_free(f->sup.sockets);
+	supervisor_end(&f->sup);
 }
 
 static void apply(struct fixture *f, const char *text)
 {
 	lab_free(f->sup.lab);
-	f->sup.lab = text ? read_lab(f, text) : NULL;
+	f->sup.lab = text ? supervisor_lab(&f->dirs, text) : NULL;
 	sup_prune_forwards(&f->sup);
 	sup_sync_forwards(&f->sup);
 }
@@ -240,14 +189,14 @@ static int setup(void **state)
 	struct fixture *f = g_new0(struct fixture, 1);
 	g_autofree char *labs = NULL;
 
-	f->dir = g_dir_make_tmp("vl-XXXXXX", NULL);
-	f->dirs = (struct lab_dirs){ .state = f->dir, .runtime = f->dir, .cache = f->dir };
+	tmp_dir_init(&f->dir);
+	f->dirs = (struct lab_dirs){ f->dir.path, f->dir.path, f->dir.path };
 	f->has = g_string_new(NULL);
 	new_supervisor(f);
 	labs = g_path_get_dirname(f->sup.paths->state_json);
 	assert_int_equal(g_mkdir_with_parents(labs, 0700), 0);
 	f->service = rpc_server_new(-1, methods, f);
-	f->client = connect_to(f->service);
+	f->client = supervisor_connect(f->service);
 	start_daemon(f);
 	*state = f;
 	return 0;
@@ -256,22 +205,14 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	struct fixture *f = *state;
-	g_autofree char *labs = g_path_get_dirname(f->sup.paths->state_json);
 
-	g_unlink(f->sup.paths->state_json);
-	while (strlen(labs) >= strlen(f->dir) && g_rmdir(labs) == 0) {
-		char *up = g_path_get_dirname(labs);
-
-		g_free(labs);
-		labs = up;
-	}
 	end_supervisor(f);
 	if (f->daemon)
 		rpc_server_free(f->daemon);
 	rpc_client_free(f->client);
 	rpc_server_free(f->service);
 	g_string_free(f->has, TRUE);
-	g_free(f->dir);
+	tmp_dir_done(&f->dir);
 	g_free(f);
 	return 0;
 }

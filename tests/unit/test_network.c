@@ -10,7 +10,6 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include <glib.h>
-#include <glib/gstdio.h>
 
 #include "err.h"
 #include "model/lab.h"
@@ -20,6 +19,8 @@
 #include "run/qmp.h"
 #include "run/state.h"
 #include "run/supervisor.h"
+#include "supervisor_fixture.h"
+#include "tmp.h"
 
 #define PATIENCE_MS 10000
 
@@ -32,7 +33,7 @@
 #define LAB LAB_OF(", \"impair\": {\"to-guest\": {\"delay\": \"20ms\"}}")
 
 struct fixture {
-	char *dir;
+	struct tmp_dir dir;
 	struct lab_dirs dirs;
 	struct supervisor sup;
 	struct rpc_server *sw; /* NULL: it is dead */
@@ -94,15 +95,6 @@ static const struct rpc_method switch_methods[] = {
 		{ NULL, NULL, NULL },
 };
 
-static struct rpc_client *connect_to(struct rpc_server *server)
-{
-	int pair[2];
-
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-	rpc_server_adopt(server, pair[0]);
-	return rpc_client_new(pair[1], NULL, NULL, NULL);
-}
-
 static struct daemon *the_switch(struct fixture *f)
 {
 	return sup_find_switch(&f->sup, "lan");
@@ -111,7 +103,7 @@ static struct daemon *the_switch(struct fixture *f)
 static void start_switch(struct fixture *f)
 {
 	f->sw = rpc_server_new(-1, switch_methods, f);
-	the_switch(f)->rpc = connect_to(f->sw);
+	the_switch(f)->rpc = supervisor_connect(f->sw);
 	the_switch(f)->stage = DAEMON_RUNNING;
 }
 
@@ -188,84 +180,38 @@ static const struct rpc_method service_methods[] = {
 		{ NULL, NULL, NULL },
 };
 
-static void nothing(struct daemon *d, void *data)
-{
-}
-
-static const struct daemon_ops daemon_ops = { .changed = nothing };
-
-static struct lab *read_lab(const struct fixture *f, const char *text)
-{
-	struct lab_errors *errors;
-	struct lab *lab = NULL;
-
-	if (!lab_parse(text, strlen(text), "/web.json", &f->dirs, &lab, &errors))
-		fail_msg("%s", lab_errors_format(errors));
-	return lab;
-}
-
-static void serve(struct daemon *sw, const char *port)
-{
-	struct json_object *params = json_object_new_object();
-
-	json_put_str(params, "name", port);
-	daemon_add_item(sw, params, NULL);
-	daemon_find_item(sw, port)->state = g_strdup("listening");
-}
-
 static void new_supervisor(struct fixture *f)
 {
 	struct supervisor *sup = &f->sup;
 	struct daemon *sw;
 
-	sup->name = g_strdup("web");
-	sup->paths = lab_paths_new_named("web", &f->dirs);
-	sup->lab = read_lab(f, LAB);
-	sup->switches = g_hash_table_new(g_str_hash, g_str_equal);
-	sup->machines = g_hash_table_new(g_str_hash, g_str_equal);
-	sup->forwards = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-	sup->changes = forward_changes_new();
-	sup->told = network_told_new();
-	sup->changed_settings = network_changes_new();
-	sup->link_calls = link_calls_new();
-	sup->poke = 1; /* a round is as good as asked for: told() is one */
-	sw = daemon_new("lan", &daemon_switch, net_paths_new(sup->paths, "lan"), &daemon_ops, sup);
+	supervisor_begin(sup, &f->dirs, LAB);
+	sw = supervisor_daemon(sup, "lan", &daemon_switch, net_paths_new(sup->paths, "lan"));
 	g_hash_table_insert(sup->switches, sw->name, sw);
-	serve(sw, "n1.0");
-	serve(sw, "n2.0");
-	serve(sw, "nat");
+	supervisor_daemon_serves(sw, "n1.0");
+	supervisor_daemon_serves(sw, "n2.0");
+	supervisor_daemon_serves(sw, "nat");
 }
 
 static void end_supervisor(struct fixture *f)
 {
 	struct supervisor *sup = &f->sup;
-	struct daemon *sw = the_switch(f);
 	struct machine *m = sup_find_machine(sup, "n1");
 
 	link_calls_lost(sup, NULL, "the supervisor has ended");
 	if (sup->expiry)
 		g_source_remove(sup->expiry);
-	daemon_free(sw);
+	daemon_free(the_switch(f));
 	if (m)
 		machine_free(m);
-	g_hash_table_unref(sup->switches);
-	g_hash_table_unref(sup->machines);
-	g_hash_table_unref(sup->forwards);
-	g_hash_table_unref(sup->changes);
-	g_hash_table_unref(sup->told);
-	g_hash_table_unref(sup->changed_settings);
-	g_ptr_array_unref(sup->link_calls);
-	lab_free(sup->lab);
-	lab_paths_free(sup->paths);
-	g_free(sup->name);
-	*sup = (struct supervisor){ 0 };
+	supervisor_end(sup);
 }
 
 /* As sup_set_lab(), as far as switches go. */
 static void apply(struct fixture *f, const char *text)
 {
 	lab_free(f->sup.lab);
-	f->sup.lab = read_lab(f, text);
+	f->sup.lab = supervisor_lab(&f->dirs, text);
 	network_prune_changes(&f->sup);
 	network_compare_again(&f->sup, NULL);
 }
@@ -275,8 +221,8 @@ static int setup(void **state)
 	struct fixture *f = g_new0(struct fixture, 1);
 	g_autofree char *labs = NULL;
 
-	f->dir = g_dir_make_tmp("vl-XXXXXX", NULL);
-	f->dirs = (struct lab_dirs){ .state = f->dir, .runtime = f->dir, .cache = f->dir };
+	tmp_dir_init(&f->dir);
+	f->dirs = (struct lab_dirs){ f->dir.path, f->dir.path, f->dir.path };
 	f->heard = g_string_new(NULL);
 	f->unanswered = g_ptr_array_new();
 	f->monitor_fd = -1;
@@ -284,7 +230,7 @@ static int setup(void **state)
 	labs = g_path_get_dirname(f->sup.paths->state_json);
 	assert_int_equal(g_mkdir_with_parents(labs, 0700), 0);
 	f->service = rpc_server_new(-1, service_methods, f);
-	f->client = connect_to(f->service);
+	f->client = supervisor_connect(f->service);
 	start_switch(f);
 	*state = f;
 	return 0;
@@ -293,15 +239,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	struct fixture *f = *state;
-	g_autofree char *labs = g_path_get_dirname(f->sup.paths->state_json);
 
-	g_unlink(f->sup.paths->state_json);
-	while (strlen(labs) >= strlen(f->dir) && g_rmdir(labs) == 0) {
-		char *up = g_path_get_dirname(labs);
-
-		g_free(labs);
-		labs = up;
-	}
 	end_supervisor(f);
 	for (guint i = 0; i < f->unanswered->len; i++)
 		rpc_reply(f->unanswered->pdata[i], NULL);
@@ -313,7 +251,7 @@ static int teardown(void **state)
 		close(f->monitor_fd);
 	g_ptr_array_unref(f->unanswered);
 	g_string_free(f->heard, TRUE);
-	g_free(f->dir);
+	tmp_dir_done(&f->dir);
 	g_free(f);
 	return 0;
 }
@@ -426,7 +364,7 @@ static void test_unanswered(void **state)
 	rpc_client_free(the_switch(f)->rpc);
 	network_connection_lost(&f->sup, "lan");
 	f->silent = false;
-	the_switch(f)->rpc = connect_to(f->sw);
+	the_switch(f)->rpc = supervisor_connect(f->sw);
 	first = told(f);
 	assert_non_null(strstr(first, "link.set"));
 	assert_non_null(strstr(first, "rule.set"));

@@ -9,13 +9,13 @@
 #include <json-c/json.h>
 #include <unistd.h>
 #include <glib.h>
-#include <glib/gstdio.h>
 
 #include "model/lab.h"
 #include "plan/plan.h"
 #include "run/json.h"
 #include "run/machine.h"
 #include "run/supervisor.h"
+#include "tmp.h"
 
 #define LAB_OF(size)                                                       \
 	"{\"name\": \"web\", \"portals\": {\"shared\": {\"size\": \"" size \
@@ -26,7 +26,7 @@
 #define LARGE_BYTES (16u << 20)
 
 struct fixture {
-	char *dir;
+	struct tmp_dir dir;
 	struct lab_dirs dirs;
 	struct supervisor sup;
 	char *memory;
@@ -58,9 +58,10 @@ static int setup(void **state)
 	struct fixture *f = g_new0(struct fixture, 1);
 	struct supervisor *sup = &f->sup;
 
-	f->dir = g_dir_make_tmp("vl-XXXXXX", NULL);
-	f->dirs = (struct lab_dirs){ .state = f->dir, .runtime = f->dir, .cache = f->dir };
-	g_setenv("ORCHESTRATOR_DAEMON_DIR", f->dir, TRUE); /* there is none: no start succeeds */
+	tmp_dir_init(&f->dir);
+	f->dirs = (struct lab_dirs){ f->dir.path, f->dir.path, f->dir.path };
+	g_setenv("ORCHESTRATOR_DAEMON_DIR", f->dir.path,
+		 TRUE); /* there is none: no start succeeds */
 	sup->name = g_strdup("web");
 	sup->portals = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, free_daemon);
 	sup->portal_texts = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
@@ -71,19 +72,6 @@ static int setup(void **state)
 	f->memory = g_strdup(lab_paths_portal(sup->paths, 0)->memory);
 	*state = f;
 	return 0;
-}
-
-static void remove_tree(const char *path)
-{
-	g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
-	const char *name;
-
-	while (dir && (name = g_dir_read_name(dir))) {
-		g_autofree char *entry = g_build_filename(path, name, NULL);
-
-		remove_tree(entry);
-	}
-	g_remove(path);
 }
 
 static int teardown(void **state)
@@ -102,9 +90,8 @@ static int teardown(void **state)
 	lab_free(sup->lab);
 	lab_paths_free(sup->paths);
 	g_free(sup->name);
-	remove_tree(f->dir);
+	tmp_dir_done(&f->dir);
 	g_free(f->memory);
-	g_free(f->dir);
 	g_free(f);
 	return 0;
 }

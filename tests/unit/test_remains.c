@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
 #include <sys/socket.h>
@@ -11,18 +12,18 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include <glib.h>
-#include <glib/gstdio.h>
 
 #include "cmd.h"
 #include "model/lab.h"
 #include "run/dirs.h"
 #include "run/remains.h"
 #include "run/state.h"
+#include "tmp.h"
 
 #define LAB "{\"name\": \"web\", \"vms\": {\"n1\": {}, \"n2\": {}}}"
 
 struct place {
-	char *root;
+	struct tmp_dir root;
 	struct lab_dirs *dirs;
 	struct lab_paths *paths;
 	int fds[8];
@@ -34,27 +35,14 @@ static int setup(void **state)
 	struct place *p = g_new0(struct place, 1);
 	g_autofree char *state_home = NULL, *runtime = NULL;
 
-	p->root = g_dir_make_tmp("vl-XXXXXX", NULL);
-	state_home = g_strdup_printf("XDG_STATE_HOME=%s/s", p->root);
-	runtime = g_strdup_printf("XDG_RUNTIME_DIR=%s/r", p->root);
+	tmp_dir_init(&p->root);
+	state_home = g_strdup_printf("XDG_STATE_HOME=%s/s", p->root.path);
+	runtime = g_strdup_printf("XDG_RUNTIME_DIR=%s/r", p->root.path);
 	p->dirs = lab_dirs_new_from((char *[]){ state_home, runtime, NULL }, getuid());
 	p->paths = lab_paths_new_named("web", p->dirs);
 	assert_true(dirs_make(p->dirs, p->paths, NULL));
 	*state = p;
 	return 0;
-}
-
-static void remove_tree(const char *path)
-{
-	g_autoptr(GDir) dir = g_dir_open(path, 0, NULL);
-	const char *name;
-
-	while (dir && (name = g_dir_read_name(dir))) {
-		g_autofree char *entry = g_build_filename(path, name, NULL);
-
-		remove_tree(entry);
-	}
-	g_remove(path);
 }
 
 static int teardown(void **state)
@@ -65,8 +53,7 @@ static int teardown(void **state)
 		close(p->fds[i]);
 	lab_paths_free(p->paths);
 	lab_dirs_free(p->dirs);
-	remove_tree(p->root);
-	g_free(p->root);
+	tmp_dir_done(&p->root);
 	g_free(p);
 	return 0;
 }
@@ -109,7 +96,7 @@ static bool there(const char *directory, const char *name)
 static void test_private(void **state)
 {
 	struct place *p = *state;
-	g_autofree char *elsewhere = g_build_filename(p->root, "elsewhere", NULL);
+	g_autofree char *elsewhere = g_build_filename(p->root.path, "elsewhere", NULL);
 	g_autoptr(GError) open_to_others = NULL, link = NULL;
 	struct stat st;
 
@@ -287,7 +274,7 @@ static int setup_gc(void **state)
 	setup(state);
 	for (unsigned i = 0; i < G_N_ELEMENTS(variables); i++) {
 		const struct place *p = *state;
-		g_autofree char *dir = g_build_filename(p->root, under[i], NULL);
+		g_autofree char *dir = g_build_filename(p->root.path, under[i], NULL);
 
 		g_setenv(variables[i], dir, TRUE);
 	}

@@ -17,6 +17,7 @@
 
 #include "backend.h"
 #include "base.h"
+#include "call.h"
 #include "ctl.h"
 #include "net.h"
 
@@ -162,26 +163,8 @@ static inline void lab_run(uint64_t ns)
 /* Call a method; the answer as text is valid until the next call. */
 static inline const char *lab_call(const char *method, const char *params)
 {
-	static char line[8192], answer[65536];
-	struct json_object *o;
-
-	snprintf(line, sizeof(line),
-		 "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"%s\",\"params\":%s}", method, params);
-	o = control_line(backend.control, line, strlen(line));
-	assert_non_null(o);
-	snprintf(answer, sizeof(answer), "%s",
-		 json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN |
-							   JSON_C_TO_STRING_NOSLASHESCAPE));
-	json_object_put(o);
-	return answer;
+	return control_call(backend.control, NULL, method, params);
 }
-
-#define assert_says(answer, text)                                       \
-	do {                                                            \
-		const char *said_ = (answer);                           \
-		if (!strstr(said_, text))                               \
-			fail_msg("%s\n  does not say %s", said_, text); \
-	} while (0)
 
 static inline void lab_do(const char *method, const char *params)
 {

@@ -27,18 +27,7 @@ static const struct sw_port_ops guest_ops = { .type = "test", .egress = guest_eg
 
 const char *nat_bench_call(struct nat_bench *b, const char *method, const char *params)
 {
-	static char line[8192], answer[65536];
-	struct json_object *o;
-
-	snprintf(line, sizeof(line),
-		 "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"%s\",\"params\":%s}", method, params);
-	o = control_line(b->backend.control, line, strlen(line));
-	assert_non_null(o);
-	snprintf(answer, sizeof(answer), "%s",
-		 json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN |
-							   JSON_C_TO_STRING_NOSLASHESCAPE));
-	json_object_put(o);
-	return answer;
+	return control_call(b->backend.control, NULL, method, params);
 }
 
 void nat_bench_up(struct nat_bench *b, const char *members)

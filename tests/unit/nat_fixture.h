@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "base.h"
+#include "call.h"
 #include "inet.h"
 #include "net.h"
 #include "port_nat.h"
@@ -48,7 +49,6 @@ void nat_bench_down(struct nat_bench *b);
 
 /* Call a control method; the answer as text, valid until the next call. */
 const char *nat_bench_call(struct nat_bench *b, const char *method, const char *params);
-#define assert_says(answer, text) assert_non_null(strstr(answer, text))
 
 /* The guest sends; what is got from then on is counted from zero. */
 void nat_bench_send(struct nat_bench *b, const void *frame, size_t len);

@@ -16,6 +16,7 @@
 
 #include "backend.h"
 #include "base.h"
+#include "call.h"
 #include "fake_relay.h"
 #include "host.h"
 #include "log.h"
@@ -57,39 +58,11 @@ static int teardown(void **state)
 	return 0;
 }
 
-static char answer[CONTROL_OUT_MAX];
+static const char *answer; /* the last one */
 
-/* Call a method; DIR in `params` is the directory, wherever it stands.  Returns the answer as text, valid until the
- * next call. */
 static const char *call(const char *method, const char *params)
 {
-	char line[2048];
-	struct json_object *o;
-	size_t len = (size_t)snprintf(
-		line, sizeof(line),
-		"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"%s\",\"params\":", method);
-
-	for (const char *p = params; *p; p++) {
-		bool at = strncmp(p, "DIR", 3) == 0;
-
-		len += (size_t)snprintf(line + len, sizeof(line) - len, "%.*s", at ? 64 : 1,
-					at ? dir.path : p);
-		p += at ? 2 : 0;
-	}
-	len += (size_t)snprintf(line + len, sizeof(line) - len, "}");
-	o = control_line(backend.control, line, len);
-	assert_non_null(o);
-	(void)snprintf(answer, sizeof(answer), "%s",
-		       json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN |
-								 JSON_C_TO_STRING_NOSLASHESCAPE));
-	json_object_put(o);
-	return answer;
-}
-
-static void assert_says(const char *text, const char *part)
-{
-	if (!strstr(text, part))
-		fail_msg("%s is not in %.500s", part, text);
+	return answer = control_call(backend.control, &dir, method, params);
 }
 
 static bool exists(const char *name)

@@ -14,6 +14,7 @@
 
 #include "backend.h"
 #include "base.h"
+#include "call.h"
 #include "net.h"
 #include "setup_ctl.h"
 #include "tmp.h"
@@ -49,23 +50,8 @@ static void finish(void)
  * call. */
 static const char *call(const char *method, const char *params)
 {
-	static char line[1024], answer[65536];
-	const char *at = strstr(params, "DIR");
-	struct json_object *o;
-
-	snprintf(line, sizeof(line),
-		 "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"%s\",\"params\":%.*s%s%s}", method,
-		 at ? (int)(at - params) : 0, params, at ? dir.path : "", at ? at + 3 : params);
-	o = control_line(backend.control, line, strlen(line));
-	assert_non_null(o);
-	snprintf(answer, sizeof(answer), "%s",
-		 json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN |
-							   JSON_C_TO_STRING_NOSLASHESCAPE));
-	json_object_put(o);
-	return answer;
+	return control_call(backend.control, &dir, method, params);
 }
-
-#define assert_says(answer, text) assert_non_null(strstr(answer, text))
 
 static void test_ports(void **state)
 {

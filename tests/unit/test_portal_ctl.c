@@ -15,6 +15,7 @@
 
 #include "backend.h"
 #include "base.h"
+#include "call.h"
 #include "portal_fixture.h"
 #include "portald.h"
 
@@ -65,28 +66,11 @@ static int teardown(void **state)
 	return 0;
 }
 
-static char answer[65536];
+static const char *answer; /* the last one */
 
 static const char *call(const char *method, const char *params)
 {
-	char line[512];
-	int len = snprintf(line, sizeof(line),
-			   "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"%s\",\"params\":%s}", method,
-			   params);
-	struct json_object *o = control_line(backend.control, line, (size_t)len);
-
-	assert_non_null(o);
-	(void)snprintf(answer, sizeof(answer), "%s",
-		       json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN |
-								 JSON_C_TO_STRING_NOSLASHESCAPE));
-	json_object_put(o);
-	return answer;
-}
-
-static void says(const char *text, const char *part)
-{
-	if (!strstr(text, part))
-		fail_msg("%s is not in %.2000s", part, text);
+	return answer = control_call(backend.control, NULL, method, params);
 }
 
 static bool is_recovered(struct pf *p, void *arg)
@@ -106,31 +90,35 @@ static void test_what_there_is(void **state)
 {
 	uint32_t first = 0;
 
-	says(call("info", "{}"), "\"name\":\"test\",\"uuid\":\"");
-	says(answer, "\"size\":33554432,\"arena-size\":31457280,\"extents\":15,\"free\":13,"
-		     "\"quarantined\":0,\"orphans\":0,\"generation\":1,\"incarnation\":1,");
-	says(answer,
-	     "\"flush-error\":0,\"vsock-port\":0,\"leases\":0,\"names\":0,\"quiesce\":{"
-	     "\"epoch\":0,\"state\":\"running\",\"waiting\":0,\"laggards\":0,\"left-ms\":0}");
-	says(answer,
-	     "/a\",\"mode\":\"rw\",\"quota\":16777216,\"used\":0,\"leases\":0,\"state\":\"listening\"}]}");
-	says(call("leases", "{}"), "\"leases\":[]");
+	assert_says(call("info", "{}"), "\"name\":\"test\",\"uuid\":\"");
+	assert_says(answer, "\"size\":33554432,\"arena-size\":31457280,\"extents\":15,\"free\":13,"
+			    "\"quarantined\":0,\"orphans\":0,\"generation\":1,\"incarnation\":1,");
+	assert_says(
+		answer,
+		"\"flush-error\":0,\"vsock-port\":0,\"leases\":0,\"names\":0,\"quiesce\":{"
+		"\"epoch\":0,\"state\":\"running\",\"waiting\":0,\"laggards\":0,\"left-ms\":0}");
+	assert_says(
+		answer,
+		"/a\",\"mode\":\"rw\",\"quota\":16777216,\"used\":0,\"leases\":0,\"state\":\"listening\"}]}");
+	assert_says(call("leases", "{}"), "\"leases\":[]");
 
 	pf_hello(&pf, &client, "a", "me");
 	assert_int_equal(pf_get(&client, 2, PORTAL_EXTENT_HUGE, &first), 0);
 	assert_int_equal(pf_publish(&client, "thing", 5, (uint64_t)first * PORTAL_EXTENT, 100), 0);
-	says(call("leases", "{}"), "[{\"id\":0,\"generation\":1,\"client\":\"a\",\"name\":\"me\","
-				   "\"state\":\"live\",\"mode\":\"rw\",\"extents\":2,\"pid\":");
-	says(answer, "\"names\":1}]");
-	says(call("names", "{}"),
-	     "[{\"name\":\"thing\",\"type\":5,\"offset\":27262976,\"length\":100,"
-	     "\"lease\":0,\"generation\":1}]");
-	says(call("extents", "{}"), "[{\"first\":13,\"count\":2,\"kind\":\"huge\",\"lease\":0,"
-				    "\"alive\":true}]");
-	says(call("extents", "{\"lease\":1}"), "\"grants\":[]");
-	says(call("info", "{}"), "\"used\":4194304,\"leases\":1,\"state\":\"connected\"}]}");
-	says(call("stats", "{}"), "\"hellos\":1,");
-	says(answer, "\"grants\":1,\"returned\":0,\"published\":1,");
+	assert_says(call("leases", "{}"),
+		    "[{\"id\":0,\"generation\":1,\"client\":\"a\",\"name\":\"me\","
+		    "\"state\":\"live\",\"mode\":\"rw\",\"extents\":2,\"pid\":");
+	assert_says(answer, "\"names\":1}]");
+	assert_says(call("names", "{}"),
+		    "[{\"name\":\"thing\",\"type\":5,\"offset\":27262976,\"length\":100,"
+		    "\"lease\":0,\"generation\":1}]");
+	assert_says(call("extents", "{}"),
+		    "[{\"first\":13,\"count\":2,\"kind\":\"huge\",\"lease\":0,"
+		    "\"alive\":true}]");
+	assert_says(call("extents", "{\"lease\":1}"), "\"grants\":[]");
+	assert_says(call("info", "{}"), "\"used\":4194304,\"leases\":1,\"state\":\"connected\"}]}");
+	assert_says(call("stats", "{}"), "\"hellos\":1,");
+	assert_says(answer, "\"grants\":1,\"returned\":0,\"published\":1,");
 }
 
 /* Clients come and go while others stay; with one goes all it had. */
@@ -144,74 +132,75 @@ static void test_clients(void **state)
 	(void)tmp_path(&pf.dir, "b", path[2], sizeof(path[2]));
 	(void)snprintf(params, sizeof(params),
 		       "{\"name\":\"b\",\"socket-path\":\"%s\",\"quota\":4194304}", path[2]);
-	says(call("client.add", params), "\"result\":{}");
-	says(call("client.add", params), "there is a client \\\"b\\\"");
-	says(call("client.add", "{\"name\":\"c\",\"socket-path\":\"/x\",\"mode\":\"rx\"}"),
-	     "mode: neither rw nor ro");
-	says(call("client.add", "{\"name\":\"c\",\"socket-path\":\"/no/such/place\"}"),
-	     "/no/such/place: ");
-	says(call("client.list", "{}"),
-	     "/b\",\"mode\":\"rw\",\"quota\":4194304,\"used\":0,\"leases\":0,"
-	     "\"state\":\"listening\"}]");
+	assert_says(call("client.add", params), "\"result\":{}");
+	assert_says(call("client.add", params), "there is a client \\\"b\\\"");
+	assert_says(call("client.add", "{\"name\":\"c\",\"socket-path\":\"/x\",\"mode\":\"rx\"}"),
+		    "mode: neither rw nor ro");
+	assert_says(call("client.add", "{\"name\":\"c\",\"socket-path\":\"/no/such/place\"}"),
+		    "/no/such/place: ");
+	assert_says(call("client.list", "{}"),
+		    "/b\",\"mode\":\"rw\",\"quota\":4194304,\"used\":0,\"leases\":0,"
+		    "\"state\":\"listening\"}]");
 	pf_hello(&pf, &client, "a", "me");
 	pf_hello(&pf, &other, "b", "you");
 	assert_int_equal(pf_get(&other, 2, PORTAL_EXTENT_HUGE, &first), 0);
 	assert_int_equal(pf_publish(&other, "thing", 5, (uint64_t)first * PORTAL_EXTENT, 100), 0);
-	says(call("client.list", "{}"), "\"used\":4194304,\"leases\":1,\"state\":\"connected\"}]");
+	assert_says(call("client.list", "{}"),
+		    "\"used\":4194304,\"leases\":1,\"state\":\"connected\"}]");
 
-	says(call("client.remove", "{\"name\":\"z\"}"), "-32001");
-	says(call("client.remove", "{\"name\":\"b\"}"), "\"result\":{}");
+	assert_says(call("client.remove", "{\"name\":\"z\"}"), "-32001");
+	assert_says(call("client.remove", "{\"name\":\"b\"}"), "\"result\":{}");
 	pf_notice(&other, PORTAL_REVOKED, &f);
 	pf_hang_up(&other);
 	until_recovered();
 	assert_int_equal(access(path[2], F_OK), -1);
-	says(call("leases", "{}"), "[{\"id\":0,\"generation\":1,\"client\":\"a\"");
+	assert_says(call("leases", "{}"), "[{\"id\":0,\"generation\":1,\"client\":\"a\"");
 	assert_null(strstr(answer, "\"b\""));
-	says(call("names", "{}"), "\"names\":[]");
-	says(call("info", "{}"), "\"free\":13,");
+	assert_says(call("names", "{}"), "\"names\":[]");
+	assert_says(call("info", "{}"), "\"free\":13,");
 	assert_int_equal(pf_get(&client, 1, PORTAL_EXTENT_HUGE, &first), 0);
-	says(call("client.add", params), "\"result\":{}");
+	assert_says(call("client.add", params), "\"result\":{}");
 }
 
 static void test_revoke(void **state)
 {
 	struct portal_frame f;
 
-	says(call("revoke", "{\"lease\":0}"), "-32001");
-	says(call("revoke", "{\"lease\":256}"), "-32602");
-	says(call("revoke", "{}"), "-32602");
+	assert_says(call("revoke", "{\"lease\":0}"), "-32001");
+	assert_says(call("revoke", "{\"lease\":256}"), "-32602");
+	assert_says(call("revoke", "{}"), "-32602");
 	pf_hello(&pf, &client, "a", "me");
-	says(call("revoke", "{\"lease\":0}"), "\"result\":{}");
+	assert_says(call("revoke", "{\"lease\":0}"), "\"result\":{}");
 	pf_notice(&client, PORTAL_REVOKED, &f);
 	until_recovered();
-	says(call("leases", "{}"), "\"leases\":[]");
-	says(call("stats", "{}"), "\"revoked\":1,\"recovered\":1,");
+	assert_says(call("leases", "{}"), "\"leases\":[]");
+	assert_says(call("stats", "{}"), "\"revoked\":1,\"recovered\":1,");
 }
 
 static void test_quiesce(void **state)
 {
-	says(call("thaw", "{}"), "-32001");
-	says(call("quiesce", "{\"deadline-ms\":50}"),
-	     "\"state\":\"frozen\""); /* nobody to wait for */
-	says(call("quiesce", "{}"), "the arena is frozen already");
-	says(call("thaw", "{}"), "\"result\":{}");
+	assert_says(call("thaw", "{}"), "-32001");
+	assert_says(call("quiesce", "{\"deadline-ms\":50}"),
+		    "\"state\":\"frozen\""); /* nobody to wait for */
+	assert_says(call("quiesce", "{}"), "the arena is frozen already");
+	assert_says(call("thaw", "{}"), "\"result\":{}");
 	pf_hello(&pf, &client, "a", "me");
-	says(call("quiesce", "{\"deadline-ms\":30000,\"hold-ms\":30000}"),
-	     "\"epoch\":2,\"state\":\"draining\",\"waiting\":1,");
+	assert_says(call("quiesce", "{\"deadline-ms\":30000,\"hold-ms\":30000}"),
+		    "\"epoch\":2,\"state\":\"draining\",\"waiting\":1,");
 	assert_int_equal(pf_simple(&client, PORTAL_ACK, 2, 0), 0);
-	says(call("info", "{}"), "\"state\":\"frozen\",\"waiting\":0,\"laggards\":0,");
-	says(call("quiesce", "{\"deadline-ms\":-1}"), "-32602");
+	assert_says(call("info", "{}"), "\"state\":\"frozen\",\"waiting\":0,\"laggards\":0,");
+	assert_says(call("quiesce", "{\"deadline-ms\":-1}"), "-32602");
 }
 
 static void test_flush(void **state)
 {
-	says(call("flush", "{}"), "\"result\":{}");
-	says(call("flush", "{}"), "\"result\":{}"); /* before the first is done */
+	assert_says(call("flush", "{}"), "\"result\":{}");
+	assert_says(call("flush", "{}"), "\"result\":{}"); /* before the first is done */
 	pf_hello(&pf, &client, "a", "me");
 	assert_int_equal(pf_simple(&client, PORTAL_FLUSH, 0, 0), 0);
-	says(call("stats", "{}"), "\"flush_requests\":3,");
+	assert_says(call("stats", "{}"), "\"flush_requests\":3,");
 	portald.flush.error = -EIO;
-	says(call("flush", "{}"), "a flush has failed before");
+	assert_says(call("flush", "{}"), "a flush has failed before");
 	assert_int_equal(pf_simple(&client, PORTAL_FLUSH, 0, 0), -EIO);
 }
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import harness
 from harness import case
 
-THREE = {"version": 1, "name": "link", "defaults": {"memory": "128MiB"},
-         "vms": {"n1": {}, "n2": {}, "n3": {}}}
+TWO = {"version": 1, "name": "link", "defaults": {"memory": "128MiB"}, "vms": {"n1": {}, "n2": {}}}
+THREE = {**TWO, "vms": {"n1": {}, "n2": {}, "n3": {}}}
 
 
 def up(place, lab=None):
@@ -141,7 +141,7 @@ def profiles(place):
 
 @case("down and up: the guest loses its carrier and has it again")
 def carrier(place):
-    lab = up(place)
+    lab = up(place, TWO)
 
     def state():
         return place.run("exec", "-l", lab, "n1", "--", "cat", "/sys/class/net/eth0/carrier", code=None).out.strip()
@@ -162,7 +162,7 @@ def carrier(place):
 
 @case("a link that flaps takes the guest's carrier and gives it back, also past a kill -9 of the supervisor")
 def flaps(place):
-    lab = up(place)
+    lab = up(place, TWO)
 
     def state():
         return place.run("exec", "-l", lab, "n1", "--", "cat", "/sys/class/net/eth0/carrier", code=None).out.strip()
@@ -265,7 +265,7 @@ def changed_file(place):
 
 @case("bad values are errors that name them, and the link goes on as it was")
 def bad_values(place):
-    lab = up(place)
+    lab = up(place, TWO)
     link(place, lab, "set", "n1", "delay=3ms")
     for words, said in (
             (("n1", "loss=120%"), "loss: .*120%.*out of range"),
@@ -392,7 +392,7 @@ def nat(place):
     taken.bind(("127.0.0.1", 0))
     taken.listen()
     busy = taken.getsockname()[1]
-    lab = up(place, {**THREE, "networks": {"lan": {"subnet": "10.9.0.0/24", "uplink": {
+    lab = up(place, {**TWO, "vms": {"n1": {}}, "networks": {"lan": {"subnet": "10.9.0.0/24", "uplink": {
         "type": "nat", "forward": [f"tcp:127.0.0.1:{port}:n1:7"]}}}})
     route = place.run("exec", "-l", lab, "n1", "--", "ip", "route").out
     assert "default via 10.9.0.1 dev eth0" in route, route
@@ -439,7 +439,7 @@ def in_vain(place):
     taken.bind(("127.0.0.1", 0))
     taken.listen()
     busy = taken.getsockname()[1]
-    lab = place.lab({**THREE, "networks": {"lan": {"uplinks": [
+    lab = place.lab({**TWO, "networks": {"lan": {"uplinks": [
         {"type": "nat", "forward": [f"tcp:127.0.0.1:{busy}:n1:7"]}, {"type": "tap", "ifname": "vhost-lab-no"}]}}})
     done = place.run("up", lab, code=None)
     assert done.code != 0 and str(busy) in done.err, (done.code, done.err)

@@ -1084,6 +1084,54 @@ static void a_broadcast_wakes_each_time(void **state)
 	drop(&f);
 }
 
+/* The first one is put in step with cache lines; those behind it are, but for a lap's first. */
+static void large_records_need_no_padding(void **state)
+{
+	static const uint32_t lens[] = { RING_LARGE, 1500, 4096, 16384 };
+	struct fixture f;
+
+	make_pair(&f, PORTAL_SPSC, 65536, 0);
+	for (unsigned i = 0; i < array_size(lens); i++) {
+		const struct lane_producer *p = &f.producer->producer;
+		unsigned padded = 0, n = 2 * 65536 / lens[i];
+
+		for (unsigned k = 0; k < n; k++) {
+			uint64_t tail = p->tail;
+			struct portal_record record;
+			void *at;
+
+			assert_int_equal(portal_reserve(f.producer, lens[i], &at), 0);
+			assert_int_equal((uintptr_t)at % RING_LINE, 0);
+			assert_int_equal(portal_commit(f.producer, lens[i], 0), 0);
+			padded += p->tail - tail != ring_span(lens[i]);
+			assert_int_equal(portal_peek(f.consumer, &record), 0);
+			assert_ptr_equal(record.data, at);
+			assert_int_equal(record.len, lens[i]);
+			assert_int_equal(portal_release(f.consumer), 0);
+		}
+		assert_in_range(padded, 1,
+				4); /* out of step at first, and two or three ends of the lane */
+		send_text(f.producer, "out of step");
+		assert_int_equal(portal_recv(f.consumer, (char[16]){ 0 }, 16, NULL), 11);
+	}
+	drop(&f);
+}
+
+/* Its payload lies in the lane, what it is rounded up to does not. */
+static void a_record_ends_before_its_lane(void **state)
+{
+	const uint64_t at = 65536 - ring_span_small(RING_LARGE + 8);
+	struct portal_record record;
+	struct fixture f;
+
+	make_pair(&f, PORTAL_SPSC, 65536, 0);
+	f.consumer->lane->next = f.consumer->lane->pos = at;
+	le64_store((le64_t *)(void *)(ring_lane_data(f.producer, 0) + at),
+		   ring_word(at, RING_DATA, 0, RING_LARGE + 8));
+	assert_int_equal(portal_peek(f.consumer, &record), -EPROTO);
+	drop(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1121,6 +1169,8 @@ int main(void)
 		cmocka_unit_test(room_that_was_had_is_not_waited_for),
 		cmocka_unit_test(a_batch_that_went_by_is_not_had),
 		cmocka_unit_test(a_broadcast_wakes_each_time),
+		cmocka_unit_test(large_records_need_no_padding),
+		cmocka_unit_test(a_record_ends_before_its_lane),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

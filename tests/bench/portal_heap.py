@@ -3,6 +3,10 @@
 
 portal-heap-CASE-N: the workload in N processes at once, each a client of one arena, against N processes with malloc.
 	prodcon with two is a producer and a consumer process that passes handles; the peer's are two threads of one process.
+	What separates the heap from mimalloc is instructions: about 100 a pair against 44 (threadtest, by callgrind; glibc 180).
+	The 56 are what it promises: a word in the arena for each block, written twice, by which a dead client's blocks
+	are found; a bitmap that no peer can write to, in place of a list through the blocks; and that a free finds out a
+	stranger's block, a place inside of one, and a second free, which mimalloc takes for granted.
 portal-heap-recover: milliseconds until 10^5 blocks of a dead client are back, against the 50 that it may take.
 """
 import ctypes.util

@@ -468,8 +468,8 @@ static void test_revoked(void **state)
 	assert_string_not_equal(seen, "yours");
 	assert_null(portal_alloc(b, 3 * PORTAL_EXTENT));
 	assert_int_equal(portal_publish(b, "again", PORTAL_OBJECT_BYTES, block, 5), -ESTALE);
-	assert_int_equal(portal_quiesce_wait(b, PORTAL_FOREVER),
-			 0); /* nothing of ours is shared any more */
+	assert_int_equal(portal_quiesce_wait(b, PORTAL_FOREVER), -ESTALE);
+	assert_int_equal(portal_quiesce_point(b), -ESTALE);
 	portal_detach(b);
 	assert_int_equal(portal_lookup(a, "thing", PORTAL_OBJECT_BYTES, &o), -ENOENT);
 	portal_detach(a);
@@ -730,6 +730,70 @@ static void test_errors_of_names_and_pauses(void **state)
 	portal_detach(a);
 }
 
+static int create_ring(struct portal *p, const struct portal_ring_options *options)
+{
+	struct portal_ring *ring;
+
+	return portal_ring_create(p, "ring", options, &ring);
+}
+
+static int open_end_of(struct portal *p, const char *name, enum portal_role role)
+{
+	struct portal_ring *ring;
+
+	return portal_ring_open(p, name, role, &ring);
+}
+
+/* And of rings. */
+static void test_errors_of_rings(void **state)
+{
+	const struct portal_ring_options sound = { 0 }, kind = { .kind = 3 }, role = { .role = 2 };
+	const struct portal_ring_options large = { .size = 2ull << 30 };
+	struct portal *a = attach("a"), *b = attach("b"), *r = attach("r"), *looks;
+	void *block = portal_alloc(a, 100);
+	char where[160], *theirs;
+
+	(void)snprintf(where, sizeof(where), "file:%s", server.pf.path);
+	assert_int_equal(portal_attach(where, NULL, &looks), 0);
+	theirs = b->map.base + portal_offset(a, block);
+	assert_int_equal(portal_publish(a, "bytes", PORTAL_OBJECT_BYTES, block, 8), 0);
+	assert_int_equal(create_ring(b, &sound), 0);
+
+	const struct {
+		const char *what;
+		int got, want;
+	} table[] = {
+		{ "an observer's", -alloc_error(looks, 8), -EROFS },
+		{ "no block", portal_free(a, (char *)block + 1), -EINVAL },
+		{ "another's", portal_free(b, theirs), -EPERM },
+		{ "free, by a reader", portal_free(r, r->map.base + portal_offset(a, block)), -EROFS },
+		{ "no kind", create_ring(a, &kind), -EINVAL },
+		{ "no role", create_ring(a, &role), -EINVAL },
+		{ "too large", create_ring(a, &large), -EINVAL },
+		{ "by a reader", create_ring(r, &sound), -EROFS },
+		{ "no name", open_end_of(a, "none", PORTAL_CONSUMER), -ENOENT },
+		{ "no ring", open_end_of(a, "bytes", PORTAL_CONSUMER), -EPROTOTYPE },
+		{ "no such end", open_end_of(a, "ring", (enum portal_role)2), -EINVAL },
+		{ "taken", open_end_of(a, "ring", PORTAL_PRODUCER), -EBUSY },
+		{ "of a reader", open_end_of(r, "ring", PORTAL_CONSUMER), -EROFS },
+		{ "of an observer", open_end_of(looks, "ring", PORTAL_CONSUMER), -EROFS },
+		{ "nobody's", portal_thaw(looks), -ENOTCONN },
+		{ "pause", portal_quiesce(a, clock_ns()), 1 },
+		{ "free, during one", portal_free(a, block), -EAGAIN },
+		{ "make, during one", create_ring(a, &sound), -EAGAIN },
+		{ "open, during one", open_end_of(a, "ring", PORTAL_CONSUMER), -EAGAIN },
+		{ "thaw", portal_thaw(a), 0 },
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+		if (table[i].got != table[i].want)
+			fail_msg("%s: %d, not %d", table[i].what, table[i].got, table[i].want);
+	portal_detach(looks);
+	portal_detach(r);
+	portal_detach(b);
+	portal_detach(a);
+}
+
 /* ---- threads --------------------------------------------------------------------------------- */
 
 static void *wait_for_bell(void *arg)
@@ -792,6 +856,7 @@ int main(void)
 		PORTAL_TEST(test_errors_of_memory),
 		PORTAL_TEST(test_errors_of_names_and_pauses),
 		PORTAL_TEST(test_give_back),
+		PORTAL_TEST(test_errors_of_rings),
 		PORTAL_TEST(test_wait_and_ask),
 	};
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "clock.h"
 #include "dial.h"
 #include "impl.h"
 
@@ -160,6 +161,10 @@ static int become_writer(struct portal *p)
 
 	if (r < 0)
 		return r;
+	/* Who comes during a pause has not been waited for: it waits. */
+	r = portal_quiesce_wait(p, clock_ns() + tether_timeout_ms(p->tether) * NS_PER_MS);
+	if (r < 0)
+		return r == -ETIMEDOUT ? -EAGAIN : r;
 	p->page = (struct portal_lease_page *)(void *)(p->map.base + PORTAL_PAGES_OFFSET +
 						       (size_t)id * PORTAL_PAGE);
 	le64_store(&p->page->owner, portal_self(p));
@@ -197,6 +202,7 @@ int portal_attach(const char *where, const struct portal_options *options,
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return -ENOMEM;
+	pthread_mutex_init(&p->rings_lock, NULL);
 	r = attach(p, &intent);
 	if (r == 0)
 		r = memory_open(p);
@@ -208,16 +214,28 @@ int portal_attach(const char *where, const struct portal_options *options,
 	return 0;
 }
 
+/* Giving back waits once for the daemon.  During a pause nothing is given back: what would be written is seen by nobody,
+ * and the lease's end does the same. */
+static void hurry(struct portal *p)
+{
+	bool pauses = p->page && !portal_running(p);
+
+	if (pauses)
+		door_fence(&p->map);
+	tether_hurry(p->tether, pauses ? 0 : tether_timeout_ms(p->tether));
+}
+
 void portal_detach(struct portal *p)
 {
 	if (!p)
 		return;
 	if (p->tether)
-		tether_hurry(p->tether, tether_timeout_ms(p->tether));
+		hurry(p);
 	ring_close_all(p);
 	memory_close(p);
 	tether_close(p->tether);
 	door_close(&p->map);
+	pthread_mutex_destroy(&p->rings_lock);
 	free(p);
 }
 

@@ -3,7 +3,10 @@
  *
  * Before the producer writes, it says how far it may overwrite (ring_end.claim), a good step ahead, so that the word
  * changes a few times a lap.  A reader looks at that word after it has read something: if what it read lay before what may
- * be overwritten, it has read nothing, and begins anew where the producer is. */
+ * be overwritten, it has read nothing, and begins anew where the producer is.
+ *
+ * A reader has no end in the ring's memory and so does not keep it: who reads looks also, afterwards, whether the memory still is
+ * the block that it was. */
 #include "ring.h"
 
 /* Let the claim cover span bytes at the tail, and the PAD before them.  Readers that are further back have lost. */
@@ -48,10 +51,23 @@ void broadcast_join(struct portal_ring *r)
 	lane_consumer_init(c, ring_lane_data(r, 0), r->geo.size, position);
 }
 
+bool broadcast_gone(struct portal_ring *r)
+{
+	const struct ring_env *env = &r->env;
+
+	/* What was read was read before this looks; partner: ring_unmake(), which is before what is written next. */
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	if (!r->gone && env->block && env->ops && env->ops->intact)
+		r->gone = !env->ops->intact(env->ctx, r->mem, env->block);
+	return r->gone;
+}
+
 static int begin_anew(struct portal_ring *r)
 {
 	uint64_t from = r->lane->pos;
 
+	if (broadcast_gone(r))
+		return -EPIPE;
 	broadcast_join(r);
 	r->lost += r->lane->pos - from;
 	return -EOVERFLOW;
@@ -62,13 +78,17 @@ int broadcast_front(struct portal_ring *r, struct portal_record *ret_record)
 	struct lane_consumer *c = r->lane;
 	int res;
 
+	if (r->gone)
+		return -EPIPE;
 	/* A record that is being overwritten may look like anything, also like a broken rule: not one of ours to judge. */
 	if (broadcast_overtaken(r))
 		return begin_anew(r);
 	res = lane_front(c, ret_record);
-	if (res != -EPROTO || !broadcast_overtaken(r))
+	if (res != -EPROTO)
 		return res;
-	return begin_anew(r);
+	if (broadcast_gone(r))
+		return -EPIPE;
+	return broadcast_overtaken(r) ? begin_anew(r) : res;
 }
 
 int broadcast_release(struct portal_ring *r)
@@ -78,5 +98,5 @@ int broadcast_release(struct portal_ring *r)
 	if (broadcast_overtaken(r))
 		return begin_anew(r);
 	(void)lane_release(c);
-	return 0;
+	return broadcast_gone(r) ? -EPIPE : 0;
 }

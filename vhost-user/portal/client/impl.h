@@ -15,6 +15,8 @@
 #ifndef PORTAL_CLIENT_IMPL_H
 #define PORTAL_CLIENT_IMPL_H
 
+#include <pthread.h>
+
 #include "checked.h"
 #include "door.h"
 #include "geometry.h"
@@ -30,9 +32,11 @@ struct portal {
 	struct tether *tether;          /* NULL: an observer */
 	uint64_t kernel;                /* this kernel, as HELLO told the daemon */
 	struct portal_lease_page *page; /* this client's own; NULL unless it may write */
-	uint64_t acked;            /* the last pause that the daemon was told we rest for; atomic */
+	uint64_t acked;   /* the last pause that the daemon was told we rest for; atomic */
+	uint32_t writing; /* calls under way that write to the arena, rings' ends apart; atomic */
 	struct heap *heap;         /* heap.h; made by the first portal_alloc(), NULL before */
-	struct portal_ring *rings; /* ring*.c; all open ends, for portal_detach() */
+	struct portal_ring *rings; /* ring*.c: all ends, until their memory is nobody's or another one's */
+	pthread_mutex_t rings_lock; /* held to change the list, and by other threads to walk it */
 };
 
 /* [offset, offset+len) of the arena as memory; NULL if it does not lie inside the extents that are granted to clients, or
@@ -65,10 +69,24 @@ static inline bool portal_running(const struct portal *p)
 	return PORTAL_QUIESCE_STATE(le64_load_acquire(&portal_live(p)->quiesce)) == PORTAL_RUNNING;
 }
 
-/* May not even be given back what is there? */
-static inline bool portal_frozen(const struct portal *p)
+/* A call that writes to the arena begins, unless there is a pause: until it ends none is acknowledged.  Calls within calls
+ * are part of the outer one. */
+static inline bool portal_begin(struct portal *p)
 {
-	return PORTAL_QUIESCE_STATE(le64_load_acquire(&portal_live(p)->quiesce)) == PORTAL_FROZEN;
+	uint32_t depth = p->writing;
+
+	__atomic_store_n(&p->writing, depth + 1, __ATOMIC_RELAXED);
+	/* Partner: portal_rest(), whose barrier is for both. */
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (depth || portal_running(p))
+		return true;
+	__atomic_store_n(&p->writing, 0, __ATOMIC_RELEASE);
+	return false;
+}
+
+static inline void portal_end(struct portal *p)
+{
+	__atomic_store_n(&p->writing, p->writing - 1, __ATOMIC_RELEASE);
 }
 
 static inline const struct portal_lease *portal_lease_of(const struct portal *p, uint64_t owner)
@@ -99,14 +117,18 @@ static inline bool portal_near(const struct portal *p, uint64_t owner)
 	return p->kernel && le64_load(&portal_lease_of(p, owner)->kernel) == p->kernel;
 }
 
-/* Acknowledge a pause if there is one, at a moment when this client writes nothing: 0 or -EAGAIN.  For calls that wait. */
-int portal_acknowledge(struct portal *p);
+/* Acknowledge a pause if there is one and no thread of this client is writing.  0 (no pause), -EAGAIN, -ESTALE.  From any
+ * thread that writes nothing itself. */
+int portal_rest(struct portal *p);
 
 /* memory.c: the heap over what the lease is granted; of an observer it only resolves.  0, -ENOMEM. */
 int memory_open(struct portal *p);
 void memory_close(struct portal *p);
 
-/* ring_portal.c: give back all ends that are still open.  The lease may be over. */
+/* ring_portal.c: give back all ends that are still open, to which the lease's end adds the rest.  It may be over. */
 void ring_close_all(struct portal *p);
+
+/* Is a record being written, or a place for one reserved, at any end?  From any thread. */
+bool ring_any_writing(struct portal *p);
 
 #endif

@@ -30,6 +30,36 @@ static int producer_poisoned(struct lane_producer *p, enum ring_fault fault)
 	return -EPROTO;
 }
 
+static bool begin(struct lane_consumer *c)
+{
+	return ring_begin(c->writing, c->quiesce);
+}
+
+static void end(struct lane_consumer *c)
+{
+	ring_end(c->writing);
+}
+
+bool lane_tell(struct lane_consumer *c)
+{
+	if (!begin(c))
+		return false;
+	lane_say(c);
+	end(c);
+	return true;
+}
+
+/* Let the producer see that we do not go on. */
+static void tell_fault(struct lane_consumer *c)
+{
+	if (!c->untold || !begin(c))
+		return;
+	le32_store(&c->place->fault, c->fault);
+	le32_store_release(&c->place->state, RING_END_POISONED);
+	c->untold = false;
+	end(c);
+}
+
 static int consumer_poisoned(struct lane_consumer *c, enum ring_fault fault)
 {
 	/* What it looks at from now on, instead of the lane: nothing ever comes here. */
@@ -40,8 +70,8 @@ static int consumer_poisoned(struct lane_consumer *c, enum ring_fault fault)
 	c->mask = sizeof(silence) - 1;
 	c->array.left = 0;
 	c->since = LANE_NEVER;
-	le32_store(&c->place->fault, fault);
-	le32_store_release(&c->place->state, RING_END_POISONED);
+	c->untold = true;
+	tell_fault(c);
 	return -EPROTO;
 }
 
@@ -53,6 +83,7 @@ void lane_consumer_init(struct lane_consumer *c, const uint8_t *data, uint64_t s
 	c->next = c->pos = c->said = c->since = position;
 	c->quantum = size / 8;
 	c->fault = RING_FAULT_NONE;
+	c->untold = false;
 	c->array.left = 0;
 }
 
@@ -244,10 +275,8 @@ static void run_over(struct lane_consumer *c)
 
 static int empty(struct lane_consumer *c)
 {
-	if (c->said != c->pos) {
-		lane_say(c);
+	if (c->said != c->pos && lane_tell(c))
 		c->told = true;
-	}
 	if (c->next != c->since)
 		run_over(c);
 	else
@@ -316,8 +345,10 @@ void lane_array_advance(struct lane_consumer *c, unsigned n)
  * or *word is that of a record whose length is in bounds. */
 static int settle(struct lane_consumer *c, uint64_t *word)
 {
-	if (c->fault)
+	if (c->fault) {
+		tell_fault(c);
 		return -EPROTO;
+	}
 	if (c->array.left)
 		return 0;
 	for (unsigned pads = 0; pads < PADS_MAX; pads++) {

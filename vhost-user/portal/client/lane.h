@@ -77,6 +77,9 @@ struct lane_consumer {
 	struct lane_array array;
 	uint64_t rung;               /* the producer's sleep that we have ended */
 	struct ring_end *place;      /* our page of this lane */
+	const le64_t *quiesce;       /* the arena's: what we say waits for the end of a pause */
+	bool *writing;               /* the end's: it is being said; atomic */
+	bool untold;                 /* the fault, because of a pause */
 	const struct ring_end *peer; /* the producer's end */
 };
 
@@ -289,13 +292,16 @@ static inline bool lane_still_empty(struct lane_consumer *c, uint64_t word)
 	return word == 0 && c->next == c->since && ++c->looks % 64 != 0;
 }
 
-/* Let the producer see how far we are. */
+/* Let the producer see how far we are.  Between lane_begin() and lane_end(). */
 static inline void lane_say(struct lane_consumer *c)
 {
 	c->said = c->pos;
 	/* Partner: lane_make_room().  What we have read was read before the producer may write there. */
 	le64_store_release(&c->place->position, c->pos);
 }
+
+/* The same, unless the arena pauses: then false, and it is said with what is released later. */
+bool lane_tell(struct lane_consumer *c);
 
 /* Give back everything that was peeked at.  Returns the producer's sleep that is now to be ended, or 0. */
 static inline uint64_t lane_release(struct lane_consumer *c)
@@ -304,7 +310,7 @@ static inline uint64_t lane_release(struct lane_consumer *c)
 
 	c->pos = c->next;
 	if (unlikely(c->pos - c->said >= c->quantum))
-		lane_say(c);
+		(void)lane_tell(c);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	sleep = RING_LOAD(&c->peer->sleep);
 	return likely((sleep & RING_SLEEP_MASK) == 0) || sleep == c->rung ? 0 : sleep;
@@ -314,7 +320,7 @@ static inline uint64_t lane_release(struct lane_consumer *c)
  * -EMSGSIZE (the next one has another length); errors of lane_front().  The caller asks lane_release() for who sleeps. */
 int lane_recv_array(struct lane_consumer *c, void *data, uint32_t len, unsigned n);
 
-/* Does the producer sleep for room that there is now?  Says the position.  Returns as lane_release(). */
+/* Does the producer sleep for room that there is now?  Says the position, as lane_say() does.  Returns as lane_release(). */
 uint64_t lane_room_wanted(struct lane_consumer *c, uint64_t sleep);
 
 /* ---- both ------------------------------------------------------------------- */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 
+#include "base.h"
 #include "heap.h"
 #include "impl.h"
 
@@ -40,24 +41,35 @@ void memory_close(struct portal *p)
 	p->heap = NULL;
 }
 
-/* While the arena drains nothing new is claimed; what is given back still is, until it is frozen. */
+static void *refuse(struct portal *p)
+{
+	(void)portal_rest(p);
+	errno = EAGAIN;
+	return NULL;
+}
+
 void *portal_alloc(struct portal *p, size_t size)
 {
-	if (!portal_running(p)) {
-		portal_acknowledge(p);
-		errno = EAGAIN;
-		return NULL;
-	}
-	return heap_alloc(p->heap, size);
+	void *ptr;
+
+	if (unlikely(!portal_begin(p)))
+		return refuse(p);
+	ptr = heap_alloc(p->heap, size);
+	portal_end(p);
+	return ptr;
 }
 
 int portal_free(struct portal *p, void *ptr)
 {
-	if (portal_frozen(p)) {
-		(void)portal_acknowledge(p);
+	int r;
+
+	if (unlikely(!portal_begin(p))) {
+		(void)refuse(p);
 		return -EAGAIN;
 	}
-	return heap_free(p->heap, ptr);
+	r = heap_free(p->heap, ptr);
+	portal_end(p);
+	return r;
 }
 
 size_t portal_usable(const struct portal *p, const void *ptr)
@@ -77,10 +89,11 @@ void *portal_resolve(const struct portal *p, uint64_t handle, size_t len)
 
 void *portal_take(struct portal *p, uint64_t handle, size_t len)
 {
-	if (!portal_running(p)) {
-		portal_acknowledge(p);
-		errno = EAGAIN;
-		return NULL;
-	}
-	return heap_take(p->heap, handle, len);
+	void *ptr;
+
+	if (!portal_begin(p))
+		return refuse(p);
+	ptr = heap_take(p->heap, handle, len);
+	portal_end(p);
+	return ptr;
 }

@@ -167,7 +167,7 @@ PORTAL_API int portal_client_at(const struct portal *p, uint32_t index,
 PORTAL_API void *portal_alloc(struct portal *p, size_t size);
 
 /* Give memory back, whichever client it came from; NULL is legal.  -EINVAL: ptr is no start of a block in the arena;
- * -ENOENT: the block is free already; -EPERM: another client holds it; -EROFS; -EAGAIN: the arena is frozen. */
+ * -ENOENT: the block is free already; -EPERM: another client holds it; -EROFS; -EAGAIN: the arena pauses. */
 PORTAL_API int portal_free(struct portal *p, void *ptr);
 
 /* Bytes that may be used at ptr, at least what was asked for; 0 if ptr is no block of this client. */
@@ -273,7 +273,7 @@ struct portal_ring_info {
 	enum portal_fault fault; /* of this end, the first one */
 };
 
-/* Make a ring, publish it, and take one end.  0, and all errors of portal_alloc() and portal_publish(). */
+/* Make a ring, publish it, and take one end.  0; -EINVAL (options); and all errors of portal_alloc() and portal_publish(). */
 PORTAL_API int portal_ring_create(struct portal *p, const char *name,
 				  const struct portal_ring_options *options,
 				  struct portal_ring **ret_ring);
@@ -283,12 +283,14 @@ PORTAL_API int portal_ring_create(struct portal *p, const char *name,
  * is sent from then on, and needs not be allowed to write.
  *
  * 0; -ENOENT; -EPROTOTYPE (no ring); -EBUSY (the end, or every lane, is taken by a live client); -EPIPE (the consumer gave
- * the lane up as poisoned); -EPROTO (not a ring this library can believe); -EROFS; -ENOMEM. */
+ * the lane up as poisoned); -EPROTO (not a ring this library can believe); -EAGAIN (the arena pauses); -EROFS; -ENOMEM;
+ * -EINVAL (no such role); -ESTALE. */
 PORTAL_API int portal_ring_open(struct portal *p, const char *name, enum portal_role role,
 				struct portal_ring **ret_ring);
 
 /* Give the end back.  A ring of this client's making is withdrawn, and its memory freed when nobody has an end of it any
- * more.  NULL is legal. */
+ * more.  What cannot be done now, because the arena pauses or the daemon is away, is done by a later call that opens, makes
+ * or closes a ring.  NULL is legal. */
 PORTAL_API void portal_ring_close(struct portal_ring *ring);
 
 PORTAL_API void portal_ring_info(const struct portal_ring *ring, struct portal_ring_info *ret_info);
@@ -325,8 +327,8 @@ PORTAL_API int portal_peek(struct portal_ring *ring, struct portal_record *ret_r
 PORTAL_API int portal_peek_batch(struct portal_ring *ring, struct portal_record *records,
 				 unsigned n);
 
-/* Consumer: all that was peeked at has been used.  0; -EOVERFLOW (PORTAL_BROADCAST: it was overwritten meanwhile, and what
- * was read of it is worth nothing). */
+/* Consumer: all that was peeked at has been used.  0; of PORTAL_BROADCAST, whose readers keep nothing from being overwritten,
+ * -EOVERFLOW (that has happened) and -EPIPE (the whole ring has gone): what was read is worth nothing. */
 PORTAL_API int portal_release(struct portal_ring *ring);
 
 /* Consumer: copy the next record and release it.  Returns its length; -EMSGSIZE (longer than size, and still there);
@@ -348,8 +350,9 @@ PORTAL_API int portal_wait(struct portal_ring *ring, uint64_t deadline_ns);
 /* Say that this client is between two operations.  A program that writes shared memory by its own pointers calls this
  * wherever what it wrote is whole; others need not, the library's calls do it.
  *
- * Returns 0: go on.  -EAGAIN: the arena pauses, which is now acknowledged; until this returns 0, or portal_quiesce_wait()
- * does, write nothing.  -ESTALE: the lease is gone. */
+ * Returns 0: go on.  -EAGAIN: the arena pauses, which is now acknowledged, unless an end of a ring holds a reservation; until
+ * this returns 0, or portal_quiesce_wait() does, write nothing.  The library writes nothing either from then on: what
+ * consumers have read is said when the pause is over.  -ESTALE: the lease is gone. */
 PORTAL_API int portal_quiesce_point(struct portal *p);
 
 /* Acknowledge a pause as portal_quiesce_point() does, and sleep until it is over.  0, -ETIMEDOUT, -ESTALE. */
@@ -359,8 +362,9 @@ PORTAL_API int portal_quiesce_wait(struct portal *p, uint64_t deadline_ns);
  * clients the daemon's configuration allows it to.  This client is at rest by calling it.  The pause ends by
  * portal_thaw(), and by itself when this client's lease does or the daemon's limit is reached.
  *
- * Returns the number of clients that did not answer, 0 being best; -EPERM, -EBUSY (another pause), -ECANCELED (somebody
- * ended it before the arena was frozen), -ENOTCONN, -ESTALE, -ETIMEDOUT. */
+ * Returns the number of clients that did not answer, 0 being best, this one included if an end of its holds a reservation;
+ * -EPERM, -EBUSY (another pause), -ECANCELED (somebody ended it before the arena was frozen), -ENOTCONN, -ESTALE,
+ * -ETIMEDOUT. */
 PORTAL_API int portal_quiesce(struct portal *p, uint64_t deadline_ns);
 
 /* End the pause that this client began.  0; -EINVAL: there is none; -ENOTCONN, -ESTALE, -ETIMEDOUT. */

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include "base.h"
 #include "clock.h"
 #include "impl.h"
 
@@ -17,50 +21,85 @@ static void acknowledge(struct portal *p, uint64_t epoch)
 		__atomic_store_n(&p->acked, epoch, __ATOMIC_RELAXED);
 }
 
-int portal_acknowledge(struct portal *p)
+/* Every thread of this process is between two of its instructions, and sees what this one saw: who writes says so, and looks
+ * whether there is a pause, without a fence of its own.  Where the kernel has no such call, a while does it. */
+static void barrier_everywhere(void)
+{
+	struct timespec a_while = timespec_of_ns(NS_PER_MS);
+
+	if (syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0)
+		return;
+	(void)syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
+	if (syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0)
+		return;
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	(void)nanosleep(&a_while, NULL);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+/* Who is not writing now will see the pause before it does. */
+static bool is_writing(struct portal *p)
+{
+	barrier_everywhere();
+	return __atomic_load_n(&p->writing, __ATOMIC_ACQUIRE) || ring_any_writing(p);
+}
+
+/* Is the lease as it should be?  Where the table says otherwise the connection is looked at, which alone decides: it may
+ * also be that we are to come back to a daemon that was started anew. */
+static int attend(struct portal *p)
+{
+	uint64_t self = portal_self(p), word;
+
+	if (!p->tether)
+		return 0;
+	word = le64_load_acquire(&portal_lease_of(p, self)->word);
+	return likely(word == PORTAL_LEASE_WORD(self, PORTAL_LEASE_LIVE)) ? 0 :
+									    tether_attend(p->tether);
+}
+
+int portal_rest(struct portal *p)
 {
 	uint64_t quiesce = le64_load_acquire(&portal_live(p)->quiesce);
+	uint64_t epoch = PORTAL_QUIESCE_EPOCH(quiesce);
+	int r = attend(p);
 
-	if (PORTAL_QUIESCE_STATE(quiesce) == PORTAL_RUNNING)
-		return 0;
-	if (p->tether)
-		acknowledge(p, PORTAL_QUIESCE_EPOCH(quiesce));
+	if (r < 0 || PORTAL_QUIESCE_STATE(quiesce) == PORTAL_RUNNING)
+		return r;
+	if (p->tether && __atomic_load_n(&p->acked, __ATOMIC_RELAXED) != epoch && !is_writing(p))
+		acknowledge(p, epoch);
 	return -EAGAIN;
 }
 
 int portal_quiesce_point(struct portal *p)
 {
-	return portal_running(p) ? 0 : portal_acknowledge(p);
+	return portal_rest(p);
 }
 
-/* An observer has nobody to wake it. */
-#define LOOK_AGAIN_NS (10 * NS_PER_MS)
+/* An observer has nobody to wake it, and nobody is told that an end's record is written. */
+#define LOOK_AGAIN_NS (10 * (uint64_t)NS_PER_MS)
 
-static int sleep_as_observer(uint64_t deadline_ns)
+static void nap(uint64_t ns)
 {
-	uint64_t now = clock_ns();
-	struct timespec pause;
+	struct timespec pause = timespec_of_ns(ns);
 
-	if (now >= deadline_ns)
-		return -ETIMEDOUT;
-	pause = timespec_of_ns(deadline_ns - now < LOOK_AGAIN_NS ? deadline_ns - now :
-								   LOOK_AGAIN_NS);
-	nanosleep(&pause, NULL);
-	return 0;
+	(void)nanosleep(&pause, NULL);
 }
 
 int portal_quiesce_wait(struct portal *p, uint64_t deadline_ns)
 {
 	for (;;) {
-		uint64_t seen = p->tether ? tether_bells(p->tether) : 0;
-		int r;
+		uint64_t seen = p->tether ? tether_bells(p->tether) : 0, now;
+		int r = portal_rest(p);
 
-		if (portal_acknowledge(p) == 0)
-			return 0;
-		r = p->tether ? tether_wait(p->tether, seen, deadline_ns) :
-				sleep_as_observer(deadline_ns);
-		if (r < 0)
+		if (r != -EAGAIN)
 			return r;
+		now = clock_ns();
+		if (now >= deadline_ns)
+			return -ETIMEDOUT;
+		if (p->tether)
+			(void)tether_wait(p->tether, seen, min(deadline_ns, now + LOOK_AGAIN_NS));
+		else
+			nap(min(deadline_ns - now, LOOK_AGAIN_NS));
 	}
 }
 
@@ -72,20 +111,33 @@ static unsigned ms_until(uint64_t deadline_ns)
 	return ms < INT32_MAX / 2 ? (unsigned)ms : INT32_MAX / 2;
 }
 
+/* Its other threads' ends see the pause as everybody's do. */
+static bool comes_to_rest(struct portal *p, uint64_t deadline_ns)
+{
+	while (is_writing(p)) {
+		if (clock_ns() >= deadline_ns)
+			return false;
+		nap(NS_PER_MS / 10);
+	}
+	return true;
+}
+
 int portal_quiesce(struct portal *p, uint64_t deadline_ns)
 {
 	unsigned ms = ms_until(deadline_ns);
 	struct portal_frame frame = { .type = le32_of(PORTAL_QUIESCE), .args = { le64_of(ms) } };
+	uint64_t laggards;
 	int r;
 
 	if (!p->tether)
 		return -ENOTCONN;
-	tether_rest(p->tether, true);
 	r = tether_ask(p->tether, &frame, ms + tether_timeout_ms(p->tether));
-	tether_rest(p->tether, false);
 	if (r < 0)
 		return r == -EACCES ? -EPERM : r == -EALREADY ? -EBUSY : r;
-	return le64_get(frame.args[1]) < PORTAL_LEASES ? (int)le64_get(frame.args[1]) : -EPROTO;
+	laggards = le64_get(frame.args[1]);
+	if (laggards >= PORTAL_LEASES)
+		return -EPROTO;
+	return (int)laggards + !comes_to_rest(p, deadline_ns);
 }
 
 int portal_thaw(struct portal *p)

@@ -15,7 +15,8 @@ int ring_plan(const struct portal_ring_options *options, struct ring_geometry *r
 	struct ring_geometry geo = { .kind = options->kind, .lanes = 1, .size = RING_SIZE_MIN };
 	uint64_t size = options->size ? options->size : SIZE_DEFAULT;
 
-	if (options->kind > PORTAL_BROADCAST || size > RING_SIZE_MAX)
+	if (options->kind > PORTAL_BROADCAST || options->role > PORTAL_CONSUMER ||
+	    size > RING_SIZE_MAX)
 		return -EINVAL;
 	while (geo.size < size)
 		geo.size *= 2;
@@ -81,7 +82,16 @@ int ring_look(const void *mem, uint64_t len, struct ring_geometry *ret_geo)
 
 /* ---- ends -------------------------------------------------------------------- */
 
-/* Put ourselves into an end that is free or a dead one's.  0, -EBUSY. */
+/* Is what we open still there? */
+static bool is_still(const struct portal_ring *r)
+{
+	const struct ring_env *env = &r->env;
+
+	return !env->object || !env->ops || !env->ops->still ||
+	       env->ops->still(env->ctx, env->object);
+}
+
+/* Put ourselves into an end that is free or a dead one's.  0, -EBUSY, -ENOENT. */
 static int end_take(struct portal_ring *r, struct ring_end *end)
 {
 	uint64_t owner = le64_load_acquire(&end->owner);
@@ -92,6 +102,13 @@ static int end_take(struct portal_ring *r, struct ring_end *end)
 	if (!__atomic_compare_exchange_n(&end->owner.raw, &was.raw, mine.raw, false,
 					 __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
 		return -EBUSY;
+	/* Partner: ring_heir().  Either we see that the name has been withdrawn, or are seen. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (!is_still(r)) {
+		(void)__atomic_compare_exchange_n(&end->owner.raw, &mine.raw, 0, false,
+						  __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+		return -ENOENT;
+	}
 	r->sleep_number = (le64_load(&end->sleep) >> 2) + 1; /* somebody may have died asleep */
 	le64_store(&end->sleep, ring_awake(r));
 	le32_store(&end->fault, RING_FAULT_NONE);
@@ -135,6 +152,8 @@ int ring_check_peers(struct portal_ring *r)
 			       0;
 	if (r->role == PORTAL_PRODUCER || r->many)
 		return 0;
+	if (r->broadcast && broadcast_gone(r))
+		return -EPIPE;
 	/* Gone first, then empty: what it committed last is there by then. */
 	return (end_gone(r, producer) || poisoned(producer)) && !ring_ready(r) ? -EPIPE : 0;
 }
@@ -184,8 +203,8 @@ static int producer_open(struct portal_ring *r)
 	for (uint32_t i = 0; i < r->geo.lanes; i++) {
 		int lane = lane_produce(r, i);
 
-		if (lane == 0)
-			return 0;
+		if (lane == 0 || lane == -ENOENT)
+			return lane;
 		/* A lane that somebody has is an answer only if no other one says more. */
 		if (lane != -EBUSY)
 			res = lane;
@@ -224,6 +243,8 @@ static int consumer_open(struct portal_ring *r)
 			.index = i,
 			.place = place,
 			.peer = ring_producer_end(r, i),
+			.quiesce = r->env.quiesce,
+			.writing = &r->writing,
 		};
 		lane_consumer_init(&r->lanes[i], ring_lane_data(r, i), r->geo.size, position);
 	}
@@ -261,6 +282,8 @@ int ring_open(void *mem, uint64_t len, enum portal_role role, const struct ring_
 	struct portal_ring *r;
 	int res;
 
+	if (role > PORTAL_CONSUMER)
+		return -EINVAL;
 	r = calloc(1, sizeof(*r));
 	if (!r)
 		return -ENOMEM;
@@ -273,19 +296,22 @@ int ring_open(void *mem, uint64_t len, enum portal_role role, const struct ring_
 	r->many = r->geo.kind == PORTAL_MPSC;
 	r->broadcast = r->geo.kind == PORTAL_BROADCAST;
 	r->env = *env;
+	if (!r->env.quiesce)
+		r->env.quiesce = &always;
 	r->mem = mem;
 	r->direct = &silent;
 	r->far = (struct ring_end *)(void *)(r->mem + RING_PAGE);
 	/* Where there is one processor, who spins keeps away whom it waits for. */
 	r->futexes = ring_has_futexes(&r->far->bell);
 	r->spin_ns = sysconf(_SC_NPROCESSORS_ONLN) > 1 ? SPIN_NS : 0;
-	r->quiesce = role == PORTAL_CONSUMER ? &never : env->quiesce ? env->quiesce : &always;
+	r->quiesce = role == PORTAL_CONSUMER ? &never : r->env.quiesce;
 	res = role == PORTAL_PRODUCER ? producer_open(r) : consumer_open(r);
 	if (res < 0) {
 		lanes_free(r);
 		free(r);
 		return res;
 	}
+	r->env.object = NULL;
 	*ret_ring = r;
 	return 0;
 }
@@ -299,6 +325,7 @@ void ring_leave(struct portal_ring *r)
 			lane_say(&r->lanes[i]);
 		end_give(r, r->end);
 	}
+	__atomic_store_n(&r->producer.reserved, 0, __ATOMIC_RELAXED);
 	lanes_free(r);
 	r->closed = true;
 }
@@ -309,6 +336,13 @@ void ring_close(struct portal_ring *r)
 		return;
 	ring_leave(r);
 	free(r);
+}
+
+void ring_unmake(void *mem)
+{
+	le64_store((le64_t *)mem, 0);
+	/* Whatever is written there next is written behind that. */
+	__atomic_thread_fence(__ATOMIC_RELEASE);
 }
 
 static uint32_t first_fault(const struct portal_ring *r)
@@ -341,6 +375,8 @@ uint64_t ring_heir(const void *mem, uint64_t len, bool (*alive)(void *ctx, uint6
 	struct ring_geometry geo;
 	uint64_t owner;
 
+	/* Partner: end_take(). */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (ring_look(mem, len, &geo) < 0)
 		return 0;
 	owner = le64_load(&((const struct ring_end *)(const void *)(start + RING_PAGE))->owner);

@@ -39,8 +39,12 @@ struct ring_ops {
 	 * CLOCK_MONOTONIC): 0, -ETIMEDOUT, -ESTALE. */
 	uint64_t (*bells)(void *ctx);
 	int (*nap)(void *ctx, uint64_t seen, uint64_t until_ns);
-	/* Nothing of ours is being written now: let a pause go on.  0, or -EAGAIN during one. */
+	/* Nothing of ours is being written now: let a pause go on.  0, -EAGAIN during one, -ESTALE. */
 	int (*rest)(void *ctx);
+	/* Is what was published still published?  NULL: yes. */
+	bool (*still)(void *ctx, const struct portal_object *object);
+	/* Is a ring's memory still the block that it was?  NULL: yes. */
+	bool (*intact)(void *ctx, const void *mem, uint64_t block);
 };
 
 struct ring_env {
@@ -48,6 +52,8 @@ struct ring_env {
 	const le64_t *quiesce;      /* the arena's, layout.h; NULL: it never pauses */
 	const struct ring_ops *ops; /* NULL: everybody lives, is near, and has no bells */
 	void *ctx;
+	const struct portal_object *object; /* that we open, which may go away meanwhile; NULL: nobody knows of it */
+	uint64_t block; /* the handle of its memory */
 };
 
 struct ring_geometry {
@@ -61,6 +67,7 @@ struct portal_ring {
 	enum portal_role role;
 	bool many; /* lanes to sweep */
 	bool broadcast;
+	bool writing; /* to the arena, other than records; atomic */
 	const le64_t *quiesce;
 	struct lane_producer producer;
 	struct lane_consumer *
@@ -83,8 +90,9 @@ struct portal_ring {
 	uint64_t spin_ns;         /* before a sleep */
 	struct portal_ring *next; /* of the same portal */
 	struct portal *portal;
+	bool gone;                   /* a broadcast's memory, behind a reader's back */
+	bool closing;                /* by the user, who has no handle any more */
 	bool closed;                 /* our end is given back, the memory perhaps not */
-	uint64_t block;              /* the handle that its memory had when it was opened */
 	char name[PORTAL_NAME_SIZE]; /* published by us, or empty */
 };
 
@@ -99,19 +107,22 @@ void ring_format(void *mem, const struct ring_geometry *geo);
 /* What ring lies in these bytes?  0; -EPROTO: none that this library can believe. */
 int ring_look(const void *mem, uint64_t len, struct ring_geometry *ret_geo);
 
-/* Take an end of a ring.  0; -EPROTO (no ring, or its lanes are broken); -EBUSY (taken by a live owner, and so is every
+/* Take an end of a ring.  0; -ENOENT (it was withdrawn meanwhile); -EPROTO (no ring, or its lanes are broken); -EBUSY (taken by a live owner, and so is every
  * other lane); -EROFS; -EPIPE (the ring's lanes were given up as poisoned); -ENOMEM. */
 int ring_open(void *mem, uint64_t len, enum portal_role role, const struct ring_env *env,
 	      struct portal_ring **ret_ring);
 
-/* Give the end back; the handle stays, `closed`, and says no more than where the ring was. */
+/* Give the end back; the handle stays, `closed`, and says no more than where the ring was.  Not during a pause. */
 void ring_leave(struct portal_ring *ring);
+
+/* What lies here is no ring any more.  Before its memory is given away. */
+void ring_unmake(void *mem);
 
 /* Give the end back and free the handle.  What was reserved and not committed is gone. */
 void ring_close(struct portal_ring *ring);
 
-/* Who lives, and has an end of this ring?  For who recovers a dead owner's memory: a ring's is not free while somebody
- * uses it.  Returns an owner word, or 0. */
+/* Who lives, and has an end of this ring?  For who recovers a dead owner's memory, or frees his own: a ring's is not free while
+ * somebody uses it.  Whoever asks has withdrawn the ring's name before.  Returns an owner word, or 0. */
 uint64_t ring_heir(const void *mem, uint64_t len, bool (*alive)(void *ctx, uint64_t owner),
 		   void *ctx);
 
@@ -175,5 +186,8 @@ int broadcast_release(struct portal_ring *r);
 
 /* Has what the reader looks at been overwritten? */
 bool broadcast_overtaken(const struct portal_ring *r);
+
+/* Is the memory not the ring's any more?  Asked behind what was read: then it was not the ring's either. */
+bool broadcast_gone(struct portal_ring *r);
 
 #endif

@@ -159,11 +159,15 @@ int portal_send_array(struct portal_ring *r, const void *data, uint32_t len, uns
 
 /* ---- consumer ---------------------------------------------------------------- */
 
+/* During a pause it is not said: whoever sleeps is found again by the next release, or by our own sleep. */
 static void room_made(struct portal_ring *r, struct lane_consumer *c, uint64_t sleep)
 {
+	if (!ring_begin(&r->writing, r->env.quiesce))
+		return;
 	sleep = lane_room_wanted(c, sleep);
 	if (sleep)
 		ring_wake(r, ring_producer_end(r, c->index), sleep, &c->rung);
+	ring_end(&r->writing);
 }
 
 /* The lane was empty, and that was said: a producer that fell asleep before is woken. */
@@ -183,9 +187,8 @@ void ring_say(struct portal_ring *r)
 	for (uint32_t i = 0; i < r->geo.lanes; i++) {
 		struct lane_consumer *c = &r->lanes[i];
 
-		if (c->said == c->pos)
-			continue;
-		lane_say(c);
+		if (c->said != c->pos)
+			(void)lane_tell(c);
 		emptied(r, c);
 	}
 }

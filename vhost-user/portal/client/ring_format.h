@@ -143,6 +143,26 @@ struct ring_array {
 	le32_t len, n;
 };
 
+/* A pause of the arena, enum portal_quiesce_state of layout.h in the low byte. */
+#define RING_QUIESCE_MASK 0xffu
+
+/* An end begins to write to the arena, unless there is a pause: until ring_end() its client acknowledges none. */
+static inline bool ring_begin(bool *writing, const le64_t *quiesce)
+{
+	__atomic_store_n(writing, true, __ATOMIC_RELAXED);
+	/* Partner: is_writing() of quiesce.c, whose barrier is for both. */
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if ((le64_load(quiesce) & RING_QUIESCE_MASK) == 0)
+		return true;
+	__atomic_store_n(writing, false, __ATOMIC_RELEASE);
+	return false;
+}
+
+static inline void ring_end(bool *writing)
+{
+	__atomic_store_n(writing, false, __ATOMIC_RELEASE);
+}
+
 /* What bits 32 to 63 of a record of this kind are at this position. */
 static inline uint32_t ring_mark(uint64_t position, enum ring_record_kind kind)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Rings of an arena: memory from the heap, a name in its table, leases as owners, bells through the daemon.
  *
- * A ring's memory must outlive its last end.  Its maker frees it when nobody has an end any more, so a closed ring may stay in
- * the portal's list for a while.  When the maker dies first, recovery hands the block to an end that lives (ring_heir()),
+ * A ring's memory must outlive its last end, and its name.  Its maker frees it when the name has gone and nobody has an end any
+ * more, so a closed ring may stay in the portal's list for a while.  When the maker dies first, recovery hands the block to an end that lives (ring_heir()),
  * and that one frees it. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,17 +41,19 @@ static int nap(void *ctx, uint64_t seen, uint64_t until_ns)
 	return tether_wait(p->tether, seen, until_ns);
 }
 
-/* An end of another thread may be in the middle of a record: then we do not rest yet. */
 static int rest(void *ctx)
 {
-	struct portal *p = ctx;
+	return portal_rest(ctx);
+}
 
-	if (portal_running(p))
-		return 0;
-	for (const struct portal_ring *r = p->rings; r; r = r->next)
-		if (__atomic_load_n(&r->producer.reserved, __ATOMIC_RELAXED))
-			return -EAGAIN;
-	return portal_acknowledge(p);
+static bool is_still(void *ctx, const struct portal_object *object)
+{
+	return portal_still(ctx, object) == 0;
+}
+
+static bool is_intact(void *ctx, const void *mem, uint64_t block)
+{
+	return portal_handle(ctx, mem) == block;
 }
 
 static const struct ring_ops leased = {
@@ -61,72 +63,126 @@ static const struct ring_ops leased = {
 	.bells = own_bells,
 	.nap = nap,
 	.rest = rest,
+	.still = is_still,
+	.intact = is_intact,
 };
 
-/* ---- whose memory -------------------------------------------------------------- */
+/* ---- the portal's list ----------------------------------------------------------- */
 
-static void unlink_ring(struct portal_ring *r)
+/* Only the portal's own thread changes the list, and so may walk it as it is. */
+static void link_ring(struct portal *p, struct portal_ring *r)
 {
-	struct portal_ring **at = &r->portal->rings;
+	pthread_mutex_lock(&p->rings_lock);
+	r->portal = p;
+	r->next = p->rings;
+	p->rings = r;
+	pthread_mutex_unlock(&p->rings_lock);
+}
 
+static void drop_ring(struct portal *p, struct portal_ring *r)
+{
+	struct portal_ring **at = &p->rings;
+
+	pthread_mutex_lock(&p->rings_lock);
 	while (*at != r)
 		at = &(*at)->next;
 	*at = r->next;
+	pthread_mutex_unlock(&p->rings_lock);
+	free(r);
 }
 
-/* Free the rings that were closed and that nobody uses any more. */
+bool ring_any_writing(struct portal *p)
+{
+	bool any = false;
+
+	pthread_mutex_lock(&p->rings_lock);
+	for (const struct portal_ring *r = p->rings; r && !any; r = r->next)
+		any = __atomic_load_n(&r->producer.reserved, __ATOMIC_ACQUIRE) ||
+		      __atomic_load_n(&r->writing, __ATOMIC_ACQUIRE);
+	pthread_mutex_unlock(&p->rings_lock);
+	return any;
+}
+
+/* ---- whose memory -------------------------------------------------------------- */
+
+/* Withdraw a ring's name.  False: the daemon has not said that it has gone, and nobody's memory may lie there. */
+static bool withdraw(struct portal *p, struct portal_ring *r)
+{
+	int res = r->name[0] ? portal_unpublish(p, r->name) : 0;
+
+	if (res == -ENOTCONN || res == -ETIMEDOUT || res == -EAGAIN)
+		return false;
+	r->name[0] = '\0';
+	return true;
+}
+
+/* The memory may be another client's, the maker's mostly.  It may also be free already, and something else of ours by now. */
+static void free_memory(struct portal *p, struct portal_ring *r)
+{
+	if (!r->env.block || portal_handle(p, r->mem) != r->env.block ||
+	    portal_usable(p, r->mem) == 0)
+		return;
+	ring_unmake(r->mem);
+	(void)portal_free(p, r->mem);
+}
+
+/* What is still to be done for a ring that was closed, as far as it can be done now.  True: all of it. */
+static bool finish(struct portal *p, struct portal_ring *r, bool *answers)
+{
+	if (!r->closed)
+		ring_leave(r);
+	if (r->name[0] && *answers)
+		*answers = withdraw(p, r);
+	if (r->name[0] || ring_heir(r->mem, ring_total(r->geo.lanes, r->geo.size), peer_alive, p))
+		return false;
+	free_memory(p, r);
+	return true;
+}
+
 static void reap(struct portal *p)
 {
 	struct portal_ring *next;
+	bool answers = true;
 
+	if (!portal_begin(p))
+		return;
 	for (struct portal_ring *r = p->rings; r; r = next) {
 		next = r->next;
-		if (!r->closed ||
-		    ring_heir(r->mem, ring_total(r->geo.lanes, r->geo.size), peer_alive, p))
-			continue;
-		/* Refused where it is another client's, the maker's mostly.  It may also be free already, and something
-		 * else of ours by now. */
-		if (r->block && portal_handle(p, r->mem) == r->block &&
-		    portal_free(p, r->mem) == -EAGAIN)
-			continue; /* frozen */
-		unlink_ring(r);
-		free(r);
+		if (r->closing && finish(p, r, &answers))
+			drop_ring(p, r);
 	}
+	portal_end(p);
 }
 
 /* ---- opening -------------------------------------------------------------------- */
 
-static int open_end(struct portal *p, void *mem, uint64_t len, enum portal_role role,
-		    struct portal_ring **ret_ring)
+static int open_end(struct portal *p, const struct portal_object *object, void *mem, uint64_t len,
+		    enum portal_role role, struct portal_ring **ret_ring)
 {
 	const struct ring_env env = {
 		.self = p->page ? portal_self(p) : 0,
 		.quiesce = &portal_live(p)->quiesce,
 		.ops = p->tether ? &leased : NULL,
 		.ctx = p,
+		.object = object,
+		.block = portal_handle(p, mem),
 	};
 	int r = ring_open(mem, len, role, &env, ret_ring);
 
-	if (r < 0)
-		return r;
-	(*ret_ring)->portal = p;
-	(*ret_ring)->block = portal_handle(p, mem);
-	(*ret_ring)->next = p->rings;
-	p->rings = *ret_ring;
-	return 0;
+	if (r == 0)
+		link_ring(p, *ret_ring);
+	return r;
 }
 
-int portal_ring_create(struct portal *p, const char *name,
-		       const struct portal_ring_options *options, struct portal_ring **ret_ring)
+static int create(struct portal *p, const char *name, const struct portal_ring_options *options,
+		  struct portal_ring **ret_ring)
 {
 	struct portal_ring *ring;
 	struct ring_geometry geo;
 	uint64_t total;
 	void *mem;
-	int r;
+	int r = ring_plan(options, &geo);
 
-	reap(p);
-	r = ring_plan(options, &geo);
 	if (r < 0)
 		return r;
 	total = ring_total(geo.lanes, geo.size);
@@ -134,71 +190,86 @@ int portal_ring_create(struct portal *p, const char *name,
 	if (!mem)
 		return -errno;
 	ring_format(mem, &geo);
-	r = open_end(p, mem, total, options->role, &ring);
-	if (r == 0) {
-		r = portal_publish(p, name, PORTAL_OBJECT_RING, mem, total);
-		if (r == 0) {
-			(void)snprintf(ring->name, sizeof(ring->name), "%s", name);
-			*ret_ring = ring;
-			return 0;
-		}
-		portal_ring_close(ring);
+	r = open_end(p, NULL, mem, total, options->role, &ring);
+	if (r < 0) {
+		(void)portal_free(p, mem);
 		return r;
 	}
-	(void)portal_free(p, mem);
+	/* Also if nobody says that it was: then it is withdrawn before the memory goes. */
+	(void)snprintf(ring->name, sizeof(ring->name), "%s", name);
+	r = portal_publish(p, name, PORTAL_OBJECT_RING, mem, total);
+	if (r == 0) {
+		*ret_ring = ring;
+		return 0;
+	}
+	if (r != -ENOTCONN && r != -ETIMEDOUT)
+		ring->name[0] = '\0';
+	portal_ring_close(ring);
 	return r;
+}
+
+int portal_ring_create(struct portal *p, const char *name,
+		       const struct portal_ring_options *options, struct portal_ring **ret_ring)
+{
+	int r;
+
+	reap(p);
+	if (!portal_begin(p))
+		return portal_rest(p) == -ESTALE ? -ESTALE : -EAGAIN;
+	r = create(p, name, options, ret_ring);
+	portal_end(p);
+	return r;
+}
+
+static int open_published(struct portal *p, const char *name, enum portal_role role,
+			  struct portal_ring **ret_ring)
+{
+	struct portal_object object;
+	struct portal_ring *ring;
+	int r = portal_lookup(p, name, PORTAL_OBJECT_RING, &object);
+
+	if (r < 0)
+		return r;
+	if (object.offset % RING_PAGE != 0)
+		return -EPROTO;
+	r = open_end(p, &object, object.ptr, object.len, role, &ring);
+	if (r < 0)
+		return r == -EPROTO && portal_still(p, &object) < 0 ? -ENOENT : r;
+	/* Of a broadcast's reader the ring's maker knows nothing: its memory may have gone before it was looked at. */
+	if (portal_still(p, &object) < 0) {
+		portal_ring_close(ring);
+		return -ENOENT;
+	}
+	*ret_ring = ring;
+	return 0;
 }
 
 int portal_ring_open(struct portal *p, const char *name, enum portal_role role,
 		     struct portal_ring **ret_ring)
 {
-	struct portal_object object;
 	int r;
 
 	reap(p);
-	r = portal_lookup(p, name, PORTAL_OBJECT_RING, &object);
-	if (r < 0)
-		return r;
-	if (object.offset % RING_PAGE != 0)
-		return -EPROTO;
-	r = open_end(p, object.ptr, object.len, role, ret_ring);
-	if (r < 0)
-		return r;
-	/* Its memory is ours to use from the moment that our owner word is in it, if it was a ring's until then: whoever frees
-	 * it looks for such words after the name has gone.  Pairs with the daemon's names_withdraw(). */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	r = portal_still(p, &object);
-	if (r < 0)
-		portal_ring_close(*ret_ring);
+	if (!portal_begin(p))
+		return portal_rest(p) == -ESTALE ? -ESTALE : -EAGAIN;
+	r = open_published(p, name, role, ret_ring);
+	portal_end(p);
 	return r;
 }
 
 void portal_ring_close(struct portal_ring *ring)
 {
-	struct portal *p;
-
 	if (!ring)
 		return;
-	p = ring->portal;
-	if (ring->name[0])
-		(void)portal_unpublish(p, ring->name);
-	ring_leave(ring);
-	reap(p);
+	ring->closing = true;
+	reap(ring->portal);
 }
 
 void ring_close_all(struct portal *p)
 {
-	struct portal_ring *next;
-
-	for (struct portal_ring *r = p->rings; r; r = next) {
-		next = r->next;
-		if (!r->closed)
-			ring_leave(r);
-	}
-	reap(p);
 	while (p->rings) {
-		next = p->rings->next;
-		free(p->rings);
-		p->rings = next;
+		if (!p->rings->closed)
+			ring_leave(p->rings);
+		drop_ring(p, p->rings);
 	}
 }

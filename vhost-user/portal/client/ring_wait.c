@@ -133,8 +133,8 @@ struct slumber {
 	uint64_t bells;
 };
 
-/* Tell the others that we are about to sleep. */
-static void arm(struct portal_ring *r, struct slumber *s)
+/* Tell the others that we are about to sleep.  False: during a pause nobody is told anything. */
+static bool arm(struct portal_ring *r, struct slumber *s)
 {
 	const struct lane_producer *p = &r->producer;
 	struct ring_end *end = bed(r);
@@ -143,7 +143,9 @@ static void arm(struct portal_ring *r, struct slumber *s)
 	s->bell = le32_load_acquire(&end->bell);
 	s->bells = r->env.ops ? r->env.ops->bells(r->env.ctx) : 0;
 	if (!r->env.self)
-		return;
+		return true;
+	if (!ring_begin(&r->writing, r->env.quiesce))
+		return false;
 	if (r->role == PORTAL_PRODUCER)
 		/* Half a lane of room pays for a wake-up. */
 		le64_store(&end->until, p->tail - min(p->mask + 1 - p->wanted, (p->mask + 1) / 2));
@@ -156,6 +158,8 @@ static void arm(struct portal_ring *r, struct slumber *s)
 	}
 	/* Partner: the other side's look in lane_sleeper(), lane_release(), as far as they have one. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	ring_end(&r->writing);
+	return true;
 }
 
 static void futex_nap(le32_t *word, uint32_t value, uint64_t ns)
@@ -252,7 +256,8 @@ static int sleep_until(struct portal_ring *r, uint64_t deadline_ns)
 			return -ETIMEDOUT;
 		if (ns == NAP_FIRST_NS || manner(r) != s.how) {
 			ns = NAP_FIRST_NS;
-			arm(r, &s);
+			if (!arm(r, &s))
+				continue;
 		}
 		res = nap(r, &s, min(ns, deadline_ns - now));
 		if (res < 0 && res != -ETIMEDOUT)
@@ -274,7 +279,9 @@ int portal_wait(struct portal_ring *r, uint64_t deadline_ns)
 	if (r->role == PORTAL_CONSUMER && !r->broadcast)
 		ring_say(r);
 	res = sleep_until(r, deadline_ns);
-	if (r->env.self && !r->broadcast)
+	if (r->env.self && !r->broadcast && ring_begin(&r->writing, r->env.quiesce)) {
 		le64_store(&bed(r)->sleep, ring_awake(r));
+		ring_end(&r->writing);
+	}
 	return res;
 }

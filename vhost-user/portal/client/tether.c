@@ -161,11 +161,16 @@ uint64_t tether_bells(struct tether *t)
 	return bells;
 }
 
-void tether_rest(struct tether *t, bool resting)
+int tether_attend(struct tether *t)
 {
+	int r;
+
 	pthread_mutex_lock(&t->lock);
-	t->resting = resting;
+	tether_step(t);
+	pthread_cond_broadcast(&t->changed);
+	r = t->state == OVER ? -ESTALE : 0;
 	pthread_mutex_unlock(&t->lock);
+	return r;
 }
 
 void tether_hurry(struct tether *t, unsigned timeout_ms)

@@ -88,8 +88,9 @@ void tether_hurry(struct tether *t, unsigned timeout_ms);
  * -ENOTCONN, -ESTALE. */
 int tether_tell(struct tether *t, const struct portal_frame *frame);
 
-/* This client writes nothing from here on until it says otherwise: pauses are acknowledged as they are announced. */
-void tether_rest(struct tether *t, bool resting);
+/* Take in what the daemon said and come back to it if it is away, without blocking, as tether_dispatch() does; but bells
+ * stay counted.  0, -ESTALE. */
+int tether_attend(struct tether *t);
 
 /* ---- the requests of the other parts -------------------------------------- */
 

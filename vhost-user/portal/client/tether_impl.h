@@ -50,7 +50,7 @@ struct tether {
 	char *where, *name;
 	uint64_t kernel;
 	unsigned timeout_ms;
-	bool want_fd, watch_names, resting;
+	bool want_fd, watch_names;
 	void (*over)(void *ctx);
 	void *ctx;
 	bool greeted; /* once: there is something to come back to */

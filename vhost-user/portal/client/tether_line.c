@@ -257,13 +257,6 @@ static void on_reply(struct tether *t, const struct portal_frame *frame)
 		give_back_late(t, frame);
 }
 
-static void acknowledge(struct tether *t, uint64_t epoch)
-{
-	struct portal_frame ack = { .type = le32_of(PORTAL_ACK), .args = { le64_of(epoch) } };
-
-	(void)tether_put(t, &ack);
-}
-
 static void on_notice(struct tether *t, const struct portal_frame *frame)
 {
 	t->bells++;
@@ -271,14 +264,10 @@ static void on_notice(struct tether *t, const struct portal_frame *frame)
 	case PORTAL_RANG:
 		t->rung++;
 		break;
-	case PORTAL_QUIESCED:
-		if (t->resting && le64_get(frame->args[1]) == PORTAL_DRAINING)
-			acknowledge(t, le64_get(frame->args[0]));
-		break;
 	case PORTAL_REVOKED:
 		hang_up(t, OVER, -ESTALE);
 		break;
-	default: /* DIED, NAMED, and what a later daemon may say: look again */
+	default: /* QUIESCED, DIED, NAMED, and what a later daemon may say: look again */
 		break;
 	}
 }

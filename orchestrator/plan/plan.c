@@ -1,188 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "plan/plan.h"
 
-#include <arpa/inet.h>
-#include <json-c/json.h>
 #include <string.h>
 
 #include "model/lab.h"
 #include "plan/plan_impl.h"
-#include "render/portal.h"
 #include "render/switch.h"
-
-/* Keys of a change that are told; the rest is counted. */
-#define KEYS_SHOWN 6
-
-/* --- words ---------------------------------------------------------------------------------------------------------- */
-
-const char *step_kind_word(enum step_kind kind)
-{
-	static const char *const words[STEP_KIND_COUNT] = {
-#define X(id, word, text) word,
-		STEP_KINDS(X)
-#undef X
-	};
-
-	return words[kind];
-}
-
-const char *step_kind_text(enum step_kind kind)
-{
-	static const char *const texts[STEP_KIND_COUNT] = {
-#define X(id, word, text) text,
-		STEP_KINDS(X)
-#undef X
-	};
-
-	return texts[kind];
-}
-
-/* --- settings of a VM ----------------------------------------------------------------------------------------------- */
-
-/* How the guest leaves the lab, which it is told once. */
-static void way_out_settings(const struct vm *vm, GString *out)
-{
-	const struct nic *nic = vm_way_out(vm);
-	const struct uplink *u = nic ? network_way_out(nic->network) : NULL;
-	char gateway[INET_ADDRSTRLEN], dns[INET_ADDRSTRLEN];
-
-	if (!u)
-		return;
-	inet_ntop(AF_INET, &u->gateway, gateway, sizeof(gateway));
-	inet_ntop(AF_INET, &u->dns, dns, sizeof(dns));
-	g_string_append_printf(out, "nic.%u.gateway %s\nnic.%u.dns %s\n", nic->index, gateway,
-			       nic->index, dns);
-}
-
-static void nic_settings(const struct nic *nic, GString *out)
-{
-	char mac[NAMES_MAC_LEN + 1], ip[INET_ADDRSTRLEN];
-	const struct network *n = nic->network;
-	unsigned i = nic->index;
-
-	names_mac_format(nic->mac, mac);
-	inet_ntop(AF_INET, &nic->ip, ip, sizeof(ip));
-	g_string_append_printf(out, "nic.%u.network %s\nnic.%u.mac %s\nnic.%u.ip %s/%u\n", i,
-			       n->name, i, mac, i, ip, n->prefix);
-	g_string_append_printf(out, "nic.%u.mtu %u\nnic.%u.queues %u\n", i, n->mtu, i, nic->queues);
-	if (!nic->offloads)
-		g_string_append_printf(out, "nic.%u.offloads off\n", i);
-}
-
-/* Probes and forwards are no settings of what runs: they change while it does. */
-static void socket_settings(const struct lab *lab, const struct vm *vm, GString *out)
-{
-	g_string_append_printf(out, "sockets %s\n", lab_sockets_name(vm->sockets));
-	if (vm->sockets == LAB_SOCKETS_NONE)
-		return;
-	g_string_append_printf(out, "cid %" G_GUINT32_FORMAT "\nport-base %u\n", vm->cid,
-			       lab->port_base);
-	for (unsigned i = 0; vm->peers && i < vm->peers->len; i++)
-		g_string_append_printf(out, "peers %" G_GUINT32_FORMAT "\n",
-				       ((const struct vm *)vm->peers->pdata[i])->cid);
-	if (vm->peers && vm->peers->len == 0)
-		g_string_append(out, "peers none\n");
-	for (unsigned i = 0; i < vm->distros->len; i++) {
-		const struct distro *d = vm->distros->pdata[i];
-
-		g_string_append_printf(out, "distro.%s %s %s\n", d->name,
-				       d->readonly ? "readonly" : "writable", d->image);
-	}
-}
-
-char *plan_vm_settings(const struct lab *lab, const struct vm *vm)
-{
-	GString *out = g_string_new(NULL);
-	const struct lab_image *image = vm->image;
-
-	g_string_append_printf(out, "image %s\n", image->name);
-	if (image->kernel)
-		g_string_append_printf(out, "kernel %s\n", image->kernel);
-	if (image->initrd)
-		g_string_append_printf(out, "initrd %s\n", image->initrd);
-	if (image->append)
-		g_string_append_printf(out, "image-append %s\n", image->append);
-	g_string_append_printf(out, "memory %" G_GUINT64_FORMAT "\n", vm->memory);
-	g_string_append_printf(out, "vcpus %u\n", vm->vcpus);
-	g_string_append_printf(out, "arch %s\n", lab_arch_name(vm->arch));
-	g_string_append_printf(out, "accel %s\n", lab_accel_name(vm->accel));
-	if (vm->append)
-		g_string_append_printf(out, "append %s\n", vm->append);
-	for (unsigned i = 0; i < vm->nics->len; i++)
-		nic_settings(vm_nic(vm, i), out);
-	way_out_settings(vm, out);
-	render_portal_accesses(vm, out);
-	socket_settings(lab, vm, out); /* to the end: socket_part() */
-	return g_string_free(out, FALSE);
-}
-
-/* Whether the lines of `text` hold exactly this line. */
-static bool has_line(char **lines, const char *line)
-{
-	return g_strv_contains((const char *const *)lines, line);
-}
-
-/* Append the keys of the lines of `from` that are not in `others` to out, each key once. */
-static void changed_keys(char **from, char **others, GPtrArray *out)
-{
-	for (char **line = from; *line; line++) {
-		size_t len = strcspn(*line, " ");
-		g_autofree char *key = g_strndup(*line, len);
-
-		if (**line == '\0' || has_line(others, *line))
-			continue;
-		if (!g_ptr_array_find_with_equal_func(out, key, g_str_equal, NULL))
-			g_ptr_array_add(out, g_steal_pointer(&key));
-	}
-}
-
-/* The keys of lines that only one of them has; strings of the array are its own. */
-static GPtrArray *differing_keys(const char *before, const char *after)
-{
-	g_auto(GStrv) old_lines = g_strsplit(before, "\n", -1),
-		      new_lines = g_strsplit(after, "\n", -1);
-	GPtrArray *keys = g_ptr_array_new_with_free_func(g_free);
-
-	changed_keys(new_lines, old_lines, keys);
-	changed_keys(old_lines, new_lines, keys);
-	return keys;
-}
-
-/* "memory changed", "memory, nic.0.mac changed", "a, b, c, d and 9 more changed". */
-static char *describe_keys(const GPtrArray *keys)
-{
-	g_autoptr(GString) list = g_string_new(NULL);
-	unsigned shown = keys->len > KEYS_SHOWN + 1 ? KEYS_SHOWN : keys->len;
-
-	for (unsigned i = 0; i < shown; i++)
-		g_string_append_printf(list, "%s%s", i > 0 ? ", " : "",
-				       (const char *)keys->pdata[i]);
-	if (shown < keys->len)
-		g_string_append_printf(list, " and %u more", keys->len - shown);
-	return g_strdup_printf("%s changed", list->str);
-}
-
-char *plan_describe_change(const char *before, const char *after)
-{
-	g_autoptr(GPtrArray) keys = differing_keys(before, after);
-
-	return describe_keys(keys);
-}
-
-/* The networks that the NICs of those settings are on, by NIC index: borrowed from lines. */
-static GPtrArray *settings_networks(char **lines)
-{
-	GPtrArray *networks = g_ptr_array_new();
-
-	for (char **line = lines; *line; line++) {
-		const char *key_end = strchr(*line, ' ');
-
-		if (g_str_has_prefix(*line, "nic.") && key_end &&
-		    g_strstr_len(*line, key_end - *line + 1, ".network "))
-			g_ptr_array_add(networks, (char *)(uintptr_t)key_end + 1);
-	}
-	return networks;
-}
 
 /* --- building steps ------------------------------------------------------------------------------------------------- */
 
@@ -228,7 +51,7 @@ static void want_held_ports(struct planner *p, const struct vm *vm)
 {
 	const struct observed_vm *running = g_hash_table_lookup(p->running, vm->name);
 	g_auto(GStrv) lines = g_strsplit(running->settings, "\n", -1);
-	g_autoptr(GPtrArray) networks = settings_networks(lines);
+	g_autoptr(GPtrArray) networks = plan_settings_networks(lines);
 
 	for (unsigned i = 0; i < networks->len; i++) {
 		const char *network = g_string_chunk_insert_const(p->texts, networks->pdata[i]);
@@ -357,15 +180,6 @@ static void stop_networks(struct planner *p)
 	}
 }
 
-/* The lines of a VM's settings that its sockets are made from; g_free(). */
-static char *socket_part(const char *settings)
-{
-	const char *from = strstr(settings, "\nsockets "),
-		   *to = from ? strstr(from, "\ndistro.") : NULL;
-
-	return to ? g_strndup(from, (gsize)(to - from)) : g_strdup(from);
-}
-
 /* Sockets are made anew with a VM that is restarted, if it is they that have changed. */
 static bool sockets_changed(const struct planner *p, const char *name)
 {
@@ -375,9 +189,9 @@ static bool sockets_changed(const struct planner *p, const char *name)
 	if (!vm || p->fates[vm->index] != FATE_RESTART)
 		return false;
 	settings = plan_vm_settings(p->lab, vm);
-	before = socket_part(
+	before = plan_settings_sockets(
 		((const struct observed_vm *)g_hash_table_lookup(p->running, name))->settings);
-	after = socket_part(settings);
+	after = plan_settings_sockets(settings);
 	return g_strcmp0(before, after) != 0;
 }
 
@@ -500,17 +314,17 @@ static void update_networks(struct planner *p)
 		const char *told = g_hash_table_lookup(p->observed->switches, n->name);
 		g_autoptr(GHashTable) ports = lasting_ports(p, n->name);
 		g_autofree char *before = NULL, *after = NULL;
-		g_autoptr(GPtrArray) keys = NULL;
+		char *reason;
 		struct step *s;
 
 		if (!contains(p->nets_observed, n->name))
 			continue;
 		before = lines_of_ports(told ? told : "", ports);
 		after = render_switch_text(p->lab, n, ports);
-		keys = differing_keys(before, after);
-		if (keys->len == 0)
+		reason = plan_describe_change(before, after);
+		if (!reason)
 			continue;
-		s = add_step(p, STEP_NET_UPDATE, n->name, describe_keys(keys));
+		s = add_step(p, STEP_NET_UPDATE, n->name, reason);
 		for (unsigned j = 0; j < s->index; j++) {
 			const struct step *other = plan_step(p->plan, j);
 
@@ -587,11 +401,6 @@ static void tell_held(struct planner *p)
 
 /* --- the whole ------------------------------------------------------------------------------------------------------ */
 
-static GHashTable *table_new(void)
-{
-	return g_hash_table_new(g_str_hash, g_str_equal);
-}
-
 static void planner_init(struct planner *p, const struct lab *lab, const struct observed *observed)
 {
 	*p = (struct planner){
@@ -599,24 +408,24 @@ static void planner_init(struct planner *p, const struct lab *lab, const struct 
 		.observed = observed,
 		.plan = g_new0(struct plan, 1),
 		.fates = g_new0(enum fate, lab ? lab->vms->len : 1),
-		.running = table_new(),
-		.nets_observed = table_new(),
-		.nets_wanted = table_new(),
-		.ports_observed = table_new(),
-		.ports_wanted = table_new(),
-		.sockets_observed = table_new(),
-		.sockets_wanted = table_new(),
-		.portals_observed = table_new(),
-		.portals_wanted = table_new(),
-		.accesses_observed = table_new(),
-		.accesses_wanted = table_new(),
+		.running = plan_set_new(),
+		.nets_observed = plan_set_new(),
+		.nets_wanted = plan_set_new(),
+		.ports_observed = plan_set_new(),
+		.ports_wanted = plan_set_new(),
+		.sockets_observed = plan_set_new(),
+		.sockets_wanted = plan_set_new(),
+		.portals_observed = plan_set_new(),
+		.portals_wanted = plan_set_new(),
+		.accesses_observed = plan_set_new(),
+		.accesses_wanted = plan_set_new(),
 		.ports = g_array_new(FALSE, FALSE, sizeof(struct wanted_port)),
-		.freed_by = table_new(),
+		.freed_by = plan_set_new(),
 		.texts = g_string_chunk_new(4096),
 	};
 	p->plan->steps = g_ptr_array_new_with_free_func(step_free);
 	for (unsigned i = 0; i < STEP_KIND_COUNT; i++)
-		p->done_by[i] = table_new();
+		p->done_by[i] = plan_set_new();
 }
 
 static void planner_done(struct planner *p)
@@ -725,178 +534,4 @@ void plan_free(struct plan *plan)
 		return;
 	g_ptr_array_unref(plan->steps);
 	g_free(plan);
-}
-
-/* --- what comes of it ----------------------------------------------------------------------------------------------- */
-
-/* What a plan takes away and brings, by name. */
-static GHashTable *subjects(const struct plan *plan, enum step_kind kind)
-{
-	GHashTable *set = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-
-	for (unsigned i = 0; i < plan->steps->len; i++) {
-		const struct step *s = plan_step(plan, i);
-
-		if (s->kind == kind && !s->held)
-			g_hash_table_add(set, s->network ? g_strconcat(s->network, "/", s->subject,
-								       NULL) :
-							   g_strdup(s->subject));
-	}
-	return set;
-}
-
-/* What stays of what runs. */
-static struct observed *survivors(const struct plan *plan, const struct observed *observed)
-{
-	g_autoptr(GHashTable) vms = subjects(plan, STEP_VM_STOP),
-			      ports = subjects(plan, STEP_PORT_REMOVE);
-	g_autoptr(GHashTable) stopped = subjects(plan, STEP_NET_STOP), nets = table_new();
-	g_autoptr(GHashTable) sockets = subjects(plan, STEP_SOCKETS_REMOVE),
-			      daemon = subjects(plan, STEP_SOCKETS_STOP);
-	struct observed *left = observed_new();
-
-	for (unsigned i = 0; i < observed->networks->len; i++) {
-		const char *name = observed->networks->pdata[i];
-
-		if (contains(stopped, name) || !put(nets, name))
-			continue;
-		observed_add_network(left, name);
-		if (g_hash_table_contains(observed->switches, name))
-			observed_add_settings(left, name,
-					      g_hash_table_lookup(observed->switches, name));
-	}
-	for (unsigned i = 0; i < observed->ports->len; i++) {
-		const struct observed_port *p = observed->ports->pdata[i];
-		g_autofree char *key = g_strconcat(p->network, "/", p->name, NULL);
-
-		/* A port without its switch is none. */
-		if (contains(nets, p->network) && !contains(ports, key))
-			observed_add_port(left, p->network, p->name);
-	}
-	for (unsigned i = 0; i < observed->vms->len; i++) {
-		const struct observed_vm *vm = observed->vms->pdata[i];
-
-		if (!contains(vms, vm->name))
-			observed_add_vm(left, vm->name, vm->settings);
-	}
-	left->sockets = observed->sockets && g_hash_table_size(daemon) == 0;
-	for (unsigned i = 0; left->sockets && i < observed->sockets_of->len; i++)
-		if (!contains(sockets, observed->sockets_of->pdata[i]))
-			observed_add_sockets_of(left, observed->sockets_of->pdata[i]);
-	return left;
-}
-
-/* What comes of the settings of networks that a plan does anything to. */
-static void result_settings(const struct plan *plan, const struct lab *lab, struct observed *result)
-{
-	for (unsigned i = 0; lab && i < lab->networks->len; i++) {
-		const struct network *n = lab_network(lab, i);
-		g_autoptr(GHashTable) ports = table_new();
-		g_autofree char *settings = NULL;
-		bool touched = false;
-
-		for (unsigned j = 0; j < plan->steps->len; j++) {
-			const struct step *s = plan_step(plan, j);
-
-			touched |= strcmp(s->network ? s->network : s->subject, n->name) == 0 &&
-				   s->kind != STEP_VM_START;
-		}
-		if (!touched)
-			continue;
-		for (unsigned j = 0; j < result->ports->len; j++) {
-			const struct observed_port *port = result->ports->pdata[j];
-
-			if (strcmp(port->network, n->name) == 0)
-				put(ports, port->name);
-		}
-		settings = render_switch_text(lab, n, ports);
-		observed_add_settings(result, n->name, settings);
-	}
-}
-
-struct observed *plan_result(const struct plan *plan, const struct lab *lab,
-			     const struct observed *observed)
-{
-	struct observed *result = survivors(plan, observed);
-
-	for (unsigned i = 0; i < plan->steps->len; i++) {
-		const struct step *s = plan_step(plan, i);
-
-		if (s->kind == STEP_NET_START) {
-			observed_add_network(result, s->subject);
-		} else if (s->kind == STEP_PORT_ADD) {
-			observed_add_port(result, s->network, s->subject);
-		} else if (s->kind == STEP_SOCKETS_START) {
-			result->sockets = true;
-		} else if (s->kind == STEP_SOCKETS_ADD) {
-			observed_add_sockets_of(result, s->subject);
-		} else if (s->kind == STEP_VM_START) {
-			g_autofree char *settings =
-				plan_vm_settings(lab, lab_find_vm(lab, s->subject));
-
-			observed_add_vm(result, s->subject, settings);
-		}
-	}
-	result_settings(plan, lab, result);
-	plan_result_portals(plan, lab, observed, result);
-	return result;
-}
-
-/* --- showing it ----------------------------------------------------------------------------------------------------- */
-
-static void format_step(const struct step *s, GString *out)
-{
-	g_string_append_printf(out, "%4u  %s %s", s->index + 1, step_kind_text(s->kind),
-			       s->subject);
-	if (s->network)
-		g_string_append_printf(out, s->kind == STEP_PORT_ADD ? " to %s" : " from %s",
-				       s->network);
-	if (s->portal)
-		g_string_append_printf(out, " to portal %s", s->portal);
-	g_string_append_printf(out, "  (%s", s->reason);
-	for (unsigned i = 0; i < s->deps->len; i++)
-		g_string_append_printf(out, "%s%u", i == 0 ? "; after " : ", ",
-				       g_array_index(s->deps, unsigned, i) + 1);
-	g_string_append(out, s->held ? "; not done: it runs)\n" : ")\n");
-}
-
-char *plan_format(const struct plan *plan)
-{
-	GString *out = g_string_new(NULL);
-
-	for (unsigned i = 0; i < plan->steps->len; i++)
-		format_step(plan_step(plan, i), out);
-	if (plan->n_todo == 0)
-		g_string_append(out, "nothing to do\n");
-	return g_string_free(out, FALSE);
-}
-
-static struct json_object *step_to_json(const struct step *s)
-{
-	struct json_object *json = json_object_new_object(), *deps = json_object_new_array();
-
-	json_object_object_add(json, "kind", json_object_new_string(step_kind_word(s->kind)));
-	json_object_object_add(json, "subject", json_object_new_string(s->subject));
-	if (s->network)
-		json_object_object_add(json, "network", json_object_new_string(s->network));
-	if (s->portal)
-		json_object_object_add(json, "portal", json_object_new_string(s->portal));
-	json_object_object_add(json, "reason", json_object_new_string(s->reason));
-	json_object_object_add(json, "held", json_object_new_boolean(s->held));
-	for (unsigned i = 0; i < s->deps->len; i++)
-		json_object_array_add(deps,
-				      json_object_new_int64(g_array_index(s->deps, unsigned, i)));
-	json_object_object_add(json, "deps", deps);
-	return json;
-}
-
-struct json_object *plan_to_json(const struct plan *plan)
-{
-	struct json_object *json = json_object_new_object(), *steps = json_object_new_array();
-
-	for (unsigned i = 0; i < plan->steps->len; i++)
-		json_object_array_add(steps, step_to_json(plan_step(plan, i)));
-	json_object_object_add(json, "steps", steps);
-	json_object_object_add(json, "todo", json_object_new_int64(plan->n_todo));
-	return json;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the files of the planner share: plan.c (networks, sockets, VMs, and the plan as a whole) and plan_portal.c (portals).
- * Nobody else includes it. */
+/* What the files of the planner share: plan.c (networks, sockets, VMs, and the plan as a whole), plan_portal.c (portals),
+ * settings.c (what VMs run with) and result.c (what comes of a plan).  Nobody else includes it. */
 #ifndef PLAN_PLAN_IMPL_H
 #define PLAN_PLAN_IMPL_H
 
@@ -65,6 +65,12 @@ static inline struct step *add_step(struct planner *p, enum step_kind kind, cons
 	return s;
 }
 
+/* Of strings that outlive it. */
+static inline GHashTable *plan_set_new(void)
+{
+	return g_hash_table_new(g_str_hash, g_str_equal);
+}
+
 /* Into sets and tables; key must outlive the planner.  False: it was there. */
 static inline bool put(GHashTable *set, const char *key)
 {
@@ -101,10 +107,16 @@ static inline const char *port_key(struct planner *p, const char *network, const
 	return g_string_chunk_insert_const(p->texts, key);
 }
 
-/* --- plan.c --------------------------------------------------------------------------------------------------------- */
+/* --- settings.c ----------------------------------------------------------------------------------------------------- */
 
-/* "memory changed", from texts of lines "key value"; g_free(). */
+/* "memory changed", from texts of lines "key value"; g_free().  NULL: nothing did. */
 char *plan_describe_change(const char *before, const char *after);
+
+/* The networks that the NICs of a VM's settings are on, by NIC index: borrowed from the lines. */
+GPtrArray *plan_settings_networks(char **lines);
+
+/* The lines of a VM's settings that its sockets are made from; g_free(). */
+char *plan_settings_sockets(const char *settings);
 
 /* --- plan_portal.c: in the order in which they are called ------------------------------------------------------------- */
 

@@ -4,7 +4,7 @@
 
     tests/unit/models.py DIRECTORY
 
-A model is *.pml beside the code it is named after.  Each is also run with something left out that the protocol needs: then
+DIRECTORY is the portal's.  A model is *.pml beside the code it is named after.  Each is also run with something left out that the protocol needs: then
 spin must find the error, or the model would prove nothing.
 """
 import os
@@ -15,9 +15,19 @@ import tempfile
 
 # model, what is defined, what spin must say
 RUNS = [
-    ("ring.pml", ["-DSLOTS=2", "-DRECORDS=3"], "errors: 0"),
-    ("ring.pml", ["-DNO_CLEAR"], "assertion violated"),
-    ("ring.pml", ["-DNO_NAP"], "invalid end state"),
+    ("client/ring.pml", ["-DSLOTS=2", "-DRECORDS=3"], "errors: 0"),
+    ("client/ring.pml", ["-DNO_CLEAR"], "assertion violated"),
+    ("client/ring.pml", ["-DNO_NAP"], "invalid end state"),
+    ("lease.pml", [], "errors: 0"),
+    ("lease.pml", ["-DNO_GENERATION"], "assertion violated"),
+    ("lease.pml", ["-DNO_GRACE"], "assertion violated"),
+    ("lease.pml", ["-DLATE_SHOW"], "assertion violated"),
+    ("lease.pml", ["-DBACK_LATE"], "assertion violated"),
+    ("lease.pml", ["-DBLIND"], "assertion violated"),
+    ("lease.pml", ["-DNO_VISIT"], "assertion violated"),
+    ("lease.pml", ["-DNAMES_LAST"], "assertion violated"),
+    ("lease.pml", ["-DORPHANS_FREE"], "assertion violated"),
+    ("lease.pml", ["-DNO_PARDON"], "assertion violated"),
 ]
 
 

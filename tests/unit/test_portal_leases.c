@@ -979,6 +979,22 @@ static void test_restart_over_forged_grants(void **state)
 	assert_int_equal(pf.leases.extents.n_quarantined, PF_EXTENTS - 2);
 }
 
+/* The end of the last lease was cut off within a run of extents: nobody is left whose they could be. */
+static void test_restart_over_half_a_grant(void **state)
+{
+	struct portal_extent *e;
+
+	pf_hello(&pf, &a, "a", "");
+	pf_hang_up(&a);
+	until_free(a.owner);
+	e = &arena_extents(&pf.arena)[5];
+	le64_store(&e->what, PORTAL_WHAT(PORTAL_EXTENT_HUGE, 1, 2, 1));
+	le64_store(&e->owner, a.owner);
+	restart();
+	assert_int_equal(pf.leases.extents.n_quarantined, 0);
+	assert_int_equal(free_extents(), PF_EXTENTS - 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1019,6 +1035,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_orphans_are_counted, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_orphans_hold_up_nobody, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_restart_over_forged_grants, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_restart_over_half_a_grant, setup, teardown),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -461,6 +461,7 @@ int leases_start(struct leases *l)
 	r = names_init(&l->names, arena_names(l->arena), load ? name_is_held : NULL, l);
 	if (r < 0)
 		return r;
+	leases_pardon(l);
 	if (l->extents.n_quarantined)
 		log_warning(NULL, "%u extents in quarantine: it cannot be told whose they are",
 			    l->extents.n_quarantined);

@@ -99,6 +99,8 @@ void leases_read_accounts(struct leases *l);
 
 /* Go on with what is RECOVERING; deferred, as often as there is any, and at a thaw. */
 void leases_on_recovery(struct loop_work *work);
+/* What is in quarantine may be granted again if nobody is left whose it could be. */
+void leases_pardon(struct leases *l);
 /* Look whether orphans can be freed; runs every now and then while there are any. */
 void leases_on_orphans(struct loop_timer *timer);
 

@@ -143,6 +143,12 @@ static bool nobody_left(const struct leases *l)
 	return true;
 }
 
+void leases_pardon(struct leases *l)
+{
+	if (l->extents.n_quarantined && nobody_left(l))
+		(void)extents_pardon(&l->extents);
+}
+
 static void finish(struct leases *l, struct lease *lease)
 {
 	if (lease->client)
@@ -152,8 +158,7 @@ static void finish(struct leases *l, struct lease *lease)
 	count_recovery(l, 1, 0);
 	lease_set_state(lease, PORTAL_LEASE_FREE);
 	leases_tell_death(l, lease->owner);
-	if (l->extents.n_quarantined && nobody_left(l))
-		(void)extents_pardon(&l->extents);
+	leases_pardon(l);
 	if (l->n_orphans && !l->orphan_timer.set)
 		loop_timer_set(l->loop, &l->orphan_timer, loop_now_ns() + ORPHANS_NS);
 	leases_show(l);

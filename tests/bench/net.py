@@ -26,7 +26,8 @@ them, whoever is measured; ours never asks for any.  Each result says which it w
 net-64b-vde: a vde_switch cannot be reached by virtio-user.  Its load is bench_vde, two plugs in one thread; ours has the
 generator as above.  So the note says what each had.
 
-net-N-ports: our own figure, with further ports connected that are silent, against that of two ports.
+net-N-ports: our own figure, with further ports connected that are silent, against that without these, of the same switch and
+the same generator: two generators differ by a half in what they make of caches and bursts.
 
 Both sides poll, so whatever else runs on their cores takes from them directly.  Frames are therefore
 counted in short windows, and only those windows count in which the kernel kept neither the switch nor the
@@ -140,22 +141,12 @@ class Case:
         self.name, self.length, self.ring, self.huge = name, length - 4, ring, huge
         self.runs, self.seconds, self.bench = bench.runs, bench.seconds, bench
 
-    def throughput(self, switch):
+    def rate(self, pmd, pid):
         """Millions of frames a second through the switch, both directions together; and was it calm?"""
         windows = []
-        with tempfile.TemporaryDirectory(prefix="bench-net-") as directory, switch(directory) as (sockets, pid), \
-                generator(sockets[:2], self.ring, self.huge) as pmd:
-            pmd.command(f"set txpkts {self.length}")
-            pmd.command("start")
-            deadline = time.monotonic() + PATIENCE * self.seconds
-            while sum(t for t, _, calm in windows if calm) < self.seconds and time.monotonic() < deadline:
-                windows.append(window(pmd, (pid, pmd.process.pid)))
-            if os.path.exists(f"{directory}/ctl"):
-                check_forwarding(f"{directory}/ctl")
-            pmd.command("stop")
-            frames, size = pmd.received()
-            if size != frames * self.length:
-                raise Failed(f"frames of {self.length} bytes were sent, and {size} bytes received in {frames} frames")
+        deadline = time.monotonic() + PATIENCE * self.seconds
+        while sum(t for t, _, calm in windows if calm) < self.seconds and time.monotonic() < deadline:
+            windows.append(window(pmd, (pid, pmd.process.pid)))
         calm = [w for w in windows if w[2]]
         if 2 * len(calm) < len(windows):
             progress(f"  {len(calm)} of {len(windows)} windows were calm")
@@ -165,8 +156,42 @@ class Case:
             raise Failed("no frame came through")
         return rate / 1e6, bool(calm)
 
+    def check_received(self, pmd):
+        pmd.command("stop")
+        frames, size = pmd.received()
+        if size != frames * self.length:
+            raise Failed(f"frames of {self.length} bytes were sent, and {size} bytes received in {frames} frames")
+
+    def throughput(self, switch):
+        """What rate() says of a switch and a generator of its own."""
+        with tempfile.TemporaryDirectory(prefix="bench-net-") as directory, switch(directory) as (sockets, pid), \
+                generator(sockets[:2], self.ring, self.huge) as pmd:
+            pmd.command(f"set txpkts {self.length}")
+            pmd.command("start")
+            rate = self.rate(pmd, pid)
+            if os.path.exists(f"{directory}/ctl"):
+                check_forwarding(f"{directory}/ctl")
+            self.check_received(pmd)
+        return rate
+
+    def with_and_without(self, switch, others, with_first):
+        """The same of one switch and one generator, with and without `others`: two calls of rate()."""
+        rates = {}
+        with tempfile.TemporaryDirectory(prefix="bench-net-") as directory, switch(directory) as (sockets, pid), \
+                generator(sockets[:2], self.ring, self.huge) as pmd:
+            pmd.command(f"set txpkts {self.length}")
+            for is_with in (with_first, not with_first):
+                # The generator stands still while others come: it would send around what they say first.
+                with others(sockets[2:]) if is_with else contextlib.nullcontext():
+                    pmd.command("start")
+                    rates[is_with] = self.rate(pmd, pid)
+                    pmd.command("stop")
+            check_forwarding(f"{directory}/ctl")
+            self.check_received(pmd)
+        return rates[True], rates[False]
+
     def against(self, ours, peer, peer_name, want, note):
-        """Pairs of runs.  Where at least one pair was calm on both sides, only such pairs count."""
+        """Pairs of runs."""
         calm = {True: [], False: []}
 
         def measured(is_ours):
@@ -175,10 +200,22 @@ class Case:
             return rate
 
         a, b = self.bench.pairs(self.name, lambda: measured(True), lambda: measured(False))
-        pairs = list(zip(a, b))
-        good = [pair for pair, x, y in zip(pairs, calm[True], calm[False]) if x and y]
+        return self.result(list(zip(zip(a, calm[True]), zip(b, calm[False]))), peer_name, want, note)
+
+    def against_itself(self, ours, others, peer_name, want, note):
+        """As many sessions, in each of which ours is measured with others and without."""
+        pairs = []
+        for i in range(self.bench.runs):
+            pairs.append(self.with_and_without(ours, others, i % 2 == 0))
+            (a, _), (b, _) = pairs[-1]
+            progress(f"{self.name} {i + 1}/{self.bench.runs}: with {a:.3f}, without {b:.3f}, ratio {a / b:.3f}")
+        return self.result(pairs, peer_name, want, note)
+
+    def result(self, pairs, peer_name, want, note):
+        """Of pairs of what rate() says.  Where at least one was calm on both sides, only such count."""
+        good = [pair for pair in pairs if pair[0][1] and pair[1][1]]
         disturbed = len(pairs) - len(good)
-        a, b = zip(*(good or pairs))
+        a, b = zip(*((x[0], y[0]) for x, y in good or pairs))
         note = (f"ours {min(a):.2f}..{max(a):.2f}, peer {min(b):.2f}..{max(b):.2f}; {note}; "
                 f"{'huge pages' if self.huge else 'no huge pages'}")
         if disturbed:
@@ -216,24 +253,14 @@ def against_vde(bench, case, ours):
                   note="the peer's load is two plugs of libvdeplug in one thread, ours has virtio-user")
 
 
-@contextlib.contextmanager
-def crowd(bench, program, directory, n_ports):
-    """Our switch with n_ports connected, of which all but the first two have said one word and are silent."""
-    with our_switch(program, directory, n_ports) as (sockets, pid):
-        silent = sockets[2:]
-        if not silent:
-            yield sockets, pid
-            return
-        with net_link.silent_cards(bench, silent, GENERATOR_CORE):
-            yield sockets, pid
-
-
 def port_cases(bench, program, huge):
+    """Further ports come and go: they are connected, have said one word, and are silent."""
     for n_ports in (8, 64):
         name = f"net-{n_ports}-ports"
         if bench.wants(name):
-            yield Case(bench, name, 64, "split", huge).against(
-                lambda d, n=n_ports: crowd(bench, program, d, n), lambda d: crowd(bench, program, d, 2),
+            yield Case(bench, name, 64, "split", huge).against_itself(
+                lambda d, n=n_ports: our_switch(program, d, n),
+                lambda silent: net_link.silent_cards(bench, silent, GENERATOR_CORE),
                 "ours with 2 ports", 0.95, f"two of {n_ports} ports are busy")
 
 

@@ -82,6 +82,22 @@ static void test_fates(void **state)
 	lab_finish();
 }
 
+/* What the bucket lets pass and what has to be copied all the same is charged once. */
+static void test_a_burst_is_what_it_says(void **state)
+{
+	lab_start(false);
+	lab_do("rule.set",
+	       "{\"id\":\"r\",\"rate-bps\":8000000,\"burst-bytes\":10000,\"corrupt\":1}");
+	for (unsigned i = 0; i < 12; i++) {
+		lab_send(0, 1, 1000, 0);
+		lab_pass(at_ns + 10);
+	}
+	assert_int_equal(port[1].n, 10);
+	lab_pass(at_ns + 10 * MS);
+	assert_int_equal(port[1].n, 12);
+	lab_finish();
+}
+
 /* ---- matching ---- */
 
 /* An Ethernet header with n_tags tags, and an IP packet in it. */
@@ -253,6 +269,7 @@ int main(void)
 		cmocka_unit_test(test_between_two_ports),
 		cmocka_unit_test(test_flood),
 		cmocka_unit_test(test_fates),
+		cmocka_unit_test(test_a_burst_is_what_it_says),
 		cmocka_unit_test(test_looks),
 		cmocka_unit_test(test_looks_no_further),
 		cmocka_unit_test(test_matches),

@@ -385,6 +385,11 @@ void impair_push(struct impair *im, uint64_t now_ns, void *frame, uint32_t len, 
 		im->waiting_bytes += len;
 }
 
+void impair_push_straight(struct impair *im, uint64_t now_ns, void *frame, uint32_t len)
+{
+	line_in(im, now_ns, &(struct impair_entry){ .frame = frame, .len = len });
+}
+
 static void came(struct impair *im, const uint32_t *len, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)

@@ -133,8 +133,8 @@ struct impair {
 
 struct impair_verdict {
 	unsigned copies; /* to be pushed; 0: lost, and counted */
-	bool straight;   /* need not be pushed: may go on at once, with impair_went() */
-	bool mark;       /* every copy is to be marked (ECN) */
+	bool straight; /* need not be pushed: may go on at once, with impair_went(); else impair_push_straight() */
+	bool mark; /* every copy is to be marked (ECN) */
 	bool corrupt[2]; /* copy i: flip this bit of the frame, counted from the first bit of its first byte */
 	uint64_t bit[2];
 };
@@ -168,6 +168,9 @@ static inline bool impair_holds_all(const struct impair *im)
 }
 void impair_hold(struct impair *im, uint64_t now_ns, void *const *frame, const uint32_t *len,
 		 unsigned n);
+
+/* The same for a copy that might go on at once (verdict.straight) where that cannot be: it has had its time at the rate. */
+void impair_push_straight(struct impair *im, uint64_t now_ns, void *frame, uint32_t len);
 
 /* One that was to be held could not be kept. */
 void impair_hold_failed(struct impair *im, uint32_t len);

@@ -14,9 +14,6 @@
 /* Bursts given back in one go, between which others get their turn. */
 #define GIVE_BACK_BURSTS 4
 
-/* Nobody is woken as exactly as this, so that what has a rate of gigabits is hardly ever kept for its own length. */
-#define NEAR_NS 1000
-
 /* Two directions that were set by one request began to flap within this time, however busy the machine was. */
 #define IN_STEP_NS 100000000
 
@@ -553,7 +550,7 @@ int link_make(struct links *links, struct sw_port *p, struct link **ret)
 		way->event.fn = on_due;
 		impair_init(&way->im, drop_buf);
 		way->im.salt = i;
-		way->im.near_ns = NEAR_NS;
+		way->im.near_ns = LINK_CLOCK_NEAR_NS;
 		loop_timer_init(&way->expire, on_expire);
 		loop_timer_init(&way->step, on_step);
 		impair_config_init(&way->stays);

@@ -26,6 +26,10 @@
 
 #include "loop.h"
 
+/* Nobody is woken as exactly as this: what is due so soon may as well go now.  So what has a rate of gigabits is hardly
+ * ever kept for its own length. */
+#define LINK_CLOCK_NEAR_NS 1000
+
 struct link_event;
 
 /* It is due, and was taken out; may be set again, also by itself. */

@@ -56,11 +56,14 @@ static void drop_held(void *frame)
 
 /* ---- frames in ---- */
 
-static void keep(struct rule *r, uint64_t now_ns, struct sw_buf *b, struct sw_port *out, bool ect)
+static void keep(struct rule *r, uint64_t now_ns, struct sw_buf *b, struct sw_port *out, bool ect,
+		 bool straight)
 {
 	struct rule_held *h = b ? hold(r->rules, b, out) : NULL;
 
-	if (h) {
+	if (h && straight) {
+		impair_push_straight(&r->im, now_ns, h, b->frame.len);
+	} else if (h) {
 		impair_push(&r->im, now_ns, h, b->frame.len, ect);
 	} else {
 		sw_buf_unref(b);
@@ -84,7 +87,7 @@ static bool judge(struct rule *r, uint64_t now_ns, struct sw_port *out, struct s
 	for (unsigned i = 0; i < v.copies; i++)
 		keep(r, now_ns,
 		     impair_changes(&v, i) ? impair_copy(bufs, f, &v, i) : sw_buf_keep(bufs, f),
-		     out, ect);
+		     out, ect, v.straight);
 	return false;
 }
 
@@ -219,6 +222,7 @@ int rule_new(struct rules *rules, const char *id, struct rule **ret)
 	(void)snprintf(r->id, sizeof(r->id), "%s", id);
 	r->event.fn = on_due;
 	impair_init(&r->im, drop_held);
+	r->im.near_ns = LINK_CLOCK_NEAR_NS;
 	while (*at)
 		at = &(*at)->next;
 	*at = r;

@@ -763,6 +763,64 @@ static void test_restart_over_lies(void **state)
 	assert_int_equal(pf_simple(&a, PORTAL_STAT, 0, 0), 0);
 }
 
+static void add_late(void)
+{
+	char path[96];
+	const struct leases_client_config late = {
+		.name = "late",
+		.socket_path = tmp_path(&pf.dir, "late", path, sizeof(path)),
+		.mode = PORTAL_READ_WRITE,
+		.quota = 4,
+	};
+
+	assert_int_equal(leases_add_client(&pf.leases, &late), 0);
+}
+
+/* The next daemon does not know of a client that was added to the last one, until it is added again. */
+static void test_restart_of_an_added_client(void **state)
+{
+	struct portal_frame f;
+	uint32_t first = 0, n = free_extents();
+	uint64_t owner;
+
+	add_late();
+	pf_hello(&pf, &a, "late", "");
+	owner = a.owner;
+	assert_int_equal(pf_get(&a, 3, PORTAL_EXTENT_HUGE, &first), 0);
+	restart();
+	pf_hang_up(&a);
+	pf_run_for(&pf, 20);
+	add_late();
+	assert_int_equal(hello(&a, "late", 1, owner, 0, &f), 0);
+	assert_int_equal(pf_arg(&f, 0), owner);
+	assert_int_equal(pf_get(&a, 2, PORTAL_EXTENT_HUGE, &first), -EDQUOT);
+	assert_int_equal(pf_get(&a, 1, PORTAL_EXTENT_HUGE, &first), 0);
+	restart();
+	pf_hang_up(&a);
+	until_free(owner); /* nobody adds it */
+	assert_int_equal(free_extents(), n);
+}
+
+/* A table that gives a client more leases than it may have does not keep it out. */
+static void test_restart_over_forged_leases(void **state)
+{
+	struct portal_frame f;
+
+	pf_hello(&pf, &a, "a", "");
+	for (uint32_t i = 1; i < PORTAL_LEASES; i++) {
+		struct portal_lease *m = &arena_leases(&pf.arena)[i];
+
+		(void)snprintf(m->client, sizeof(m->client), "a");
+		le64_store(&m->word, PORTAL_LEASE_WORD(portal_owner(i, 1), PORTAL_LEASE_LIVE));
+	}
+	restart();
+	pf_run_for(&pf, 20);
+	assert_int_equal(pf.leases.client[0]->n_leases, LEASES_EACH);
+	pf_hello(&pf, &b, "b", "");
+	pf_hang_up(&a);
+	assert_int_equal(hello(&a, "a", 1, portal_owner(0, 1), 0, &f), 0);
+}
+
 /* ---- orphans ---- */
 
 static uint64_t n_visits, keep_until;
@@ -1027,6 +1085,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_restart, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_restart_within_recovery, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_restart_over_lies, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_restart_of_an_added_client, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_restart_over_forged_leases, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_orphans, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_orphans_are_paid_for, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_ids_of_orphans_rest, setup, teardown),

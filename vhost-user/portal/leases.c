@@ -304,6 +304,24 @@ static int open_door(struct leases_client *client)
 	return r;
 }
 
+/* What a client of this name had under the last daemon, and what is left of that, is its own. */
+static void reunite(struct leases_client *client)
+{
+	struct leases *l = client->leases;
+
+	for (uint32_t i = 0; i < PORTAL_LEASES; i++) {
+		struct lease *lease = &l->lease[i];
+
+		if (lease->state != PORTAL_LEASE_LOST || lease->client ||
+		    strcmp(lease->client_name, client->name) != 0)
+			continue;
+		lease->client = client;
+		client->n_leases++;
+		lease_show(lease);
+	}
+	leases_charge_late(l, client);
+}
+
 int leases_add_client(struct leases *l, const struct leases_client_config *c)
 {
 	struct leases_client *client;
@@ -335,6 +353,7 @@ int leases_add_client(struct leases *l, const struct leases_client_config *c)
 		return r;
 	}
 	l->client[l->n_clients++] = client;
+	reunite(client);
 	return 0;
 }
 
@@ -385,7 +404,7 @@ static void copy_label(char ret[PORTAL_LABEL_MAX], const char shared[PORTAL_LABE
 	ret[PORTAL_LABEL_MAX - 1] = '\0';
 }
 
-/* A lease of the last daemon's: who may come back is LOST, who is not known any more is to be recovered. */
+/* A lease of the last daemon's: who may come back is LOST, also one whose client may be added yet. */
 static void adopt(struct leases *l, uint32_t id)
 {
 	const struct portal_lease *m = &arena_leases(l->arena)[id];
@@ -407,10 +426,10 @@ static void adopt(struct leases *l, uint32_t id)
 		return;
 	lease->kernel = le64_load(&m->kernel);
 	lease->client = leases_find_client(l, lease->client_name);
-	if (lease->client)
-		lease->client->n_leases++;
-	lease->state = lease->client && state != PORTAL_LEASE_RECOVERING ? PORTAL_LEASE_LOST :
-									   PORTAL_LEASE_RECOVERING;
+	lease->state = state == PORTAL_LEASE_RECOVERING ? PORTAL_LEASE_RECOVERING :
+							  PORTAL_LEASE_LOST;
+	if (lease->client && ++lease->client->n_leases > lease->client->max_leases)
+		lease->state = PORTAL_LEASE_RECOVERING;
 }
 
 static bool name_is_held(const struct name *entry, void *context)

@@ -161,7 +161,8 @@ void leases_prepare(struct leases *l, struct loop *loop, struct arena *arena, st
 		    const struct leases_config *config);
 /* Listen for a client.  -EINVAL (name), -EEXIST (a client of that name), -ENOSPC, or what listen_unix() says. */
 int leases_add_client(struct leases *l, const struct leases_client_config *c);
-/* The same, and the opposite, while it runs: a client that goes is hung up on, and what it had taken back.  -ENOENT. */
+/* The same, and the opposite, while it runs: a client that is added within the grace may come back to what it had under the
+ * last daemon; one that goes is hung up on, and what it had taken back.  -ENOENT. */
 int leases_remove_client(struct leases *l, const char *name);
 int leases_start(struct leases *l);
 /* Hang up on all.  What they have stays in the tables, for the next daemon.  Zero-filled is fine. */

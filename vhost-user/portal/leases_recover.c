@@ -78,6 +78,20 @@ void leases_read_accounts(struct leases *l)
 		loop_timer_set(l->loop, &l->orphan_timer, 0);
 }
 
+void leases_charge_late(struct leases *l, struct leases_client *payer)
+{
+	for (uint32_t at = 0; extents_find(&l->extents, 0, &at); at += l->extents.e[at].run) {
+		struct extent *e = &l->extents.e[at];
+		const struct lease *lease = &l->lease[portal_owner_id(e->owner)];
+
+		if (e->payer || lease->owner != e->owner ||
+		    strcmp(lease->client_name, payer->name) != 0)
+			continue;
+		e->payer = payer;
+		payer->n_extents += e->run;
+	}
+}
+
 /* ---- recovery ---- */
 
 static void count_recovery(const struct leases *l, uint32_t leases, uint32_t extents)

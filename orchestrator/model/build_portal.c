@@ -144,6 +144,9 @@ static struct portal_access *add_access(struct builder *b, struct vm *vm,
 	a->portal = portal;
 	a->index = vm->portals->len;
 	g_ptr_array_add(vm->portals, a);
+	if (++portal->n_vms == LAB_PORTAL_VMS_MAX + 1)
+		lab_error_at(b->errors, node, "portal %s has more than %u VMs", portal->name,
+			     LAB_PORTAL_VMS_MAX);
 	if (!name_fits(vm->name))
 		lab_error_at(b->errors, node,
 			     "the VM's name is too long for a portal: %u bytes are allowed",

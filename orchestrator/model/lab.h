@@ -65,6 +65,7 @@ struct json_object;
 #define LAB_LINKS_MAX       1024 /* of a mirror or capture */
 #define LAB_MOMENTS_MAX     1024 /* of a timeline */
 #define LAB_PORTALS_MAX     32   /* of a lab: one daemon process each */
+#define LAB_PORTAL_VMS_MAX  127  /* of a portal: its daemon's clients, of which the host is one */
 #define LAB_ACCESSES_MAX    8    /* portals of a VM: slots of QEMU's root bus, and of its memory */
 #define LAB_PORTAL_NAME_MAX \
 	31 /* of a portal, and of a VM that has one: what an arena has room for */
@@ -214,6 +215,7 @@ struct portal {
 	char *file; /* absolute path, kept when the lab goes down; NULL: it is made and goes with the lab */
 	uint32_t port; /* of CID 2, on which its daemon grants leases to guests; unique in the lab */
 	unsigned index; /* in lab->portals */
+	unsigned n_vms; /* that have it */
 };
 
 /* How a VM gets to a portal's memory. */

@@ -154,14 +154,31 @@ static bool is_mapped(const struct supervisor *sup, const char *name)
 	return false;
 }
 
+/* Whether the memory that is left is of another size, or was made by a daemon that was told another port, which is in its
+ * head: what a supervisor that was killed has recorded may be older than either. */
+static bool is_leftover(const struct portal *portal, const struct portal_paths *own)
+{
+	struct json_object *told, *port;
+	struct stat st;
+	bool differs;
+
+	if (stat(own->memory, &st) < 0)
+		return false;
+	told = json_object_from_file(own->daemon->config);
+	differs = (uint64_t)st.st_size != portal->size ||
+		  !json_object_object_get_ex(told, "vsock-port", &port) ||
+		  json_object_get_int64(port) != portal->port;
+	json_object_put(told);
+	return differs;
+}
+
 /* Have it be what the lab says now, whatever a daemon has left that died, unless a VM still has that mapped. */
 static void renew_portal(struct supervisor *sup, const struct portal *portal)
 {
 	struct portal_paths *own = portal_paths_new(sup->paths, portal->name);
 	char *text = render_portal_text(sup->lab, portal);
-	struct stat st;
 	bool differs = strcmp(text, sup_portal_text(sup, portal->name)) != 0 ||
-		       (stat(own->memory, &st) == 0 && (uint64_t)st.st_size != portal->size);
+		       is_leftover(portal, own);
 
 	if (differs && !is_mapped(sup, portal->name)) {
 		(void)unlink(own->memory); /* a file of the lab's own is in another place */
@@ -267,8 +284,6 @@ void sup_adopt_portal(struct supervisor *sup, const struct state_net *was)
 	} else if (was->id.pid) {
 		/* It died while nobody looked; its memory is still there. */
 		g_message("portal %s has died, starting it again", d->name);
-		d->restarts++;
-		d->ever_up = true;
-		(void)daemon_start(d, NULL);
+		daemon_revive(d);
 	}
 }

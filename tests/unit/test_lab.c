@@ -314,6 +314,25 @@ static void test_limit_values(void **state)
 		"65522 is out of range");
 }
 
+/* A lab of n VMs that share one portal.  g_free(). */
+static char *sharing(unsigned n)
+{
+	GString *out = g_string_new("{\"portals\": {\"p\": {}}, \"vms\": {");
+
+	for (unsigned i = 0; i < n; i++)
+		g_string_append_printf(out, "%s\"n%u\": {\"portals\": [\"p\"]}", i ? ", " : "", i);
+	g_string_append(out, "}}");
+	return g_string_free(out, FALSE);
+}
+
+static void test_limit_vms_of_a_portal(void **state)
+{
+	g_autofree char *fits = sharing(127), *too_many = sharing(128);
+
+	lab_free(good(fits));
+	refused(too_many, "/vms/n127/portals/0: portal p has more than 127 VMs");
+}
+
 static void test_limit_strings(void **state)
 {
 	g_autofree char *label = g_strnfill(63, 'n'), *text = g_strnfill(1024, 't');
@@ -601,6 +620,7 @@ int main(void)
 		cmocka_unit_test(test_limit_vms),
 		cmocka_unit_test(test_limit_networks_and_nics),
 		cmocka_unit_test(test_limit_values),
+		cmocka_unit_test(test_limit_vms_of_a_portal),
 		cmocka_unit_test(test_limit_strings),
 		cmocka_unit_test(test_limit_file),
 		cmocka_unit_test(test_limit_socket_path),

@@ -192,6 +192,23 @@ static void test_leftover(void **state)
 	assert_int_equal(size_told(f), SMALL_BYTES);
 }
 
+/* Of another port: its daemon would refuse it, for ever. */
+static void test_leftover_of_another_port(void **state)
+{
+	struct fixture *f = *state;
+	struct daemon *d;
+	struct json_object *config;
+
+	start_and_die(f);
+	d = sup_find_portal(&f->sup, "shared");
+	config = d->config(d, &f->sup);
+	json_object_object_add(config, "vsock-port", json_object_new_int64(4711));
+	assert_int_equal(json_object_to_file(d->paths->config, config), 0);
+	json_object_put(config);
+	sup_start_portal(&f->sup, lab_portal(f->sup.lab, 0));
+	assert_false(has_memory(f));
+}
+
 /* What a VM is told that is to start. */
 static void test_not_running(void **state)
 {
@@ -215,6 +232,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_changed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_changed_in_use, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_leftover, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_leftover_of_another_port, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_not_running, setup, teardown),
 	};
 

@@ -156,11 +156,14 @@ static void lay_out(uint8_t *to, const uint8_t *from, uint32_t len, uint32_t str
 		memcpy(to + (size_t)i * stride, from + (size_t)i * len, len);
 }
 
-/* The next record is often as long as this one: begin to fetch its lines while the caller makes it. */
+/* The next record is often as long as this one: begin to fetch its lines while the caller makes it, or those behind it if it is
+ * short. */
 static void fetch_as_much(const struct lane_producer *p, uint64_t span)
 {
+	uint64_t from = span < LANE_AHEAD ? LANE_AHEAD - span : 0;
+
 	for (uint64_t at = 0; at <= min(span, (uint64_t)FETCH_MOST); at += 64)
-		lane_fetch_line(p, at);
+		lane_fetch_line(p, from + at);
 }
 
 /* Of n messages, as many as lie in what room there is before the lane's end, now that there is none for all of them. */

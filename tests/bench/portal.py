@@ -7,7 +7,8 @@ rte_ring with elements by value, Concurrency Kit's ck_ring, Boost's spsc_queue. 
 Debian package, and so not here.  The peer of a case is the best of them.
 
 Only windows of 2 ms count in which the kernel took neither process off its core, and of these the median; on virtual
-machines the cores' neighbourhood changes by the minute, so runs are short and both sides of a pair follow each other.
+machines the two cores are neighbours at times and at times not, which is worth a factor of three to everybody, so runs are
+short, each round has all queues in it, and a round's ratio is of its own figures.
 """
 import json
 import pathlib
@@ -22,7 +23,8 @@ from bench import Failed, Result, progress
 
 HERE = pathlib.Path(__file__).resolve().parent
 CAPACITY = 4096
-SECONDS = 0.2
+SECONDS = 0.05
+ROUNDS = 15
 TIMEOUT_S = 60
 FLAGS = ["-O3", "-D_GNU_SOURCE"]
 
@@ -71,11 +73,11 @@ def race(program, size, batch):
 def compare(bench, ours, others, size, batch):
     case = f"portal-ring-{size}b" + (f"-by-{batch}" if batch > 1 else "")
     rounds = []
-    for _ in range(max(bench.runs, 5) * 4):
+    for _ in range(ROUNDS * 4):
         figures = {name: race(program, size, batch) for name, program in {"ours": ours, **others}.items()}
         if None not in figures.values():
             rounds.append(figures)
-        if len(rounds) == max(bench.runs, 5):
+        if len(rounds) == ROUNDS:
             break
     if not rounds:
         raise Failed(f"{case}: the machine was never calm")

@@ -303,12 +303,88 @@ static void test_span_beyond_the_end(void **state)
 	ground_down(&ground);
 }
 
+/* ---- what was never offered ------------------------------------------------------------ */
+
+/* A block's handle, made by somebody who reads its word: nobody was given it. */
+static uint64_t forged(const struct fixture *f, const void *p, const le64_t *word)
+{
+	return HEAP_HANDLE((uint64_t)((const uint8_t *)p - f->ground.base), le64_load(word));
+}
+
+/* Who is sent a handle of what is his own and was never offered does not take it, or he had it twice. */
+static void test_own_memory_is_not_taken(void **state)
+{
+	struct fixture f = { 0 };
+	struct heap_head *head;
+	uint8_t *p, *huge;
+	le64_t *word;
+
+	ground_up(&f.ground, EXTENTS);
+	ground_enter(&f.ground, &f.a, A, 1);
+	ground_enter(&f.ground, &f.b, B, 1);
+	p = heap_alloc(f.a.heap, 1024);
+	huge = heap_alloc(f.a.heap, 3u << 20);
+	assert_true(p && huge);
+	head = (void *)(huge - HEAP_HEAD);
+	word = (void *)(p - HEAP_FINE_FIRST * HEAP_SLOT + HEAP_HEAD);
+	assert_true(HEAP_WORD_STATE(le64_load(word)) == HEAP_BLOCK_LIVE);
+	assert_null(heap_take(f.a.heap, forged(&f, p, word), 1));
+	assert_int_equal(errno, ESTALE);
+	assert_null(heap_take(f.a.heap, forged(&f, huge, &head->huge), 1));
+	/* A heap in the middle of a block. */
+	head = (void *)(huge - HEAP_HEAD + PORTAL_EXTENT);
+	le64_store(&head->what, HEAP_WHAT(HEAP_HUGE, HEAP_LIVE, 1));
+	le64_store(&head->huge, HEAP_WORD(HEAP_BLOCK_LIVE, HEAP_CLASS_HUGE, B));
+	assert_null(heap_take(f.a.heap, forged(&f, huge + PORTAL_EXTENT, &head->huge), 1));
+	assert_int_equal(heap_free(f.a.heap, huge + PORTAL_EXTENT), -EINVAL);
+	assert_int_equal(heap_usable(f.a.heap, huge + PORTAL_EXTENT), 0);
+	/* Offered, it may come back. */
+	assert_ptr_equal(heap_take(f.a.heap, heap_handle(f.a.heap, p), 1), p);
+	assert_ptr_equal(heap_take(f.b.heap, heap_handle(f.a.heap, huge), 1), huge);
+	assert_ptr_equal(heap_take(f.a.heap, heap_handle(f.b.heap, huge), 1), huge);
+	assert_int_equal(heap_free(f.a.heap, p), 0);
+	assert_int_equal(heap_free(f.a.heap, huge), 0);
+	heap_close(f.a.heap);
+	heap_close(f.b.heap);
+	ground_down(&f.ground);
+}
+
+/* The owner asks his notes how large his block is, and nobody how large another's is that was his. */
+static void test_usable(void **state)
+{
+	struct fixture f = { 0 };
+	struct heap_head *head;
+	uint8_t *p, *huge;
+
+	ground_up(&f.ground, EXTENTS);
+	ground_enter(&f.ground, &f.a, A, 1);
+	ground_enter(&f.ground, &f.b, B, 1);
+	p = heap_alloc(f.a.heap, 1000);
+	huge = heap_alloc(f.a.heap, 3u << 20);
+	assert_true(p && huge);
+	head = (void *)(huge - HEAP_HEAD);
+	le64_store(&head->what, HEAP_WHAT(HEAP_HUGE, HEAP_LIVE, 5));
+	assert_int_equal(heap_usable(f.a.heap, huge), 2 * PORTAL_EXTENT - HEAP_HEAD);
+	le64_store(&head->what, HEAP_WHAT(HEAP_HUGE, HEAP_LIVE, 2));
+	assert_non_null(heap_take(f.b.heap, heap_handle(f.a.heap, p), 1));
+	assert_non_null(heap_take(f.b.heap, heap_handle(f.a.heap, huge), 1));
+	assert_int_equal(heap_usable(f.a.heap, p), 0);
+	assert_int_equal(heap_usable(f.a.heap, huge), 0);
+	assert_int_equal(heap_usable(f.b.heap, p), 1024);
+	assert_int_equal(heap_usable(f.b.heap, huge), 2 * PORTAL_EXTENT - HEAP_HEAD);
+	heap_close(f.b.heap);
+	heap_close(f.a.heap);
+	ground_down(&f.ground);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_words_rewritten),
 		cmocka_unit_test(test_recovery_of_nonsense),
 		cmocka_unit_test(test_span_beyond_the_end),
+		cmocka_unit_test(test_own_memory_is_not_taken),
+		cmocka_unit_test(test_usable),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

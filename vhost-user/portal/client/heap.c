@@ -447,9 +447,28 @@ static bool is_live(const struct heap_span *span, uint32_t index)
 	return !bit_of(span->free, index) && !bit_of(span->gone, index);
 }
 
+/* Does the word of a block that others know of say that this client holds it? */
+static bool is_ours(const struct heap *heap, const le64_t *word, unsigned class)
+{
+	return (le64_load_acquire(word) & ~HEAP_TAG_MASK) ==
+	       HEAP_WORD(HEAP_BLOCK_LIVE, class, heap->id);
+}
+
+/* How large our own blocks are the arena is not asked. */
+static size_t usable_huge(const struct heap *heap, const struct heap_segment *segment,
+			  uint64_t offset)
+{
+	if (offset % PORTAL_EXTENT != HEAP_HEAD ||
+	    (__atomic_load_n(&segment->handed, __ATOMIC_ACQUIRE) &&
+	     !is_ours(heap, &heap_head_at(heap->base, segment->extent)->huge, HEAP_CLASS_HUGE)))
+		return 0;
+	return (size_t)segment->run * PORTAL_EXTENT - HEAP_HEAD;
+}
+
 size_t heap_usable(const struct heap *heap, const void *ptr)
 {
-	uint64_t offset = (uintptr_t)ptr - (uintptr_t)heap->base, word;
+	uint64_t offset = (uintptr_t)ptr - (uintptr_t)heap->base;
+	const struct heap_segment *segment;
 	struct heap_place place;
 	struct heap_span *span;
 	uint32_t index;
@@ -457,12 +476,35 @@ size_t heap_usable(const struct heap *heap, const void *ptr)
 	if (offset >= heap->size)
 		return 0;
 	span = __atomic_load_n(heap_span_at(heap, offset), __ATOMIC_ACQUIRE);
-	if (span)
-		return find_block(span, ptr, &index) && is_live(span, index) ? span->size : 0;
+	if (span) {
+		if (!find_block(span, ptr, &index) || !is_live(span, index) ||
+		    (bit_of(span->exported, index) &&
+		     !is_ours(heap, &span->words[index], span->class)))
+			return 0;
+		return span->size;
+	}
+	segment = heap_segment_at(heap, offset);
+	if (kind_of(segment) == HEAP_HUGE)
+		return usable_huge(heap, segment, offset);
 	if (!heap_locate(heap->base, heap->n_extents, offset, &place))
 		return 0;
-	word = le64_load_acquire(place.word) & ~HEAP_TAG_MASK;
-	return word == HEAP_WORD(HEAP_BLOCK_LIVE, place.class, heap->id) ? place.size : 0;
+	return is_ours(heap, place.word, place.class) ? place.size : 0;
+}
+
+bool heap_offered(const struct heap *heap, uint64_t offset)
+{
+	const struct heap_span *span =
+		__atomic_load_n(heap_span_at(heap, offset), __ATOMIC_ACQUIRE);
+	const struct heap_segment *segment = heap_segment_at(heap, offset);
+	uint32_t index;
+
+	if (span)
+		return find_block(span, heap->base + offset, &index) && is_live(span, index) &&
+		       bit_of(span->exported, index);
+	if (kind_of(segment) == HEAP_HUGE)
+		return offset % PORTAL_EXTENT == HEAP_HEAD &&
+		       __atomic_load_n(&segment->handed, __ATOMIC_ACQUIRE);
+	return kind_of(segment) == HEAP_NONE;
 }
 
 /* Others may know of this block from now on: its word decides. */

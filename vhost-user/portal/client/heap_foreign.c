@@ -138,6 +138,8 @@ void *heap_take(struct heap *heap, uint64_t handle, size_t len)
 	uint64_t word;
 	int error = heap->owner ? find_handle(heap, handle, len, &place, &word) : -EROFS;
 
+	if (!error && !heap_offered(heap, HEAP_HANDLE_OFFSET(handle)))
+		error = -ESTALE;
 	if (!error) {
 		visit(place.head, heap->id);
 		if (!swap(place.word, word,

@@ -100,6 +100,16 @@ static void write_huge(struct heap *heap, struct heap_segment *segment)
 	le64_store_release(&head->what, HEAP_WHAT(HEAP_HUGE, HEAP_LIVE, segment->run));
 }
 
+/* Behind its head there is nothing but the block: whatever lies there that looks like a heap's is not. */
+static void note_inside(struct heap *heap, const struct heap_segment *segment,
+			struct heap_span *note)
+{
+	struct heap_span **at = heap_span_at(heap, (uint64_t)(segment->extent + 1) * PORTAL_EXTENT);
+
+	for (uint32_t i = 0; i < (segment->run - 1) * HEAP_SLOTS; i++)
+		__atomic_store_n(at + i, note, __ATOMIC_RELEASE);
+}
+
 void *heap_huge_alloc(struct heap *heap, size_t size)
 {
 	uint32_t run = (uint32_t)((size + HEAP_HEAD + PORTAL_EXTENT - 1) / PORTAL_EXTENT);
@@ -112,6 +122,7 @@ void *heap_huge_alloc(struct heap *heap, size_t size)
 		errno = -error;
 		return NULL;
 	}
+	note_inside(heap, segment, &heap_no_span);
 	write_huge(heap, segment);
 	__atomic_store_n(&segment->handed, false, __ATOMIC_RELAXED);
 	__atomic_store_n(&segment->kind, HEAP_HUGE, __ATOMIC_RELEASE);
@@ -122,6 +133,7 @@ void *heap_huge_alloc(struct heap *heap, size_t size)
 static void release(struct heap *heap, struct heap_segment *segment)
 {
 	heap_list_remove(&segment->link);
+	note_inside(heap, segment, NULL);
 	heap_ungrant(heap, segment);
 }
 

@@ -138,7 +138,8 @@ struct heap_mine {
 };
 extern __thread struct heap_mine heap_mine __attribute__((tls_model("initial-exec")));
 
-extern struct heap_span heap_no_span; /* of which nothing is ever free */
+extern struct heap_span
+	heap_no_span; /* of which nothing is ever free; notes the inside of huge blocks of ours */
 
 /* ---- heap.c ---- */
 
@@ -152,6 +153,10 @@ static inline struct heap_cache *heap_cache_of(struct heap *heap)
 
 /* A tag out of the blue: no two are related. */
 uint64_t heap_tag(struct heap *heap);
+
+/* May somebody have a handle of the block at `offset`?  Where this client's notes know the extent they decide: a handle that was
+ * never given out is a forgery, and to take by it would be to have one's own memory twice. */
+bool heap_offered(const struct heap *heap, uint64_t offset);
 
 static inline struct heap_head *heap_head_at(uint8_t *base, uint32_t extent)
 {

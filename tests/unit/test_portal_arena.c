@@ -468,10 +468,16 @@ static void test_mended(void **state)
 	assert_true(arena_mend(&arena));
 	arena.file[LABEL_OFFSET + 100] ^= 1;
 	assert_true(arena_mend(&arena));
+	le64_store(&arena_live(&arena)->file_id, 4711);
+	assert_true(arena_mend(&arena));
+	le64_store(&arena_live(&arena)->generation, 4711);
+	assert_true(arena_mend(&arena));
 	assert_false(arena_mend(&arena));
 	arena_close(&arena);
 	assert_int_equal(open_it(), 0);
 	assert_true(label_valid(arena.file + LABEL_OFFSET, SIZE));
+	assert_false(arena.copied);
+	assert_int_equal(arena.generation, 1);
 }
 
 /* The read-only descriptor cannot be mapped for writing. */

@@ -56,6 +56,16 @@ static void wait_for(enum portal_quiesce_state state)
 	assert_int_equal(q.state, state);
 }
 
+/* Whatever a client has written there while no daemon looked: acknowledgements are of what the page says. */
+static void test_last_epoch(void **state)
+{
+	live.quiesce = le64_of(UINT64_MAX);
+	quiesce_init(&q, &loop, &live, 50, on_changed);
+	begin(50, 0);
+	assert_int_equal(PORTAL_QUIESCE_EPOCH(le64_load(&live.quiesce)), q.epoch);
+	assert_int_equal(quiesce_thaw(&q), 0);
+}
+
 static void test_all_acknowledge(void **state)
 {
 	assert_true(quiesce_running(&q));
@@ -133,6 +143,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_all_acknowledge, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_last_epoch, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_deadline, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_always_thaws, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nobody_to_wait_for, setup, teardown),

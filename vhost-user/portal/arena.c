@@ -189,7 +189,8 @@ static int make_memfd(struct arena *a, const struct arena_config *c)
 		return r;
 	if (fcntl(a->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
 		return failed(a, "sealing it");
-	/* Who is given the read-only descriptor shall not open it anew for writing. */
+	/* Who is given the read-only descriptor does not open it anew for writing by mistake.  One of our user who means to
+	 * makes it writable first, and no seal prevents that: F_SEAL_FUTURE_WRITE is for those as well who may write. */
 	if (fchmod(a->fd, 0400) < 0)
 		return failed(a, "fchmod");
 	return 0;
@@ -366,6 +367,8 @@ static void begin(struct arena *a)
 		le32_store(&live->flush_error, 0); /* the disk's who had the original */
 	}
 	le32_store(&live->durable, a->durable);
+	a->generation = le64_load(&live->generation);
+	a->file_id = id;
 }
 
 int arena_open(struct arena *a, const struct arena_config *c)
@@ -412,6 +415,20 @@ bool arena_damaged(const struct arena *a)
 	return mem_damaged(&a->mem);
 }
 
+/* In a file that is taken for a copy all leases are void, and of one of another generation clients know nothing. */
+static bool mend_live(const struct arena *a)
+{
+	struct portal_live *live = arena_live(a);
+	bool changed = le64_load(&live->generation) != a->generation ||
+		       le64_load(&live->file_id) != a->file_id;
+
+	if (changed) {
+		le64_store(&live->generation, a->generation);
+		le64_store(&live->file_id, a->file_id);
+	}
+	return changed;
+}
+
 bool arena_mend(struct arena *a)
 {
 	uint8_t label[LABEL_SIZE];
@@ -424,5 +441,5 @@ bool arena_mend(struct arena *a)
 		memcpy(a->file + LABEL_OFFSET, label, sizeof(label));
 		memcpy(a->base, &a->head, sizeof(a->head));
 	}
-	return changed;
+	return mend_live(a) || changed;
 }

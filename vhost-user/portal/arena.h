@@ -49,9 +49,11 @@ struct arena {
 	uint64_t file_size;
 	uint64_t size; /* of the arena */
 	uint32_t n_extents;
-	bool durable;            /* what is flushed is on a disk */
-	bool fresh;              /* made just now: the tables are empty */
-	bool copied;             /* it is a copy of another file: all leases in it are void */
+	bool durable;        /* what is flushed is on a disk */
+	bool fresh;          /* made just now: the tables are empty */
+	bool copied;         /* it is a copy of another file: all leases in it are void */
+	uint64_t generation; /* what the live page said at the start */
+	uint64_t file_id;
 	struct portal_head head; /* as it was checked */
 	struct mem mem;
 	char why[ARENA_WHY_MAX]; /* after a failure: in words */
@@ -70,7 +72,7 @@ void arena_close(struct arena *a);
 /* Has somebody cut the file?  Then its bytes read as zeros here, and nothing written reaches it. */
 bool arena_damaged(const struct arena *a);
 
-/* Write the head and the label again if somebody has changed them, so that guests that boot, clients that come and the next
+/* Write the head, the label, and the words of the live page that tell copies apart again if somebody has changed them, so that guests that boot, clients that come and the next
  * daemon find an arena.  True: somebody had. */
 bool arena_mend(struct arena *a);
 

@@ -37,7 +37,7 @@ static void welcome(struct leases_conn *c, struct portal_frame *reply)
 	const struct arena *a = c->leases->arena;
 
 	set(reply, 0, c->lease->owner);
-	set(reply, 1, le64_load(&arena_live(a)->generation));
+	set(reply, 1, a->generation);
 	set(reply, 2, c->client->mode);
 	set(reply, 3, c->client->quota);
 	set(reply, 4, a->size);

@@ -66,7 +66,7 @@ int quiesce_begin(struct quiesce *q, uint32_t starter, const uint64_t leases[POR
 {
 	if (q->state != PORTAL_RUNNING)
 		return -EALREADY;
-	q->epoch++;
+	q->epoch = PORTAL_QUIESCE_EPOCH(PORTAL_QUIESCE(q->epoch + 1, 0)); /* as clients see it */
 	q->starter = starter;
 	q->hold_ms = hold_ms == 0 ? q->hold_max_ms : min(hold_ms, q->hold_max_ms);
 	q->n_waiting = 0;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cmd/render_form.h"
 #include "model/fields.h"
 #include "model/lab.h"
 #include "run/dirs.h"
@@ -216,6 +217,27 @@ static void offer_link_words(char **words, const char *prefix)
 		offer_profiles(words, prefix);
 }
 
+/* A form, then a lab, then a VM of it. */
+static void offer_forms(char **words, const char *prefix)
+{
+	struct lab *lab = NULL;
+	const char *said[3];
+	unsigned n = 0;
+
+	for (unsigned i = 1; words[i] && words[i + 1] && n < G_N_ELEMENTS(said); i++)
+		if (words[i][0] != '-')
+			said[n++] = words[i];
+	for (unsigned i = 0; n == 0 && render_forms[i]; i++)
+		offer(prefix, render_forms[i]->name);
+	if (n == 1)
+		offer_labs(prefix);
+	if (n == 2)
+		lab = load(said[1]);
+	for (guint i = 0; lab && i < lab->vms->len; i++)
+		offer(prefix, lab_vm(lab, i)->name);
+	lab_free(lab);
+}
+
 static void offer_argument(const struct cmd *cmd, char **words, const char *prefix)
 {
 	switch (cmd->arg) {
@@ -244,6 +266,9 @@ static void offer_argument(const struct cmd *cmd, char **words, const char *pref
 		offer(prefix, "bash");
 		offer(prefix, "zsh");
 		offer(prefix, "fish");
+		break;
+	case CMD_ARG_FORM:
+		offer_forms(words, prefix);
 		break;
 	case CMD_ARG_NONE:
 	case CMD_ARG_OTHER:

@@ -1,54 +1,79 @@
 /* SPDX-License-Identifier: MIT */
-/* `orchestrator render`: what `up` would run, as text that runs without us. */
+/* `orchestrator render`: the lab as text that runs, or reads, without us. */
 #include "cmd.h"
 
 #include <errno.h>
 #include <json-c/json.h>
 #include <string.h>
 
+#include "cmd/render_form.h"
 #include "err.h"
 #include "host/caps.h"
-#include "image/guest_conf.h"
 #include "image/image.h"
 #include "image/tiny.h"
-#include "model/lab.h"
 #include "out.h"
-#include "render/qemu.h"
+
+const struct render_form *const render_forms[] = {
+	&render_form_qemu,
+	NULL,
+};
 
 static gboolean opt_json;
 static char *opt_out;
 
 static const GOptionEntry options[] = {
-	{ "json", 0, 0, G_OPTION_ARG_NONE, &opt_json, "Print the words as JSON instead of scripts",
+	{ "json", 0, 0, G_OPTION_ARG_NONE, &opt_json, "Print JSON instead of the text itself",
 	  NULL },
-	{ "out", 0, 0, G_OPTION_ARG_FILENAME, &opt_out,
-	  "Write DIR/VM.sh and DIR/VM.conf for each VM instead", "DIR" },
+	{ "out", 0, 0, G_OPTION_ARG_FILENAME, &opt_out, "Write files into DIR instead", "DIR" },
 	{ NULL },
 };
 
-/* What rendering the VMs of one lab needs from the host, found once. */
-struct renderer {
-	const struct lab *lab;
-	struct lab_dirs *dirs;
-	struct lab_paths *paths;
-	struct qemu_caps *caps[LAB_ARCH_COUNT]; /* NULL: not asked for yet */
-	GHashTable *images;                     /* struct lab_image -> struct image */
+/* --- what forms ask for ---------------------------------------------------------------------------------------------- */
+
+struct file {
+	char *name, *text;
+	int mode;
+	bool beside;
 };
 
-static void renderer_init(struct renderer *r, const struct lab *lab)
+static void file_free(struct file *file)
 {
-	*r = (struct renderer){ .lab = lab, .dirs = lab_dirs_new() };
-	r->paths = lab_paths_new(lab, r->dirs);
-	r->images = g_hash_table_new_full(NULL, NULL, NULL, (GDestroyNotify)image_free);
+	g_free(file->name);
+	g_free(file->text);
+	g_free(file);
 }
 
-static void renderer_done(struct renderer *r)
+static void add_file(struct render_job *job, const char *name, char *text, int mode, bool beside)
 {
-	g_hash_table_unref(r->images);
-	for (unsigned i = 0; i < LAB_ARCH_COUNT; i++)
-		qemu_caps_free(r->caps[i]);
-	lab_paths_free(r->paths);
-	lab_dirs_free(r->dirs);
+	struct file *file = g_new(struct file, 1);
+
+	*file = (struct file){
+		.name = g_strdup(name), .text = text, .mode = mode, .beside = beside
+	};
+	g_ptr_array_add(job->files, file);
+}
+
+void render_job_file(struct render_job *job, const char *name, char *text, int mode)
+{
+	add_file(job, name, text, mode, false);
+}
+
+void render_job_beside(struct render_job *job, const char *name, char *text, int mode)
+{
+	add_file(job, name, text, mode, true);
+}
+
+bool render_job_wants(const struct render_job *job, const struct vm *vm)
+{
+	return !job->vm || job->vm == vm;
+}
+
+const struct qemu_caps *render_job_caps(struct render_job *job, enum lab_arch arch, GError **error)
+{
+	if (!job->caps[arch] &&
+	    !qemu_caps_probe(lab_arch_name(arch), job->dirs->cache, &job->caps[arch], error))
+		return NULL;
+	return job->caps[arch];
 }
 
 static void tell_progress(void *data, enum image_stage stage, guint64 done, guint64 total,
@@ -62,10 +87,10 @@ static void tell_progress(void *data, enum image_stage stage, guint64 done, guin
 	out_info("image tiny: %s %s", image_stage_name(stage), detail);
 }
 
-/* Borrowed; NULL with *error set. */
-static struct image *get_image(struct renderer *r, struct lab_image *ref, GError **error)
+const struct image *render_job_image(struct render_job *job, const struct vm *vm, GError **error)
 {
-	struct image *image = g_hash_table_lookup(r->images, ref);
+	struct lab_image *ref = vm->image;
+	struct image *image = g_hash_table_lookup(job->images, ref);
 	enum image_stage stage = IMAGE_STAGE_COUNT;
 	gboolean ok;
 
@@ -74,151 +99,194 @@ static struct image *get_image(struct renderer *r, struct lab_image *ref, GError
 	if (ref->kernel)
 		ok = image_from_files(ref->kernel, ref->initrd, ref->append, &image, error);
 	else
-		ok = tiny_ensure(r->dirs->cache, tell_progress, &stage, NULL, &image, error);
+		ok = tiny_ensure(job->dirs->cache, tell_progress, &stage, NULL, &image, error);
 	if (!ok)
 		return NULL;
-	g_hash_table_insert(r->images, ref, image);
+	g_hash_table_insert(job->images, ref, image);
 	return image;
 }
 
-/* NULL with *error set. */
-static GStrv vm_argv(struct renderer *r, const struct vm *vm, GError **error)
+/* --- what becomes of the files ---------------------------------------------------------------------------------------- */
+
+static gboolean write_file(const struct file *file, GError **error)
 {
-	struct image *image = get_image(r, vm->image, error);
-	GStrv argv;
+	g_autofree char *path = g_build_filename(opt_out, file->name, NULL);
 
-	if (!image)
-		return NULL;
-	if (!r->caps[vm->arch] &&
-	    !qemu_caps_probe(lab_arch_name(vm->arch), r->dirs->cache, &r->caps[vm->arch], error))
-		return NULL;
-	if (!render_qemu(r->lab, vm, r->caps[vm->arch], image, r->paths, RENDER_BY_HAND, &argv,
-			 error))
-		return NULL;
-	return argv;
-}
-
-static struct json_object *argv_to_json(const struct vm *vm, GStrv argv)
-{
-	struct json_object *o = json_object_new_object(), *words = json_object_new_array();
-
-	for (char **word = argv; *word; word++)
-		json_object_array_add(words, json_object_new_string(*word));
-	json_object_object_add(o, "name", json_object_new_string(vm->name));
-	json_object_object_add(o, "argv", words);
-	return o;
-}
-
-/* DIR/VM.SUFFIX */
-static gboolean write_file(const struct vm *vm, const char *suffix, const char *text, int mode,
-			   GError **error)
-{
-	g_autofree char *file = g_strconcat(vm->name, suffix, NULL);
-	g_autofree char *path = g_build_filename(opt_out, file, NULL);
-
-	if (!g_file_set_contents_full(path, text, -1, G_FILE_SET_CONTENTS_CONSISTENT, mode, error))
+	if (!g_file_set_contents_full(path, file->text, -1, G_FILE_SET_CONTENTS_CONSISTENT,
+				      file->mode, error))
 		return FALSE;
 	out_info("%s", path);
 	return TRUE;
 }
 
-/* One VM, in the form that was asked for. */
-static gboolean render_vm(struct renderer *r, const struct vm *vm, struct json_object *json,
-			  GError **error)
+static gboolean write_files(const struct render_job *job, GError **error)
 {
-	g_auto(GStrv) argv = vm_argv(r, vm, error);
-	g_autofree char *script = NULL, *conf = NULL;
-
-	if (!argv)
+	if (g_mkdir_with_parents(opt_out, 0777) != 0) {
+		err_set_errno(error, ORCH_ERROR_FAILED, errno, "cannot make the directory %s",
+			      opt_out);
 		return FALSE;
-	if (json) {
-		json_object_array_add(json, argv_to_json(vm, argv));
-		return TRUE;
 	}
-	script = render_qemu_script(r->lab, vm, r->paths, argv);
-	if (!opt_out) {
-		fputs(script, stdout);
-		return TRUE;
-	}
-	conf = guest_conf(r->lab, vm);
-	return write_file(vm, ".conf", conf, 0644, error) &&
-	       write_file(vm, ".sh", script, 0755, error);
+	for (guint i = 0; i < job->files->len; i++)
+		if (!write_file(job->files->pdata[i], error))
+			return FALSE;
+	return TRUE;
 }
 
-static gboolean make_out_dir(GError **error)
+static void print_files(const struct render_form *form, const struct render_job *job)
 {
-	if (!opt_out || g_mkdir_with_parents(opt_out, 0777) == 0)
-		return TRUE;
-	err_set_errno(error, ORCH_ERROR_FAILED, errno, "cannot make the directory %s", opt_out);
-	return FALSE;
+	for (guint i = 0; i < job->files->len; i++) {
+		const struct file *file = job->files->pdata[i];
+
+		if (file->beside)
+			continue;
+		if (form->comment)
+			printf("%s%s%s\n", i > 0 ? "\n" : "", form->comment, file->name);
+		fputs(file->text, stdout);
+	}
 }
 
-/* name: the VM that is meant; NULL: all. */
-static gboolean render_lab(const struct lab *lab, const char *name, struct json_object *json,
+static void print_json(const struct render_form *form, const struct render_job *job)
+{
+	struct json_object *files = json_object_new_array();
+
+	for (guint i = 0; i < job->files->len; i++) {
+		const struct file *file = job->files->pdata[i];
+		struct json_object *o = json_object_new_object();
+
+		json_object_object_add(o, "name", json_object_new_string(file->name));
+		json_object_object_add(o, "text", json_object_new_string(file->text));
+		json_object_array_add(files, o);
+	}
+	if (form->own_json)
+		json_object_put(files);
+	else
+		json_object_object_add(job->json, "files", files);
+	out_json(json_object_get(job->json));
+}
+
+/* --- the verb --------------------------------------------------------------------------------------------------------- */
+
+static void job_init(struct render_job *job, const struct lab *lab, const struct lab_dirs *dirs,
+		     const struct lab_paths *paths)
+{
+	*job = (struct render_job){ .lab = lab, .dirs = dirs, .paths = paths };
+	job->json = json_object_new_object();
+	json_object_object_add(job->json, "lab", json_object_new_string(lab->name));
+	job->images = g_hash_table_new_full(NULL, NULL, NULL, (GDestroyNotify)image_free);
+	job->files = g_ptr_array_new_with_free_func((GDestroyNotify)file_free);
+}
+
+static void job_done(struct render_job *job)
+{
+	g_ptr_array_unref(job->files);
+	g_hash_table_unref(job->images);
+	for (unsigned i = 0; i < LAB_ARCH_COUNT; i++)
+		qemu_caps_free(job->caps[i]);
+	json_object_put(job->json);
+}
+
+/* vm: the name of the one that is meant; NULL: all. */
+static gboolean render_job_run(struct render_job *job, const struct render_form *form,
+			       const char *vm, GError **error)
+{
+	if (vm && !(job->vm = lab_find_vm(job->lab, vm))) {
+		g_set_error(error, ORCH_ERROR, ORCH_ERROR_USAGE, "lab %s has no VM \"%s\"",
+			    job->lab->name, vm);
+		return FALSE;
+	}
+	if (!form->render(job, error))
+		return FALSE;
+	if (opt_out)
+		return write_files(job, error);
+	if (opt_json)
+		print_json(form, job);
+	else
+		print_files(form, job);
+	return out_finish(error);
+}
+
+static gboolean render_lab(const struct lab *lab, const struct render_form *form, const char *vm,
 			   GError **error)
 {
-	struct renderer r;
+	struct lab_dirs *dirs = lab_dirs_new();
+	struct lab_paths *paths = lab_paths_new(lab, dirs);
+	struct render_job job;
 	gboolean ok;
 
-	if (name && !lab_find_vm(lab, name)) {
-		g_set_error(error, ORCH_ERROR, ORCH_ERROR_USAGE, "lab %s has no VM \"%s\"",
-			    lab->name, name);
-		return FALSE;
-	}
-	renderer_init(&r, lab);
-	ok = make_out_dir(error);
-	for (unsigned i = 0; ok && i < lab->vms->len; i++)
-		if (!name || strcmp(name, lab_vm(lab, i)->name) == 0)
-			ok = render_vm(&r, lab_vm(lab, i), json, error);
-	renderer_done(&r);
+	job_init(&job, lab, dirs, paths);
+	ok = render_job_run(&job, form, vm, error);
+	job_done(&job);
+	lab_paths_free(paths);
+	lab_dirs_free(dirs);
 	return ok;
+}
+
+/* NULL: no such form; *error names those that there are. */
+static const struct render_form *find_form(const char *name, GError **error)
+{
+	g_autoptr(GString) names = g_string_new(NULL);
+
+	for (unsigned i = 0; render_forms[i]; i++) {
+		if (strcmp(render_forms[i]->name, name) == 0)
+			return render_forms[i];
+		g_string_append_printf(names, "%s%s", i > 0 ? ", " : "", render_forms[i]->name);
+	}
+	g_set_error(error, ORCH_ERROR, ORCH_ERROR_USAGE,
+		    "cannot render \"%s\": the forms there are: %s", name, names->str);
+	return NULL;
+}
+
+/* What is wrong with the call, the form known; NULL: nothing.  Static. */
+static const char *usage_fault(const struct render_form *form, const char *vm)
+{
+	if (opt_json && opt_out)
+		return "--json and --out exclude each other";
+	if (vm && !form->takes_vm)
+		return "this form is of the whole lab: it takes no VM";
+	return NULL;
 }
 
 static int run_render(char **args, GError **error)
 {
-	struct json_object *json, *vms;
+	const struct render_form *form = find_form(args[0], error);
+	const char *vm = args[1] ? args[2] : NULL;
+	const char *fault;
 	struct lab *lab;
 	gboolean ok;
 
-	if (strcmp(args[0], "qemu") != 0) {
-		g_set_error(error, ORCH_ERROR, ORCH_ERROR_USAGE,
-			    "cannot render \"%s\": the one form there is is qemu", args[0]);
+	if (!form)
 		return -1;
-	}
-	if (opt_json && opt_out) {
-		g_set_error(error, ORCH_ERROR, ORCH_ERROR_USAGE,
-			    "--json and --out exclude each other");
+	fault = usage_fault(form, vm);
+	if (fault) {
+		g_set_error(error, ORCH_ERROR, ORCH_ERROR_USAGE, "render %s: %s", form->name,
+			    fault);
 		return -1;
 	}
 	if (!cmd_load_lab(args[1], &lab, error))
 		return -1;
-	vms = json_object_new_array();
-	ok = render_lab(lab, args[1] ? args[2] : NULL, opt_json ? vms : NULL, error);
-	json = json_object_new_object();
-	json_object_object_add(json, "lab", json_object_new_string(lab->name));
-	json_object_object_add(json, "vms", vms);
-	if (ok && opt_json)
-		out_json(json);
-	else
-		json_object_put(json);
+	ok = render_lab(lab, form, vm, error);
 	lab_free(lab);
-	return ok && out_finish(error) ? 0 : -1;
+	return ok ? 0 : -1;
 }
 
 const struct cmd cmd_render = {
 	.name = "render",
-	.args = "qemu [LAB [VM]]",
-	.summary = "Print what up would run: QEMU command lines as scripts",
-	.help = "Each script makes the VM's directories and becomes its QEMU; it is the text that up\n"
-		"runs. With --out the guest configurations are written beside the scripts, which\n"
-		"put them in their place: that is all a script needs but the switch, which has to\n"
-		"listen on the sockets it names. QEMU waits for them without a word.\n"
+	.args = "FORM [LAB [VM]]",
+	.summary = "Print the lab as text that runs, or reads, without us",
+	.help = "Forms:\n"
+		"  qemu        each VM's QEMU command line, as a script: it makes the VM's\n"
+		"              directories and becomes its QEMU; it is the text that up runs\n"
 		"\n"
-		"Without --out the scripts are printed one after the other, to be read. The tiny\n"
-		"image is built if it is not in the cache yet.",
+		"The switches, sockets and portals that the text names have to be there: QEMU waits\n"
+		"for a switch without a word.\n"
+		"\n"
+		"Without --out all is printed one after the other, to be read. With --out each file\n"
+		"lies in DIR under its own name, and what it needs beside it (of qemu: the guest's\n"
+		"configuration, which the script puts in its place). The tiny image is built if a\n"
+		"form needs it and it is not in the cache yet.",
 	.options = options,
 	.min_args = 1,
 	.max_args = 3,
-	.arg = CMD_ARG_OTHER,
+	.arg = CMD_ARG_FORM,
 	.run = run_render,
 };

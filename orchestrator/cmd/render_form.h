@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/* A form of `orchestrator render`: one way to write a lab down so that it runs, or reads, without us.
+ *
+ * Each form is one const struct in a file of its own and one line in the table of cmd/render.c.  It makes its files in
+ * memory: render.c then prints them one after the other, writes them below --out, or says them as JSON.  So nothing is
+ * shown of a rendering that fails half way.  What a form has to say beyond its files goes to stderr (out_info(),
+ * out_warning()).
+ */
+#ifndef CMD_RENDER_FORM_H
+#define CMD_RENDER_FORM_H
+
+#include <glib.h>
+#include <stdbool.h>
+
+#include "model/lab.h"
+
+struct image;
+struct json_object;
+struct qemu_caps;
+
+/* One call of `render`. */
+struct render_job {
+	const struct lab *lab;
+	const struct lab_dirs *dirs;
+	const struct lab_paths *paths;
+	const struct vm *vm;      /* the one that is meant; NULL: all of the lab */
+	struct json_object *json; /* for forms with own_json: add members beside "lab" */
+	/* render.c's own. */
+	struct qemu_caps *caps[LAB_ARCH_COUNT]; /* NULL: not asked for yet */
+	GHashTable *images;                     /* struct lab_image -> struct image */
+	GPtrArray *files;
+};
+
+struct render_form {
+	const char *name;    /* "qemu" */
+	const char *comment; /* "# ": each printed file gets a line with its name; NULL: none */
+	bool takes_vm;       /* a VM may be named */
+	bool own_json;       /* --json prints what it adds to job->json, and no "files" */
+	gboolean (*render)(struct render_job *job, GError **error);
+};
+
+extern const struct render_form render_form_qemu;
+
+/* NULL-terminated, in the order of the help. */
+extern const struct render_form *const render_forms[];
+
+/* Whether that VM of the lab is meant. */
+bool render_job_wants(const struct render_job *job, const struct vm *vm);
+
+/* What the QEMU of that architecture can, the VM's image (built if it is not in the cache): found once, borrowed.  NULL with
+ * *error set. */
+const struct qemu_caps *render_job_caps(struct render_job *job, enum lab_arch arch, GError **error);
+const struct image *render_job_image(struct render_job *job, const struct vm *vm, GError **error);
+
+/* Add a file; text is taken, name copied.  mode: 0644, or 0755 for what can be run. */
+void render_job_file(struct render_job *job, const char *name, char *text, int mode);
+/* The same for one that is only of use beside others: it is written with --out, and not printed. */
+void render_job_beside(struct render_job *job, const char *name, char *text, int mode);
+
+#endif

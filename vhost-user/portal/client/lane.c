@@ -30,34 +30,34 @@ static int producer_poisoned(struct lane_producer *p, enum ring_fault fault)
 	return -EPROTO;
 }
 
-static bool begin(struct lane_consumer *c)
+static bool may_tell(struct lane_consumer *c)
 {
 	return ring_begin(c->writing, c->quiesce);
 }
 
-static void end(struct lane_consumer *c)
+static void told(struct lane_consumer *c)
 {
 	ring_end(c->writing);
 }
 
 bool lane_tell(struct lane_consumer *c)
 {
-	if (!begin(c))
+	if (!may_tell(c))
 		return false;
 	lane_say(c);
-	end(c);
+	told(c);
 	return true;
 }
 
 /* Let the producer see that we do not go on. */
 static void tell_fault(struct lane_consumer *c)
 {
-	if (!c->untold || !begin(c))
+	if (!c->untold || !may_tell(c))
 		return;
 	le32_store(&c->place->fault, c->fault);
 	le32_store_release(&c->place->state, RING_END_POISONED);
 	c->untold = false;
-	end(c);
+	told(c);
 }
 
 static int consumer_poisoned(struct lane_consumer *c, enum ring_fault fault)

@@ -295,9 +295,9 @@ PORTAL_API void portal_ring_close(struct portal_ring *ring);
 
 PORTAL_API void portal_ring_info(const struct portal_ring *ring, struct portal_ring_info *ret_info);
 
-/* Producer: a place for a record of up to len bytes, written where it will be read.  One reservation at a time; another
- * one replaces it.  0; -EAGAIN (full, or the arena pauses); -EMSGSIZE; -EPIPE (the consumer died or closed); -EPROTO
- * (poisoned); -EINVAL (not a producer). */
+/* Producer: a place for a record of up to len bytes, written where it will be read.  One reservation at a time: asking for
+ * another one, or sending, gives it up.  0; -EAGAIN (full, or the arena pauses); -EMSGSIZE; -EPIPE (the consumer died or
+ * closed); -EPROTO (poisoned); -EINVAL (not a producer). */
 PORTAL_API int portal_reserve(struct portal_ring *ring, uint32_t len, void **ret_data);
 
 /* Producer: publish the first len bytes of the reservation as a record; wakes the consumer if it sleeps.  0; -EINVAL (no

@@ -325,7 +325,7 @@ void ring_leave(struct portal_ring *r)
 			lane_say(&r->lanes[i]);
 		end_give(r, r->end);
 	}
-	__atomic_store_n(&r->producer.reserved, 0, __ATOMIC_RELAXED);
+	ring_end(&r->writing);
 	lanes_free(r);
 	r->closed = true;
 }

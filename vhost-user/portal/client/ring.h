@@ -67,7 +67,7 @@ struct portal_ring {
 	enum portal_role role;
 	bool many; /* lanes to sweep */
 	bool broadcast;
-	bool writing; /* to the arena, other than records; atomic */
+	bool writing; /* to the arena, or there is a reservation to be written to; atomic */
 	const le64_t *quiesce;
 	struct lane_producer producer;
 	struct lane_consumer *

@@ -17,9 +17,23 @@ static int no_room(struct portal_ring *r, int why)
 	return r->empties++ % LOOKS_PER_CHECK == 0 && ring_check_peers(r) < 0 ? -EPIPE : -EAGAIN;
 }
 
-static int paused(const struct portal_ring *r)
+/* A producer begins to write, until its record is published or refused; a reservation is a record that is being written. */
+static inline bool begin(struct portal_ring *r)
 {
-	return r->role == PORTAL_PRODUCER ? -EAGAIN : -EINVAL;
+	return likely(ring_begin(&r->writing, r->quiesce));
+}
+
+static int refused(struct portal_ring *r, int why)
+{
+	r->producer.reserved = 0;
+	ring_end(&r->writing);
+	return why;
+}
+
+/* The arena pauses, or the end is none of a producer. */
+static int paused(struct portal_ring *r)
+{
+	return refused(r, r->role == PORTAL_PRODUCER ? -EAGAIN : -EINVAL);
 }
 
 static __attribute__((noinline)) int reserve(struct portal_ring *r, uint32_t len, void **ret_data)
@@ -27,22 +41,23 @@ static __attribute__((noinline)) int reserve(struct portal_ring *r, uint32_t len
 	struct lane_producer *p = &r->producer;
 	int res;
 
-	if (unlikely((le64_load(r->quiesce) & 0xff) != PORTAL_RUNNING))
+	if (!begin(r))
 		return paused(r);
 	if (unlikely(len > p->max_record))
-		return -EMSGSIZE;
+		return refused(r, -EMSGSIZE);
 	if (unlikely(r->broadcast)) {
 		res = broadcast_make_room(r, ring_span(len));
 		if (res < 0)
-			return res;
+			return refused(r, res);
 	}
 	res = lane_reserve(p, len, ret_data);
-	return likely(res == 0) ? 0 : no_room(r, res);
+	return likely(res == 0) ? 0 : refused(r, no_room(r, res));
 }
 
 static __attribute__((noinline)) int wake(struct portal_ring *r, uint64_t sleep)
 {
 	ring_wake(r, r->far, sleep, &r->producer.rung);
+	ring_end(&r->writing);
 	return 0;
 }
 
@@ -54,7 +69,10 @@ static inline int published(struct portal_ring *r)
 	if (unlikely(r->broadcast))
 		le64_store_release(&r->end->position, r->producer.tail);
 	sleep = lane_sleeper(&r->producer);
-	return likely(sleep == 0) ? 0 : wake(r, sleep);
+	if (unlikely(sleep))
+		return wake(r, sleep);
+	ring_end(&r->writing);
+	return 0;
 }
 
 /* Calls come last on the quick paths, here and below: what they need is not kept across anything. */
@@ -62,9 +80,9 @@ int portal_reserve(struct portal_ring *r, uint32_t len, void **ret_data)
 {
 	struct lane_producer *p = &r->producer;
 
-	if (unlikely((le64_load(r->quiesce) & 0xff) != PORTAL_RUNNING) ||
-	    unlikely(len > p->max_record) || unlikely(r->broadcast) ||
-	    unlikely(!lane_has_room(p, len)))
+	/* Until the commit. */
+	if (unlikely(len > p->max_record) || unlikely(r->broadcast) ||
+	    unlikely(!lane_has_room(p, len)) || unlikely(!begin(r)))
 		return reserve(r, len, ret_data);
 	lane_reserve_here(p, len, ret_data);
 	return 0;
@@ -104,14 +122,17 @@ int portal_send(struct portal_ring *r, const void *data, uint32_t len, uint32_t 
 	uint8_t *lane = p->data, *record = lane + (at & mask);
 
 	if (unlikely((int64_t)len > p->short_most) || unlikely(end > p->limit) ||
-	    unlikely(type > 0xff) || unlikely((le64_load(r->quiesce) & 0xff) != PORTAL_RUNNING))
+	    unlikely(type > 0xff) || unlikely(!begin(r)))
 		return send_slowly(r, data, len, type);
 	lane_copy_short(record + sizeof(le64_t), data, len);
 	lane_publish_at(p, end, (le64_t *)(void *)record, (le64_t *)(void *)(lane + (end & mask)),
 			ring_word(at, RING_DATA, type, len));
 	lane_fetch_line(p, LANE_AHEAD);
 	sleep = lane_sleeper(p);
-	return likely(sleep == 0) ? 0 : wake(r, sleep);
+	if (unlikely(sleep))
+		return wake(r, sleep);
+	ring_end(&r->writing);
+	return 0;
 }
 
 int portal_send_batch(struct portal_ring *r, const struct portal_record *records, unsigned n)
@@ -119,17 +140,17 @@ int portal_send_batch(struct portal_ring *r, const struct portal_record *records
 	unsigned i = 0;
 	int res = 0;
 
-	if (unlikely((le64_load(r->quiesce) & 0xff) != PORTAL_RUNNING))
+	if (unlikely(!begin(r)))
 		return paused(r);
 	if (unlikely(r->broadcast)) {
 		while (i < n && (res = portal_send(r, records[i].data, records[i].len,
 						   records[i].type)) == 0)
 			i++;
-		return i > 0 ? (int)i : res;
+		return i > 0 ? (int)i : refused(r, res);
 	}
 	res = lane_send_batch(&r->producer, records, n);
 	if (unlikely(res < 0))
-		return no_room(r, res);
+		return refused(r, no_room(r, res));
 	(void)published(r);
 	return res;
 }
@@ -139,20 +160,20 @@ int portal_send_array(struct portal_ring *r, const void *data, uint32_t len, uns
 {
 	int res;
 
-	if (unlikely((le64_load(r->quiesce) & 0xff) != PORTAL_RUNNING))
+	if (unlikely(!begin(r)))
 		return paused(r);
 	if (unlikely(len > r->producer.max_record))
-		return -EMSGSIZE;
+		return refused(r, -EMSGSIZE);
 	if (unlikely(type > 0xff) || unlikely(n == 0))
-		return -EINVAL;
+		return refused(r, -EINVAL);
 	if (unlikely(r->broadcast)) {
 		res = broadcast_make_room(r, ring_span(ring_longest(r->geo.size)));
 		if (res < 0)
-			return res;
+			return refused(r, res);
 	}
 	res = lane_send_array(&r->producer, data, len, n, type);
 	if (unlikely(res < 0))
-		return no_room(r, res);
+		return refused(r, no_room(r, res));
 	(void)published(r);
 	return res;
 }

@@ -97,8 +97,7 @@ bool ring_any_writing(struct portal *p)
 
 	pthread_mutex_lock(&p->rings_lock);
 	for (const struct portal_ring *r = p->rings; r && !any; r = r->next)
-		any = __atomic_load_n(&r->producer.reserved, __ATOMIC_ACQUIRE) ||
-		      __atomic_load_n(&r->writing, __ATOMIC_ACQUIRE);
+		any = __atomic_load_n(&r->writing, __ATOMIC_ACQUIRE);
 	pthread_mutex_unlock(&p->rings_lock);
 	return any;
 }

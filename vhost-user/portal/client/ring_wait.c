@@ -133,6 +133,20 @@ struct slumber {
 	uint64_t bells;
 };
 
+/* Words of the sleep are written.  A reservation is written to before and behind that. */
+static bool begin_sleep(struct portal_ring *r)
+{
+	if (r->producer.reserved)
+		return (le64_load(r->env.quiesce) & RING_QUIESCE_MASK) == PORTAL_RUNNING;
+	return ring_begin(&r->writing, r->env.quiesce);
+}
+
+static void end_sleep(struct portal_ring *r)
+{
+	if (!r->producer.reserved)
+		ring_end(&r->writing);
+}
+
 /* Tell the others that we are about to sleep.  False: during a pause nobody is told anything. */
 static bool arm(struct portal_ring *r, struct slumber *s)
 {
@@ -144,7 +158,7 @@ static bool arm(struct portal_ring *r, struct slumber *s)
 	s->bells = r->env.ops ? r->env.ops->bells(r->env.ctx) : 0;
 	if (!r->env.self)
 		return true;
-	if (!ring_begin(&r->writing, r->env.quiesce))
+	if (!begin_sleep(r))
 		return false;
 	if (r->role == PORTAL_PRODUCER)
 		/* Half a lane of room pays for a wake-up. */
@@ -158,7 +172,7 @@ static bool arm(struct portal_ring *r, struct slumber *s)
 	}
 	/* Partner: the other side's look in lane_sleeper(), lane_release(), as far as they have one. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	ring_end(&r->writing);
+	end_sleep(r);
 	return true;
 }
 
@@ -279,9 +293,9 @@ int portal_wait(struct portal_ring *r, uint64_t deadline_ns)
 	if (r->role == PORTAL_CONSUMER && !r->broadcast)
 		ring_say(r);
 	res = sleep_until(r, deadline_ns);
-	if (r->env.self && !r->broadcast && ring_begin(&r->writing, r->env.quiesce)) {
+	if (r->env.self && !r->broadcast && begin_sleep(r)) {
 		le64_store(&bed(r)->sleep, ring_awake(r));
-		ring_end(&r->writing);
+		end_sleep(r);
 	}
 	return res;
 }

@@ -8,8 +8,7 @@
  */
 #include "clock.h"
 #include "relax.h"
-#include "ring.h"
-#include "ring_race.h"
+#include "ring_pair.h"
 
 #define TURNS  4000
 #define SLICES 40
@@ -20,34 +19,10 @@ struct raw {
 	uint64_t back __attribute__((aligned(128)));
 };
 
-struct pair {
-	struct portal_ring *producer, *consumer;
-};
-
 struct bench {
 	struct raw *raw;
-	struct pair there, back;
+	struct ring_pair there, back;
 };
-
-static struct pair make(uint64_t size)
-{
-	struct portal_ring_options options = { .size = size };
-	const struct ring_env producer = { .self = 0x10001 }, consumer = { .self = 0x10002 };
-	struct ring_geometry geo;
-	struct pair pair;
-	uint64_t total;
-	void *memory;
-
-	if (ring_plan(&options, &geo) < 0)
-		race_die("ring_plan");
-	total = ring_total(geo.lanes, geo.size);
-	memory = race_memory(total);
-	ring_format(memory, &geo);
-	if (ring_open(memory, total, PORTAL_PRODUCER, &producer, &pair.producer) < 0 ||
-	    ring_open(memory, total, PORTAL_CONSUMER, &consumer, &pair.consumer) < 0)
-		race_die("ring_open");
-	return pair;
-}
 
 static void expect(struct portal_ring *r, uint64_t expected)
 {
@@ -81,7 +56,7 @@ static void ring_turn(struct bench *b, uint64_t i, bool first)
 static void turns(void)
 {
 	static double ns[2][SLICES * TURNS];
-	struct bench b = { race_memory(4096), make(1 << 16), make(1 << 16) };
+	struct bench b = { race_memory(4096), ring_pair_make(1 << 16), ring_pair_make(1 << 16) };
 	bool first = race_fork() != 0;
 	unsigned n[2] = { 0, 0 };
 	uint64_t i = 1;
@@ -107,7 +82,7 @@ static void turns(void)
 #define COPY_BURST (COPY_RING / 2)
 #define COPY_SLICE (16 * COPY_BURST)
 
-static void write_records(struct pair *ring, const uint8_t *from, uint32_t bytes)
+static void write_records(struct ring_pair *ring, const uint8_t *from, uint32_t bytes)
 {
 	for (uint32_t k = 0; k < COPY_BURST / bytes; k++) {
 		void *at;
@@ -120,7 +95,7 @@ static void write_records(struct pair *ring, const uint8_t *from, uint32_t bytes
 	}
 }
 
-static void look_at_records(struct pair *ring, uint32_t bytes)
+static void look_at_records(struct ring_pair *ring, uint32_t bytes)
 {
 	for (uint32_t k = 0; k < COPY_BURST / bytes; k++) {
 		struct portal_record record;
@@ -145,7 +120,7 @@ static void write_plainly(uint8_t *plain, const uint8_t *from, uint32_t bytes, u
 static void copy(uint32_t bytes)
 {
 	static double ratios[SLICES], rates[2][SLICES], looks[SLICES];
-	struct pair ring = make(COPY_RING);
+	struct ring_pair ring = ring_pair_make(COPY_RING);
 	uint8_t *from = race_memory(bytes), *plain = race_memory(COPY_RING);
 
 	for (unsigned slice = 0; slice < SLICES; slice++) {
@@ -196,7 +171,7 @@ static bool in_vain(struct portal_ring *r, int64_t result, const char *what)
 static void wakes(void)
 {
 	const uint64_t messages = 2000000;
-	struct pair ring = make(1 << 18);
+	struct ring_pair ring = ring_pair_make(1 << 18);
 	struct portal_ring_info *info = race_memory(4096);
 	bool first = race_fork() != 0;
 	int status;

@@ -1,67 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 #include "agent/guest/session.h"
 
-#include <assert.h>
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "agent/guest/agent.h"
+#include "agent/guest/session_impl.h"
 #include "agent/guest/stream.h"
 
 #define HELLO_MS 10000 /* time for a connection's first message */
-#define IN_SIZE  2048  /* to begin with: most requests are small */
 #define IN_LARGE \
 	(4ul * AGENT_MESSAGE_MAX) /* where they are not, little is to be moved to the front */
-#define BODY_MAX (AGENT_MESSAGE_MAX - AGENT_HEADER_SIZE)
-#define HOLD_AT  (2ul * AGENT_MESSAGE_MAX) /* so much unsent, and no more requests are taken */
-#define CROWD_AT 4096                      /* so much unsent, and pieces wait for it */
-#define DIRECT_MIN \
-	4096 /* bytes of a piece that are worth a system call of their own, instead of a copy */
-#define TEXT_SIZE 512 /* of an error's text */
-
-enum state {
-	STATE_FIRST,   /* came in: HELLO or ATTACH will tell what it is */
-	STATE_DIALLED, /* we said HELLO, the answer is to come */
-	STATE_OPEN,
-	STATE_DEAD, /* nothing in, nothing out; freed at the end of the loop's round */
-};
-
-struct session {
-	struct list link;
-	struct agent *agent;
-	enum state state;
-	struct loop_source source;
-	struct loop_timer timer; /* first message, dallying, then burial */
-	struct list operations;
-	void (*ended)(struct agent *agent); /* of the dialled one */
-
-	uint8_t *in;
-	size_t in_len, in_size;
-	uint8_t *out; /* [out_sent, out_len) is to be sent */
-	size_t out_sent, out_len, out_size;
-	bool unsent;   /* something was queued since the last attempt to send */
-	bool hurry;    /* and not all of it can wait */
-	bool hurried;  /* nor could it before the last message */
-	bool greeting; /* HELLO is among it, which can wait with the answer to the EXEC behind it */
-	bool overflowed; /* who does not read his answers is cut off */
-	bool crowded;    /* an operation waits for room */
-	bool held;       /* whole messages lie in IN until answers are fetched */
-};
-
-/* The one message that is being written. */
-static struct {
-	struct session *session; /* NULL: for nobody */
-	struct agent_header header;
-	struct json_writer writer;
-	char body[BODY_MAX];
-	bool busy;
-} pen;
 
 static void on_ready(struct loop_source *source, uint32_t events);
 
@@ -97,8 +49,7 @@ static void bury(struct loop_timer *timer)
 	free(s);
 }
 
-/* From any depth of its own callbacks: what is left of it goes when the loop comes round. */
-static void doom(struct session *s)
+void session_doom(struct session *s)
 {
 	if (s->state == STATE_DEAD)
 		return;
@@ -114,333 +65,7 @@ static void doom(struct session *s)
 
 static void too_late(struct loop_timer *timer)
 {
-	doom(container_of(timer, struct session, timer));
-}
-
-/* --- output ------------------------------------------------------------------------------------------------ */
-
-/* Answers that nobody fetches hold up further requests. */
-static void watch(struct session *s)
-{
-	size_t unsent = s->out_len - s->out_sent;
-	uint32_t events = unsent ? EPOLLOUT : 0;
-
-	if (unsent < HOLD_AT)
-		events |= EPOLLIN;
-	loop_change(&s->agent->loop, &s->source, events);
-}
-
-/* Those who waited go on; each may be gone after that. */
-static void tell_room(struct session *s)
-{
-	s->crowded = false;
-	list_each(&s->operations, it) {
-		struct operation *op = container_of(it, struct operation, link);
-
-		if (op->room)
-			op->room(op);
-	}
-}
-
-static void flush(struct session *s)
-{
-	s->unsent = s->hurry = s->greeting = false;
-	if (s->state == STATE_OPEN)
-		loop_timer_stop(&s->timer);
-	if (s->overflowed)
-		doom(s);
-	while (s->state != STATE_DEAD && s->out_sent < s->out_len) {
-		ssize_t n = send(s->source.fd, s->out + s->out_sent, s->out_len - s->out_sent,
-				 MSG_NOSIGNAL | MSG_DONTWAIT);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN)
-			break;
-		if (n < 0) {
-			doom(s);
-			return;
-		}
-		s->out_sent += (size_t)n;
-	}
-	if (s->out_sent == s->out_len)
-		s->out_sent = s->out_len = 0;
-	if (s->state == STATE_DEAD)
-		return;
-	if (s->crowded && !s->out_len)
-		tell_room(s);
-	watch(s);
-}
-
-static int make_room(uint8_t **buf, size_t *size, size_t needed)
-{
-	size_t wanted = *size ? *size : IN_SIZE;
-	uint8_t *bigger;
-
-	while (wanted < needed)
-		wanted *= 2;
-	if (wanted == *size)
-		return 0;
-	bigger = realloc(*buf, wanted);
-	if (!bigger)
-		return -ENOMEM;
-	*buf = bigger;
-	*size = wanted;
-	return 0;
-}
-
-/* What does not fit ends the connection, though not under the feet of who writes: flush() does it. */
-static void queue(struct session *s, const void *head, size_t n_head, const void *body,
-		  size_t n_body)
-{
-	size_t len = n_head + n_body;
-
-	if (s->state == STATE_DEAD || s->overflowed)
-		return;
-	s->unsent = true;
-	s->hurried = s->hurry;
-	s->hurry = true;
-	if (s->out_sent) {
-		s->out_len -= s->out_sent;
-		memmove(s->out, s->out + s->out_sent, s->out_len);
-		s->out_sent = 0;
-	}
-	if (s->out_len + len > SESSION_OUT_MAX ||
-	    make_room(&s->out, &s->out_size, s->out_len + len)) {
-		s->overflowed = true;
-		return;
-	}
-	memcpy(s->out + s->out_len, head, n_head);
-	memcpy(s->out + s->out_len + n_head, body, n_body);
-	s->out_len += len;
-}
-
-static void dallied(struct loop_timer *timer)
-{
-	flush(container_of(timer, struct session, timer));
-}
-
-/* What was queued last can wait a while. */
-static void dally(struct session *s)
-{
-	if (s->state != STATE_OPEN || !s->unsent)
-		return;
-	s->hurry = s->hurried && !s->greeting;
-	if (!s->hurry)
-		loop_timer_start(&s->agent->loop, &s->timer, SESSION_DALLY_MS, dallied);
-}
-
-static struct json_writer *begin(struct session *s, uint32_t type, uint32_t transaction,
-				 uint32_t step)
-{
-	assert(!pen.busy);
-	pen.busy = true;
-	pen.session = s;
-	pen.header =
-		(struct agent_header){ .type = type, .transaction = transaction, .step = step };
-	json_writer_init(&pen.writer, pen.body, BODY_MAX);
-	json_open(&pen.writer, NULL, '{');
-	return &pen.writer;
-}
-
-static void put_error(struct json_writer *w, enum agent_error code, const char *text)
-{
-	json_put_string(w, "code", agent_error_word(code));
-	json_put_string(w, "text", text);
-}
-
-/* What became too big is an error, not a damaged message. */
-static void end(void)
-{
-	struct json_writer *w = &pen.writer;
-	uint8_t head[AGENT_HEADER_SIZE];
-
-	json_close(w, '}');
-	if (w->overflow) {
-		pen.header.type = AGENT_ERROR;
-		json_writer_init(w, pen.body, BODY_MAX);
-		json_open(w, NULL, '{');
-		put_error(w, AGENT_ERROR_LIMIT, "the answer does not fit into a message");
-		json_close(w, '}');
-	}
-	pen.busy = false;
-	pen.header.size = (uint32_t)(AGENT_HEADER_SIZE + w->len);
-	agent_header_put(head, &pen.header);
-	if (pen.session)
-		queue(pen.session, head, sizeof(head), pen.body, w->len);
-}
-
-static void __attribute__((format(printf, 5, 0)))
-send_error(struct session *s, const struct request *request, enum agent_error code, int err,
-	   const char *format, va_list ap)
-{
-	char text[TEXT_SIZE];
-	size_t len;
-	struct json_writer *w;
-
-	vsnprintf(text, sizeof(text), format, ap);
-	len = strlen(text);
-	if (err)
-		snprintf(text + len, sizeof(text) - len, ": %s", strerror(err));
-	w = begin(s, AGENT_ERROR, request->transaction, 2);
-	put_error(w, code, text);
-	if (err)
-		json_put_int(w, "errno", err);
-	end();
-}
-
-/* --- answers ----------------------------------------------------------------------------------------------- */
-
-struct json_writer *session_begin(struct session *s, const struct request *request)
-{
-	return begin(request->step ? s : NULL, request->type, request->transaction, 2);
-}
-
-void session_end(struct session *s)
-{
-	end();
-}
-
-void session_ok(struct session *s, const struct request *request)
-{
-	session_begin(s, request);
-	session_end(s);
-}
-
-void session_error(struct session *s, const struct request *request, enum agent_error code,
-		   const char *format, ...)
-{
-	va_list ap;
-
-	va_start(ap, format);
-	send_error(request->step ? s : NULL, request, code, 0, format, ap);
-	va_end(ap);
-}
-
-void session_errno(struct session *s, const struct request *request, int err, const char *format,
-		   ...)
-{
-	va_list ap;
-
-	va_start(ap, format);
-	send_error(request->step ? s : NULL, request, agent_error_from_errno(err), err, format, ap);
-	va_end(ap);
-}
-
-void session_bad(struct session *s, const struct request *request, const char *member)
-{
-	session_error(s, request, AGENT_ERROR_BAD_REQUEST, "%s: \"%s\" is missing or wrong",
-		      agent_type_name(request->type), member);
-}
-
-/* --- operations -------------------------------------------------------------------------------------------- */
-
-void operation_start(struct operation *op, struct session *s, const struct request *request,
-		     void (*orphaned)(struct operation *op))
-{
-	op->session = s;
-	op->request = *request;
-	op->request.body = (struct json){ NULL, -1 };
-	op->orphaned = orphaned;
-	op->piece = NULL;
-	op->room = NULL;
-	list_append(&s->operations, &op->link);
-}
-
-void operation_stop(struct operation *op)
-{
-	list_remove(&op->link);
-}
-
-/* Whom an answer is for. */
-static struct session *listener(const struct operation *op)
-{
-	return op->request.step ? op->session : NULL;
-}
-
-struct json_writer *operation_begin(struct operation *op, uint32_t type, uint32_t step)
-{
-	return begin(listener(op), type, op->request.transaction, step);
-}
-
-void operation_end(struct operation *op)
-{
-	end();
-}
-
-void operation_ok(struct operation *op)
-{
-	operation_begin(op, op->request.type, 2);
-	operation_end(op);
-}
-
-void operation_error(struct operation *op, enum agent_error code, const char *format, ...)
-{
-	va_list ap;
-
-	va_start(ap, format);
-	send_error(listener(op), &op->request, code, 0, format, ap);
-	va_end(ap);
-}
-
-void operation_errno(struct operation *op, int err, const char *format, ...)
-{
-	va_list ap;
-
-	va_start(ap, format);
-	send_error(listener(op), &op->request, agent_error_from_errno(err), err, format, ap);
-	va_end(ap);
-}
-
-/* --- streams ----------------------------------------------------------------------------------------------- */
-
-void operation_dally(struct operation *op)
-{
-	if (op->session)
-		dally(op->session);
-}
-
-/* How much of a large piece went out past the queue.  What is broken here is found to be so when the rest is sent. */
-static size_t send_direct(struct session *s, struct iovec iov[2])
-{
-	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
-	ssize_t n;
-
-	if (s->out_len || s->state != STATE_OPEN || iov[1].iov_len < DIRECT_MIN)
-		return 0;
-	n = sendmsg(s->source.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-	return n < 0 ? 0 : (size_t)n;
-}
-
-void operation_piece(struct operation *op, const struct agent_piece *piece)
-{
-	struct session *s = op->session;
-	uint8_t head[AGENT_PIECE_HEAD];
-	size_t n_head = agent_piece_put(head, op->request.transaction, piece), sent, skip;
-	union {
-		const void *from;
-		void *to; /* struct iovec serves readv(), too */
-	} bytes = { .from = piece->bytes };
-	struct iovec iov[2] = { { head, n_head }, { bytes.to, piece->len } };
-
-	if (!s)
-		return;
-	sent = send_direct(s, iov);
-	if (sent == n_head + piece->len)
-		return;
-	skip = sent < n_head ? sent : n_head;
-	queue(s, head + skip, n_head - skip, piece->bytes ? piece->bytes + (sent - skip) : head,
-	      piece->len - (sent - skip));
-}
-
-bool operation_crowded(struct operation *op)
-{
-	struct session *s = op->session;
-
-	if (!s || s->out_len - s->out_sent < CROWD_AT)
-		return false;
-	s->crowded = true;
-	return true;
+	session_doom(container_of(timer, struct session, timer));
 }
 
 /* --- HELLO ------------------------------------------------------------------------------------------------- */
@@ -492,8 +117,8 @@ static void first_message(struct session *s, const struct request *request)
 	uint32_t step = s->state == STATE_FIRST ? 1 : 2;
 
 	if (request->type != AGENT_HELLO || request->step != step || !hello_is_good(s, request)) {
-		flush(s);
-		doom(s);
+		session_flush(s);
+		session_doom(s);
 		return;
 	}
 	loop_timer_stop(&s->timer);
@@ -548,7 +173,7 @@ static void take_piece(struct session *s, const struct agent_header *header, con
 		break;
 	}
 	if (err)
-		doom(s);
+		session_doom(s);
 }
 
 static bool is_piece(uint32_t type)
@@ -572,7 +197,7 @@ static void take_message(struct session *s, const struct agent_header *header, c
 
 	if (s->state != STATE_OPEN) {
 		if (err)
-			doom(s);
+			session_doom(s);
 		else
 			first_message(s, &request);
 	} else if (err == -E2BIG) {
@@ -621,8 +246,9 @@ static void take_messages(struct session *s)
 	}
 	s->in_len -= at;
 	memmove(s->in, s->in + at, s->in_len);
-	if (size < 0 || make_room(&s->in, &s->in_size, needed > IN_SIZE ? IN_LARGE : needed))
-		doom(s);
+	if (size < 0 ||
+	    session_make_room(&s->in, &s->in_size, needed > IN_SIZE ? IN_LARGE : needed))
+		session_doom(s);
 }
 
 /* The first bytes: exactly those of ATTACH are read, since what follows them is not ours.  True if it was that, and S is none. */
@@ -641,7 +267,7 @@ static bool is_attach(struct session *s)
 	loop_remove(&s->agent->loop, &s->source);
 	stream_arrived(s->agent, s->source.fd, &attach);
 	s->source.fd = -1;
-	doom(s);
+	session_doom(s);
 	return true;
 }
 
@@ -655,7 +281,7 @@ static bool take_bytes(struct session *s)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return false;
 	if (n <= 0) {
-		doom(s);
+		session_doom(s);
 		return false;
 	}
 	s->in_len += (size_t)n;
@@ -680,7 +306,7 @@ void sessions_flush(struct agent *agent)
 		struct session *s = container_of(it, struct session, link);
 
 		while (s->unsent && s->hurry) {
-			flush(s);
+			session_flush(s);
 			if (s->held && s->out_len < HOLD_AT)
 				take_messages(s);
 		}
@@ -689,7 +315,7 @@ void sessions_flush(struct agent *agent)
 
 /* --- connections ------------------------------------------------------------------------------------------- */
 
-static struct session *session_new(struct agent *agent, int fd, enum state state)
+static struct session *session_new(struct agent *agent, int fd, enum session_state state)
 {
 	struct session *s = agent->n_sessions < AGENT_MAX_SESSIONS ? calloc(1, sizeof(*s)) : NULL;
 
@@ -697,7 +323,7 @@ static struct session *session_new(struct agent *agent, int fd, enum state state
 		return NULL;
 	*s = (struct session){ .agent = agent, .state = state };
 	list_init(&s->operations);
-	if (make_room(&s->in, &s->in_size, IN_SIZE) ||
+	if (session_make_room(&s->in, &s->in_size, IN_SIZE) ||
 	    loop_add(&agent->loop, &s->source, fd, EPOLLIN, on_ready)) {
 		free(s->in);
 		free(s);
@@ -730,24 +356,8 @@ void session_dialled(struct agent *agent, int fd, void (*ended)(struct agent *ag
 		return;
 	}
 	s->ended = ended;
-	put_hello(agent, begin(s, AGENT_HELLO, 1, 1));
-	end();
-}
-
-struct json_writer *event_begin(struct agent *agent, enum agent_event event)
-{
-	struct json_writer *w;
-
-	if (!agent->dialled)
-		return NULL;
-	w = begin(agent->dialled, AGENT_EVENT, 0, 0);
-	json_put_string(w, "event", agent_event_word(event));
-	return w;
-}
-
-void event_end(struct agent *agent)
-{
-	end();
+	put_hello(agent, session_write(s, AGENT_HELLO, 1, 1));
+	session_written();
 }
 
 void sessions_end(struct agent *agent)
@@ -756,7 +366,7 @@ void sessions_end(struct agent *agent)
 		struct session *s = container_of(agent->sessions.next, struct session, link);
 
 		s->ended = NULL;
-		doom(s);
+		session_doom(s);
 		loop_timer_stop(&s->timer);
 		bury(&s->timer);
 	}

@@ -222,6 +222,9 @@ static void test_what_has_passed_at_once_is_not_kept(void **state)
 	assert_in_range(port[1].n, 102, 106);
 	lab_pass(at_ns + 10 * US);
 	assert_int_equal(port[1].n, 110);
+	assert_int_equal(link_find(&port[1].port)->way[SW_EGRESS].im.stats.in_frames, 110);
+	assert_int_equal(link_find(&port[1].port)->way[SW_EGRESS].im.stats.out_bytes,
+			 100 * 60 + 10 * 1514);
 	lab_finish();
 }
 

@@ -344,6 +344,25 @@ static bool passes_at_once(struct impair *im, uint64_t now_ns, uint32_t len)
 	       max(im->free_ns, now_ns) + frame_duration(im, len, &fraction) <= now_ns + soon_ns;
 }
 
+unsigned impair_straight(struct impair *im, uint64_t now_ns, const uint32_t *len, unsigned n)
+{
+	uint64_t bytes = 0;
+	unsigned went = 0;
+
+	if (holds(im))
+		return 0;
+	for (; went < n && passes_at_once(im, now_ns, len[went]); went++) {
+		transmit(im, max(now_ns, im->departed_ns), len[went]);
+		im->longest = max(im->longest, len[went]);
+		bytes += len[went];
+	}
+	im->stats.in_frames += went;
+	im->stats.in_bytes += bytes;
+	im->stats.out_frames += went;
+	im->stats.out_bytes += bytes;
+	return went;
+}
+
 void impair_judge(struct impair *im, uint64_t now_ns, uint32_t len, bool ect,
 		  struct impair_verdict *ret)
 {

@@ -169,7 +169,15 @@ static inline bool impair_holds_all(const struct impair *im)
 void impair_hold(struct impair *im, uint64_t now_ns, void *const *frame, const uint32_t *len,
 		 unsigned n);
 
-/* The same for a copy that might go on at once (verdict.straight) where that cannot be: it has had its time at the rate. */
+/* Of n frames that come together, how many from the first on go on at once as they are, where impair_only_rates() and so
+ * nothing else is to be decided: these are judged and went, the others are not. */
+static inline bool impair_only_rates(const struct impair *im)
+{
+	return im->rate_alone && !im->draws;
+}
+unsigned impair_straight(struct impair *im, uint64_t now_ns, const uint32_t *len, unsigned n);
+
+/* impair_push() for a copy that might go on at once (verdict.straight) where that cannot be: it has had its time at the rate. */
 void impair_push_straight(struct impair *im, uint64_t now_ns, void *frame, uint32_t len);
 
 /* One that was to be held could not be kept. */

@@ -117,6 +117,21 @@ static void hold_burst(struct link_way *way, uint64_t now_ns, struct sw_frame *c
 	impair_hold(&way->im, now_ns, kept, len, n_kept);
 }
 
+/* Pass on those in front that have only to be counted.  Returns how many. */
+static unsigned pass_straight(struct link_way *way, uint64_t now_ns, struct sw_frame *const *frame,
+			      unsigned n)
+{
+	uint32_t len[SW_BURST];
+
+	if (n == 0 || !impair_only_rates(&way->im))
+		return 0;
+	for (unsigned i = 0; i < n; i++)
+		len[i] = frame[i]->len;
+	n = impair_straight(&way->im, now_ns, len, n);
+	pass_on(way, frame, n);
+	return n;
+}
+
 static void impair_burst(struct link_way *way, uint64_t now_ns, struct sw_frame *const *frame,
 			 unsigned n)
 {
@@ -128,7 +143,7 @@ static void impair_burst(struct link_way *way, uint64_t now_ns, struct sw_frame 
 	}
 	s.way = way;
 	s.n = 0;
-	for (unsigned i = 0; i < n; i++)
+	for (unsigned i = pass_straight(way, now_ns, frame, n); i < n; i++)
 		take_in(way, now_ns, frame[i], &s);
 	straight_flush(&s);
 }

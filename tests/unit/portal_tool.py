@@ -237,10 +237,20 @@ def a_pause_holds_while_the_command_runs(w):
 def check_finds_what_is_wrong(w):
     put = w.begin("put", "thing", w.config)
     w.until(lambda: "thing" in w.names(), "published")
-    same(w.json("check")["problems"], [], "in use, and sound")
+    found = w.json("check")
+    same((found["problems"], found["rings"]), ([], 0), "in use, and sound")
+    check(found["blocks"] >= 1 and found["bytes"] >= w.config.stat().st_size, f"the object is a block: {found}")
     put.terminate()
     finish(put)
-    w.stop()
+    recv = w.begin("recv", "--create", "ring")
+    w.until(lambda: "ring" in w.names(), "published")
+    ring = next(entry for entry in map(json.loads, w.run("--json", "ls").splitlines()) if entry["name"] == "ring")["offset"]
+    found = w.json("check")
+    same((found["problems"], found["rings"]), ([], 1), "a ring in use")
+    check("1 rings" in w.run("check").decode(), "for people")
+    w.stop(signal.SIGKILL)
+    recv.kill()
+    recv.communicate()
     arena = w.folder / "arena"
     sound = arena.read_bytes()
     label, leases, extents, names = 2 << 20, 0x2000, 0xa000, 0x2a000
@@ -260,6 +270,13 @@ def check_finds_what_is_wrong(w):
     check("lease 5" in problems(label + leases + 5 * 128 + 6, b"\x09"), "a lease's state")
     check("extent 3" in problems(label + extents + 3 * 16 + 8, b"\x77"), "an extent's kind")
     check("extent 3" in problems(label + extents + 3 * 16, b"\x01\x00\x01\x00\x00\x00\x00\x00\x02\x00\x00\xff"), "a grant too long")
+    ring, page = label + ring, 4096
+    check("ring ring" in problems(ring, b"?"), "a ring without a head")
+    check("size" in problems(ring + 20, b"\x1f"), "a ring longer than its object")
+    check("no state" in problems(ring + page + 8, b"\x09"), "a consumer's end in no state")
+    check("break a rule" in problems(ring + 2 * page + 8, b"\x03"), "a poisoned producer's end")
+    check("between two words" in problems(ring + 3 * page + 128, b"\x01"), "a position that is none")
+    check("a record" in problems(ring + 4 * page, b"\xff" * 8), "a record that is none")
     check("name 7" in problems(label + names + 7 * 128 + 4, b"\x01\x00\x00\x00"), "a name without one")
     w.start()
 

@@ -16,6 +16,7 @@
 #include "heap_layout.h"
 #include "impl.h"
 #include "label.h"
+#include "ring_check.h"
 #include "tool.h"
 
 #define LOOKS    3
@@ -27,7 +28,7 @@ struct look {
 	const struct portal *p;
 	char *finding[FINDINGS];
 	unsigned n;
-	uint32_t free, segments, huge, quarantined, orphans, names, live;
+	uint32_t free, segments, huge, quarantined, orphans, names, rings, live;
 	struct heap_census census;
 };
 
@@ -217,6 +218,15 @@ static bool is_owned(const struct look *l, uint64_t owner, uint64_t offset, uint
 	return true;
 }
 
+static void check_ring(struct look *l, const struct portal_object *o)
+{
+	struct ring_flaw flaw;
+
+	l->rings++;
+	if (!ring_check(o->ptr, o->len, &flaw) && portal_still(l->p, o) == 0)
+		report(l, "ring %s, lane %u: %s", o->name, flaw.lane, flaw.what);
+}
+
 static void check_name(struct look *l, uint32_t i)
 {
 	const struct portal_name *entry =
@@ -232,6 +242,8 @@ static void check_name(struct look *l, uint32_t i)
 	l->names++;
 	if (!is_owned(l, portal_owner(o.id, o.id_generation), o.offset, o.len))
 		report(l, "name %s: lies outside of what its owner has", o.name);
+	else if (o.type == PORTAL_OBJECT_RING)
+		check_ring(l, &o);
 	if (portal_lookup(l->p, o.name, PORTAL_OBJECT_ANY, &other) == 0 && other.index != i)
 		report(l, "name %s: is there twice", o.name);
 }
@@ -299,16 +311,22 @@ static void print(const struct tool *tool, const struct look *l)
 			fputs(i ? "," : "", stdout);
 			tool_json_string(stdout, l->finding[i]);
 		}
-		printf("],\"free\":%u,\"segments\":%u,\"huge\":%u,\"quarantined\":%u,\"orphans\":%u,\"names\":%u,\"clients\":%u}\n",
+		printf("],\"free\":%u,\"segments\":%u,\"huge\":%u,\"quarantined\":%u,\"orphans\":%u,\"names\":%u,\"rings\":%u,\"clients\":%u,"
+		       "\"blocks\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"handed_over\":%" PRIu64
+		       ",\"uncollected\":%" PRIu64 "}\n",
 		       l->free, l->segments, l->huge, l->quarantined, l->orphans, l->names,
-		       l->live);
+		       l->rings, l->live, l->census.live, l->census.bytes, l->census.handed_over,
+		       l->census.freed);
 		return;
 	}
 	for (unsigned i = 0; i < l->n; i++)
 		printf("%s\n", l->finding[i]);
-	printf("%s: %u clients, %u names; extents: %u free, %u of blocks, %u huge, %u orphans, %u quarantined\n",
-	       l->n ? "PROBLEMS" : "sound", l->live, l->names, l->free, l->segments, l->huge,
-	       l->orphans, l->quarantined);
+	printf("%s: %u clients, %u names, %u rings; extents: %u free, %u of blocks, %u huge, %u orphans, %u quarantined; "
+	       "%" PRIu64 " blocks of %" PRIu64 " bytes, %" PRIu64 " handed over, %" PRIu64
+	       " not collected\n",
+	       l->n ? "PROBLEMS" : "sound", l->live, l->names, l->rings, l->free, l->segments,
+	       l->huge, l->orphans, l->quarantined, l->census.live, l->census.bytes,
+	       l->census.handed_over, l->census.freed);
 }
 
 static int run_check(struct tool *tool, int argc, char **argv)

@@ -1132,6 +1132,36 @@ static void a_record_ends_before_its_lane(void **state)
 	drop(&f);
 }
 
+static bool is_withdrawn(void *ctx, const struct portal_object *object)
+{
+	return false;
+}
+
+/* Who has just put itself into an end of a ring that was withdrawn takes itself out again, and touches nothing else. */
+static void a_withdrawn_ring_is_left_alone(void **state)
+{
+	struct ring_ops ops = world;
+	struct portal_object object = { 0 };
+	struct ring_env env = { .self = CAROL, .ops = &ops, .object = &object };
+	static const enum portal_ring_kind kinds[] = { PORTAL_SPSC, PORTAL_MPSC };
+
+	ops.still = is_withdrawn;
+	for (unsigned i = 0; i < 4; i++) {
+		struct portal_ring *r;
+		struct fixture f;
+		void *before;
+
+		make(&f, kinds[i / 2], 4096, 0, 2);
+		before = malloc(f.total);
+		memcpy(before, f.mem, f.total);
+		assert_int_equal(ring_open(f.mem, f.total, (enum portal_role)(i % 2), &env, &r),
+				 -ENOENT);
+		assert_memory_equal(f.mem, before, f.total);
+		free(before);
+		free(f.mem);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1169,6 +1199,7 @@ int main(void)
 		cmocka_unit_test(room_that_was_had_is_not_waited_for),
 		cmocka_unit_test(a_batch_that_went_by_is_not_had),
 		cmocka_unit_test(a_broadcast_wakes_each_time),
+		cmocka_unit_test(a_withdrawn_ring_is_left_alone),
 		cmocka_unit_test(large_records_need_no_padding),
 		cmocka_unit_test(a_record_ends_before_its_lane),
 	};

@@ -32,10 +32,11 @@ struct portal {
 	struct tether *tether;          /* NULL: an observer */
 	uint64_t kernel;                /* this kernel, as HELLO told the daemon */
 	struct portal_lease_page *page; /* this client's own; NULL unless it may write */
-	uint64_t acked;   /* the last pause that the daemon was told we rest for; atomic */
-	uint32_t writing; /* calls under way that write to the arena, rings' ends apart; atomic */
-	struct heap *heap;         /* heap.h; made by the first portal_alloc(), NULL before */
-	struct portal_ring *rings; /* ring*.c: all ends, until their memory is nobody's or another one's */
+	uint64_t acked;    /* the last pause that the daemon was told we rest for; atomic */
+	uint32_t writing;  /* calls under way that write to the arena, rings' ends apart; atomic */
+	struct heap *heap; /* heap.h; made by the first portal_alloc(), NULL before */
+	struct portal_ring
+		*rings; /* ring*.c: all ends, until their memory is nobody's or another one's */
 	pthread_mutex_t rings_lock; /* held to change the list, and by other threads to walk it */
 };
 

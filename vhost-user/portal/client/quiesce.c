@@ -53,8 +53,9 @@ static int attend(struct portal *p)
 	if (!p->tether)
 		return 0;
 	word = le64_load_acquire(&portal_lease_of(p, self)->word);
-	return likely(word == PORTAL_LEASE_WORD(self, PORTAL_LEASE_LIVE)) ? 0 :
-									    tether_attend(p->tether);
+	return likely(word == PORTAL_LEASE_WORD(self, PORTAL_LEASE_LIVE)) ?
+		       0 :
+		       tether_attend(p->tether);
 }
 
 int portal_rest(struct portal *p)

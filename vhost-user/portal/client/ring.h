@@ -52,8 +52,9 @@ struct ring_env {
 	const le64_t *quiesce;      /* the arena's, layout.h; NULL: it never pauses */
 	const struct ring_ops *ops; /* NULL: everybody lives, is near, and has no bells */
 	void *ctx;
-	const struct portal_object *object; /* that we open, which may go away meanwhile; NULL: nobody knows of it */
-	uint64_t block; /* the handle of its memory */
+	const struct portal_object
+		*object; /* that we open, which may go away meanwhile; NULL: nobody knows of it */
+	uint64_t block;  /* the handle of its memory */
 };
 
 struct ring_geometry {
@@ -77,7 +78,7 @@ struct portal_ring {
 	unsigned budget; /* records that the current lane may still give before the next one's turn */
 	unsigned empties; /* looks in a row that found nothing */
 	uint64_t peeked;  /* bit i: lane i has records to be released */
-	int untold;       /* of many lanes or a broadcast: the error that the next look returns; 0: none */
+	int untold; /* of many lanes or a broadcast: the error that the next look returns; 0: none */
 	struct ring_geometry geo;
 	struct ring_env env;
 	uint8_t *mem;

@@ -61,8 +61,8 @@ struct tether {
 	struct late late[LATE_MAX]; /* begins anew at last_late */
 	unsigned last_late;
 	uint64_t last_ns; /* no request waits longer than until then */
-	uint64_t bells; /* reasons to look again; see tether_bells() */
-	unsigned rung;  /* since the last tether_dispatch() */
+	uint64_t bells;   /* reasons to look again; see tether_bells() */
+	unsigned rung;    /* since the last tether_dispatch() */
 
 	uint8_t in[IN_FRAMES * PORTAL_FRAME];
 	size_t in_len;

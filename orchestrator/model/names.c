@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "model/names.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -339,6 +340,23 @@ void names_mac_format(const uint8_t mac[6], char ret_text[NAMES_MAC_LEN + 1])
 {
 	snprintf(ret_text, NAMES_MAC_LEN + 1, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1],
 		 mac[2], mac[3], mac[4], mac[5]);
+}
+
+char *names_domain(const char *lab_name, const char *vm_name)
+{
+	return g_strdup_printf("%s.%s", lab_name, vm_name);
+}
+
+void names_uuid(const char *lab_name, const char *vm_name, const char *state_dir,
+		char ret_text[NAMES_UUID_LEN + 1])
+{
+	uint64_t h = hash_string(hash_string(HASH_START, lab_name), vm_name);
+	uint64_t a = mixed(hash_string(hash_string(h, state_dir), "uuid.0"));
+	uint64_t b = mixed(hash_string(hash_string(h, state_dir), "uuid.1"));
+
+	snprintf(ret_text, NAMES_UUID_LEN + 1, "%08x-%04x-8%03x-%04x-%012" PRIx64,
+		 (unsigned)(a >> 32), (unsigned)(a >> 16 & 0xffff), (unsigned)(a >> 4 & 0xfff),
+		 0x8000 | (unsigned)(b >> 50), b & 0xffffffffffff);
 }
 
 uint32_t names_cid(const char *lab_name, const char *vm_name, unsigned attempt)

@@ -148,6 +148,15 @@ char *names_lab_default(const char *absolute_path);
 /* "n1.0" */
 char *names_port(const char *vm_name, unsigned nic_index);
 
+/* "three-nodes.n1": what libvirt calls the VM's domain.  No label has a dot, so no two VMs of one user share one. */
+char *names_domain(const char *lab_name, const char *vm_name);
+
+/* The domain's UUID (version 8, RFC 9562): a hash over lab, VM and the lab's state directory.  So defining it again is an
+ * update, and two users' domains are two. */
+#define NAMES_UUID_LEN 36
+void names_uuid(const char *lab_name, const char *vm_name, const char *state_dir,
+		char ret_text[NAMES_UUID_LEN + 1]);
+
 /* 52:54:00 and 24 bits of a hash over lab, VM, NIC and attempt (0, then up while the MAC is taken). */
 void names_mac(const char *lab_name, const char *vm_name, unsigned nic_index, unsigned attempt,
 	       uint8_t ret_mac[6]);

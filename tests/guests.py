@@ -255,6 +255,7 @@ class Guest:
         self._text = b""
         # A busy host lets an emulated timer look dead.
         machine = MACHINES[kernel.arch]
+        self._console_is_shell = len(machine.ports) == 1
         append = (f"console={machine.ports[0]} guest_shell={machine.ports[-1]} quiet panic=-1 no_timer_check"
                   + (f" guest_address={address}" if address else ""))
         argv = [qemu, "-name", name, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
@@ -262,7 +263,7 @@ class Guest:
                 "-object", "memory-backend-memfd,id=mem0,size=256M,share=on",
                 "-kernel", str(kernel.image), "-initrd", str(initramfs), "-append", append,
                 *(["-chardev", f"file,id=con0,path={self.directory}/{name}.console", "-serial", "chardev:con0"]
-                  if len(machine.ports) > 1 else []),
+                  if not self._console_is_shell else []),
                 "-chardev", f"socket,id=sh0,path={self.directory}/{name}.sh,server=on,wait=off", "-serial", "chardev:sh0",
                 "-chardev", f"socket,id=qmp0,path={self.directory}/{name}.qmp,server=on,wait=off",
                 "-mon", "chardev=qmp0,mode=control", "-smp", str(queues), *devices]
@@ -319,6 +320,9 @@ class Guest:
         """Wait for its shell."""
         self._shell = wait_for(f"{self.name}'s serial port", 30, lambda: self._connect("sh"))
         self._shell.settimeout(0.2)
+        if self._console_is_shell:
+            # QEMU's PL011 is deaf for good if it is sent to before its driver has opened it.
+            wait_for(f"{self.name}'s prompt", BOOT_S, self._prompts)
         deadline = time.monotonic() + BOOT_S
         while time.monotonic() < deadline:
             with contextlib.suppress(GuestError, TimeoutError):
@@ -327,6 +331,11 @@ class Guest:
             if self.process.poll() is not None:
                 break
         raise GuestError(f"{self.name} did not boot: {self.said()}")
+
+    def _prompts(self):
+        with contextlib.suppress(TimeoutError):
+            self._text += self._receive()
+        return b"/ # " in self._text
 
     def send(self, command):
         """Start a command without waiting for it; what it says later is mixed into others' output."""

@@ -255,7 +255,6 @@ class Guest:
         self._text = b""
         # A busy host lets an emulated timer look dead.
         machine = MACHINES[kernel.arch]
-        self._console_is_shell = len(machine.ports) == 1
         append = (f"console={machine.ports[0]} guest_shell={machine.ports[-1]} quiet panic=-1 no_timer_check"
                   + (f" guest_address={address}" if address else ""))
         argv = [qemu, "-name", name, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
@@ -263,7 +262,7 @@ class Guest:
                 "-object", "memory-backend-memfd,id=mem0,size=256M,share=on",
                 "-kernel", str(kernel.image), "-initrd", str(initramfs), "-append", append,
                 *(["-chardev", f"file,id=con0,path={self.directory}/{name}.console", "-serial", "chardev:con0"]
-                  if not self._console_is_shell else []),
+                  if len(machine.ports) > 1 else []),
                 "-chardev", f"socket,id=sh0,path={self.directory}/{name}.sh,server=on,wait=off", "-serial", "chardev:sh0",
                 "-chardev", f"socket,id=qmp0,path={self.directory}/{name}.qmp,server=on,wait=off",
                 "-mon", "chardev=qmp0,mode=control", "-smp", str(queues), *devices]
@@ -281,7 +280,9 @@ class Guest:
             argv.append("--preconfig")
         with open(self._log, "wb") as log:
             self.process = subprocess.Popen(argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        self._shell = None
+        # From the beginning: nothing that it says is lost.
+        self._shell = wait_for(f"{name}'s serial port", 30, lambda: self._connect("sh"))
+        self._shell.settimeout(0.2)
         if reconnecting:
             # Such a chardev connects later than the device wants it to be.
             wait_for(f"{name}'s QEMU is at QMP", 30, self._qmp_answers)
@@ -317,20 +318,22 @@ class Guest:
         return s
 
     def boot(self):
-        """Wait for its shell."""
-        self._shell = wait_for(f"{self.name}'s serial port", 30, lambda: self._connect("sh"))
-        self._shell.settimeout(0.2)
-        if self._console_is_shell:
-            # QEMU's PL011 is deaf for good if it is sent to before its driver has opened it.
+        """Wait for its shell.  What is sent before it asks may be lost in parts, and leave it in the middle of a line; QEMU's
+        PL011 is deaf for good then."""
+        try:
             wait_for(f"{self.name}'s prompt", BOOT_S, self._prompts)
-        deadline = time.monotonic() + BOOT_S
-        while time.monotonic() < deadline:
-            with contextlib.suppress(GuestError, TimeoutError):
-                self.sh("true", 2)
-                return self
-            if self.process.poll() is not None:
-                break
-        raise GuestError(f"{self.name} did not boot: {self.said()}")
+        except GuestError as error:
+            raise GuestError(f"{self.name} did not boot: {error}; {self.said()}") from error
+        return self
+
+    def reset(self):
+        """Press its button; boot() waits for it again."""
+        self.qmp("set-action", reboot="reset")
+        self.qmp("system_reset")
+        with contextlib.suppress(TimeoutError):
+            while True:
+                self._receive()
+        self._text = b""
 
     def _prompts(self):
         with contextlib.suppress(TimeoutError):
@@ -380,8 +383,7 @@ class Guest:
         return answer["return"]
 
     def close(self):
-        if self._shell:
-            self._shell.close()
+        self._shell.close()
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()

@@ -174,7 +174,7 @@ static unsigned room_for(const struct lane_producer *p, uint32_t stride, unsigne
 
 	/* A large record takes up to a line before it and one behind it. */
 	if (room > RING_LARGE)
-		room = max((uint64_t)RING_LARGE, room - 2 * RING_LINE);
+		room = max((uint64_t)RING_LARGE, room - 2UL * RING_LINE);
 	if (stride == 0 || room < own + (size_t)2 * stride)
 		return room >= ring_span_small(stride) ? 1 : 0;
 	return min(n, (unsigned)((room - own) / stride));

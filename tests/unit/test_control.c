@@ -544,6 +544,7 @@ static void test_slow_reader_is_dropped(void **state)
 		turn(1);
 	}
 	puts_to(other, TOUCH);
+	await_answer(other); /* the thread rests for as long as the large answers took */
 	assert_string_equal(answers(other), TOUCHED);
 	close(slow);
 	close(other);

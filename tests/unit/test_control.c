@@ -105,6 +105,24 @@ static int do_notify(struct control_call *call, struct json_object *params,
 	return 0;
 }
 
+/* Text that is none, cut short, overlong, of surrogates, and beyond the last character; between it some that is. */
+#define RAW    "\xff\xc0\xaf\xed\xa0\x80\xf4\x90\x80\x80 \xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80 \xe2\x82"
+#define MENDED "?????????? \xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80 ??"
+
+static struct json_object *raw_json(void)
+{
+	struct json_object *o = json_object_new_object();
+
+	json_object_object_add(o, "\xfe", json_object_new_string(RAW));
+	return o;
+}
+
+static int do_raw(struct control_call *call, struct json_object *params, struct json_object **ret)
+{
+	*ret = raw_json();
+	return 0;
+}
+
 static struct control_tie ties[3];
 static unsigned n_gone;
 
@@ -128,9 +146,16 @@ static int do_tie(struct control_call *call, struct json_object *params, struct 
 }
 
 static const struct control_method methods[] = {
-	{ "echo", do_echo, "a?,bc?" },    { "touch", do_touch, "" },        { "fail", do_fail, "" },
-	{ "refuse", do_refuse, "" },      { "typed", do_typed, "s,n?,b?" }, { "big", do_big, "" },
-	{ "notify", do_notify, "state" }, { "slow", do_slow, "" },          { "tie", do_tie, "" },
+	{ "echo", do_echo, "a?,bc?" },
+	{ "touch", do_touch, "" },
+	{ "fail", do_fail, "" },
+	{ "refuse", do_refuse, "" },
+	{ "typed", do_typed, "s,n?,b?" },
+	{ "big", do_big, "" },
+	{ "notify", do_notify, "state" },
+	{ "slow", do_slow, "" },
+	{ "tie", do_tie, "" },
+	{ "raw", do_raw, "" },
 };
 
 /* ---- fixtures ---- */
@@ -606,6 +631,23 @@ static void test_notifications(void **state)
 	close(quiet);
 }
 
+/* Whatever a device says: what goes out is text. */
+static void test_only_text_goes_out(void **state)
+{
+	int fd = dial();
+
+	puts_to(fd, SUBSCRIBE);
+	assert_string_equal(answers(fd), SUBSCRIBED);
+	puts_to(fd, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"raw\"}\n");
+	assert_string_equal(answers(fd),
+			    "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"?\":\"" MENDED "\"}}\n");
+	control_notify(control, "port", raw_json());
+	assert_string_equal(answers(fd), "{\"jsonrpc\":\"2.0\",\"method\":\"port\",\"params\":{"
+					 "\"?\":\"" MENDED "\"}}\n");
+	close(fd);
+	turn(2);
+}
+
 static void test_client_dies_with_answers_waiting(void **state)
 {
 	int fd = dial();
@@ -775,6 +817,7 @@ int main(void)
 		T(test_slow_reader_is_dropped),
 		T(test_slow_subscriber_is_dropped),
 		T(test_notifications),
+		T(test_only_text_goes_out),
 		T(test_ties),
 		T(test_ties_need_a_connection),
 		T(test_client_dies_with_answers_waiting),

@@ -187,6 +187,7 @@ static void client_send(struct client *c, const char *text, size_t len)
 		return;
 	}
 	memcpy(c->out + c->out_end, text, len);
+	control_mend_utf8(c->out + c->out_end, len);
 	c->out[c->out_end + len] = '\n';
 	c->out_end += len + 1;
 	client_flush(c);

@@ -25,6 +25,8 @@
  *            connections are served and the next is told so and closed, and whoever lets CONTROL_OUT_MAX bytes
  *            pile up unread is dropped, never waited for.  However many requests come, they get half of the thread's
  *            time at most, in short turns, and each connection with a request gets its turn.
+ *            What is sent is UTF-8, whatever strings the device puts in: bytes that are none become '?', so that nobody
+ *            who reads strictly is cut off by what a guest calls itself.
  * Ownership: see each function; json-c references follow its own convention (the one who is given one drops it).
  * Threads:   loop thread only.
  */

@@ -41,6 +41,9 @@ struct json_object *control_run_line(struct control_call *call, const char *line
 /* The answer that tells what control_error() said; `id` (borrowed) may be NULL, which is JSON's null too. */
 struct json_object *control_answer_error(struct json_object *id, struct control_call *call);
 
+/* What is no UTF-8 becomes '?', byte by byte: json-c writes strings as they are, and some are what guests say of themselves. */
+void control_mend_utf8(char *text, size_t len);
+
 /* The built-in method, of control.c. */
 int control_subscribe(struct control_call *call, struct json_object *params,
 		      struct json_object **ret_result);

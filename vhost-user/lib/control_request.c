@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base.h"
 #include "control_impl.h"
 
 int control_error(struct control_call *call, enum control_code code, const char *fmt, ...)
@@ -46,6 +47,38 @@ static struct json_object *safe_string(char *text)
 		if ((unsigned char)*p < 0x20 || (unsigned char)*p >= 0x7f)
 			*p = '?';
 	return json_object_new_string(text);
+}
+
+/* Bytes of the UTF-8 character at s, where there are `room`; 0: it is none. */
+static size_t character_len(const uint8_t *s, size_t room)
+{
+	size_t n = s[0] < 0x80 ? 1 :
+		   s[0] < 0xc2 ? 0 :
+		   s[0] < 0xe0 ? 2 :
+		   s[0] < 0xf0 ? 3 :
+		   s[0] < 0xf5 ? 4 :
+				 0;
+	/* Of the second byte: nothing that a shorter one could say, no surrogates, nothing beyond U+10FFFF. */
+	uint8_t low = s[0] == 0xe0 ? 0xa0 : s[0] == 0xf0 ? 0x90 : 0x80;
+	uint8_t high = s[0] == 0xed ? 0x9f : s[0] == 0xf4 ? 0x8f : 0xbf;
+
+	if (n > room || (n > 1 && (s[1] < low || s[1] > high)))
+		return 0;
+	for (size_t i = 2; i < n; i++)
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+	return n;
+}
+
+void control_mend_utf8(char *text, size_t len)
+{
+	for (size_t i = 0; i < len;) {
+		size_t n = character_len((const uint8_t *)text + i, len - i);
+
+		if (n == 0)
+			text[i] = '?';
+		i += max(n, (size_t)1);
+	}
 }
 
 struct json_object *control_answer_error(struct json_object *id, struct control_call *call)

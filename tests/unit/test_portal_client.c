@@ -96,6 +96,23 @@ static void test_attach(void **state)
 	portal_detach(NULL);
 }
 
+/* A program may be called as it likes: others see what can be shown anywhere. */
+static void test_name_of_any_letters(void **state)
+{
+	struct portal_options options = { .client = "gr\xc3\xb6\xc3\x9f"
+						    "e\n",
+					  .timeout_ms = 3000 };
+	struct portal_client client;
+	struct portal_info info;
+	struct portal *p = NULL;
+
+	assert_int_equal(portal_attach(portal_server_where(&server, "a"), &options, &p), 0);
+	portal_info(p, &info);
+	assert_int_equal(portal_client_at(p, info.id, &client), 0);
+	assert_string_equal(client.name, "gr????e?");
+	portal_detach(p);
+}
+
 static void test_attach_refused(void **state)
 {
 	struct portal_options options = { .flags = 0x80 };
@@ -833,6 +850,7 @@ int main(void)
 #define PORTAL_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		PORTAL_TEST(test_attach),
+		PORTAL_TEST(test_name_of_any_letters),
 		PORTAL_TEST(test_attach_refused),
 		PORTAL_TEST(test_environment),
 		PORTAL_TEST(test_observer),

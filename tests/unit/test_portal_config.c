@@ -129,6 +129,8 @@ static void test_mistakes(void **state)
 	wrong("{\"clients\":[{\"name\":\"a\",\"socket-path\":\"/a\"},"
 	      "{\"name\":\"a\",\"socket-path\":\"/b\"}]}",
 	      "/clients/1/name: there is a client \"a\"");
+	wrong("{\"clients\":[{\"name\":\"\xc3\xa4\",\"socket-path\":\"/a\"}]}",
+	      "/clients/0/name: not printable ASCII");
 	wrong("{\"clients\":[{\"mode\":\"rwx\"}]}", "/clients/0/mode: neither rw nor ro");
 	wrong("{\"clients\":[{\"quota\":4096}]}", "/clients/0/quota: not a multiple");
 	wrong("{\"clients\":[{\"leases\":257}]}", "/clients/0/leases: outside 1..256");

@@ -108,6 +108,7 @@ static int hello(struct pf_client *client, const char *door, uint64_t version, u
 
 static void test_hello_refused(void **state)
 {
+	static const char *const no_labels[] = { "\xff", "gr\xc3\xbc\xc3\x9f", "\n", "\x7f" };
 	struct portal_frame f;
 
 	assert_int_equal(hello(&a, "a", 77, 0, 0, &f), -EPROTONOSUPPORT);
@@ -118,6 +119,11 @@ static void test_hello_refused(void **state)
 	f = (struct portal_frame){ .type = le32_of(PORTAL_HELLO), .args = { le64_of(1) } };
 	memset(f.name, 'x', sizeof(f.name));
 	assert_int_equal(pf_ask(&a, &f), -EINVAL);
+	for (unsigned i = 0; i < array_size(no_labels); i++) {
+		f = (struct portal_frame){ .type = le32_of(PORTAL_HELLO), .args = { le64_of(1) } };
+		(void)snprintf(f.name, sizeof(f.name), "%s", no_labels[i]);
+		assert_int_equal(pf_ask(&a, &f), -EINVAL);
+	}
 	assert_int_equal(hello(&a, "a", 1, 0, 0, &f), 0); /* the connection is as good as before */
 	assert_int_equal(a.arena_fd, -1);                 /* which was not asked for */
 	assert_int_equal(le32_load(&arena_live(&pf.arena)->leases_live), 1);
@@ -801,6 +807,28 @@ static void test_restart_of_an_added_client(void **state)
 	assert_int_equal(free_extents(), n);
 }
 
+/* What no client can have said, somebody has written into the table: it is not repeated. */
+static void test_restart_over_forged_labels(void **state)
+{
+	struct portal_lease *m = arena_leases(&pf.arena);
+
+	pf_hello(&pf, &a, "a", "me");
+	pf_hello(&pf, &b, "b", "you");
+	memcpy(m[0].name, "m\xff", 3);
+	memset(m[1].name, 'x', sizeof(m[1].name));
+	memcpy(m[1].client, "b\n", 3);
+	restart();
+	m = arena_leases(&pf.arena);
+	assert_string_equal(pf.leases.lease[0].name, "");
+	assert_string_equal(pf.leases.lease[1].name, "");
+	assert_string_equal(pf.leases.lease[1].client_name, "");
+	assert_string_equal(m[0].name, "");
+	assert_string_equal(m[0].client, "a");
+	assert_string_equal(m[1].client, "");
+	assert_ptr_equal(pf.leases.lease[0].client, pf.leases.client[0]);
+	assert_null(pf.leases.lease[1].client);
+}
+
 /* A table that gives a client more leases than it may have does not keep it out. */
 static void test_restart_over_forged_leases(void **state)
 {
@@ -1086,6 +1114,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_restart_within_recovery, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_restart_over_lies, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_restart_of_an_added_client, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_restart_over_forged_labels, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_restart_over_forged_leases, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_orphans, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_orphans_are_paid_for, setup, teardown),

@@ -163,6 +163,8 @@ static int read_one_client(struct leases_client_config *client, struct place *p,
 		return wrong(p, "a client needs name and socket-path");
 	if (strlen(client->name) >= PORTAL_LABEL_MAX)
 		return wrong(p, "name: longer than %u bytes", PORTAL_LABEL_MAX - 1);
+	if (!leases_label_valid(client->name))
+		return wrong(p, "name: not printable ASCII");
 	if (strlen(client->socket_path) >= LEASES_PATH_MAX)
 		return wrong(p, "socket-path: longer than %u bytes", LEASES_PATH_MAX - 1);
 	return 0;

@@ -176,7 +176,7 @@ struct portal_lease {
 	le32_t quota;   /* that it may have */
 	le32_t reserved_word;
 	char client[PORTAL_LABEL_MAX]; /* as the daemon's configuration calls it: the socket says who it is */
-	char name[PORTAL_LABEL_MAX]; /* as it calls itself */
+	char name[PORTAL_LABEL_MAX]; /* as it calls itself, in printable ASCII */
 	le64_t reserved[4];
 };
 static_assert(sizeof(struct portal_lease) == 128, "the lease table's layout");

@@ -70,6 +70,16 @@ const char *leases_quiesce_name(enum portal_quiesce_state state)
 
 /* ---- asking ---- */
 
+bool leases_label_valid(const char *label)
+{
+	size_t len = strnlen(label, PORTAL_LABEL_MAX);
+
+	for (size_t i = 0; i < len; i++)
+		if (label[i] < ' ' || label[i] > '~')
+			return false;
+	return len < PORTAL_LABEL_MAX;
+}
+
 static bool may_have(const struct lease *lease)
 {
 	return lease->state == PORTAL_LEASE_LIVE || lease->state == PORTAL_LEASE_LOST;
@@ -328,7 +338,7 @@ int leases_add_client(struct leases *l, const struct leases_client_config *c)
 	size_t len = strlen(c->name);
 	int r;
 
-	if (len == 0 || len >= PORTAL_LABEL_MAX || strlen(c->socket_path) >= LEASES_PATH_MAX)
+	if (len == 0 || !leases_label_valid(c->name) || strlen(c->socket_path) >= LEASES_PATH_MAX)
 		return -EINVAL;
 	if (leases_find_client(l, c->name))
 		return -EEXIST;
@@ -398,10 +408,12 @@ int leases_remove_client(struct leases *l, const char *name)
 	return 0;
 }
 
+/* Whoever has the arena may have written it: what is no label is none at all. */
 static void copy_label(char ret[PORTAL_LABEL_MAX], const char shared[PORTAL_LABEL_MAX])
 {
 	memcpy(ret, shared, PORTAL_LABEL_MAX);
-	ret[PORTAL_LABEL_MAX - 1] = '\0';
+	if (!leases_label_valid(ret))
+		memset(ret, 0, PORTAL_LABEL_MAX);
 }
 
 /* A lease of the last daemon's: who may come back is LOST, also one whose client may be added yet. */

@@ -53,7 +53,7 @@ struct leases;
 struct leases_conn;
 
 struct leases_client_config {
-	const char *name;        /* 1 to PORTAL_LABEL_MAX-1 bytes */
+	const char *name;        /* leases_label_valid(), not empty */
 	const char *socket_path; /* made with mode 0600 */
 	enum portal_mode mode;
 	uint32_t quota;      /* extents of all its leases together; all there are at most */
@@ -172,6 +172,10 @@ void leases_done(struct leases *l);
 int leases_revoke(struct leases *l, uint32_t id);
 /* Bring the arena to rest for the control socket.  deadline_ms as in wire.h.  -EALREADY. */
 int leases_quiesce(struct leases *l, uint64_t deadline_ms, uint64_t hold_ms);
+
+/* May it be what a client is called, or calls itself: printable ASCII, spaces too, of less than PORTAL_LABEL_MAX bytes?  No
+ * more than that is looked at.  Empty is fine. */
+bool leases_label_valid(const char *label);
 
 /* Does somebody hold it who lives, or may come back? */
 bool leases_alive(const struct leases *l, uint64_t owner);

@@ -19,19 +19,6 @@ static void set(struct portal_frame *reply, unsigned i, uint64_t value)
 
 /* ---- HELLO ---- */
 
-/* What a client calls itself: any text of a fitting length. */
-static bool label_valid_text(const char name[PORTAL_NAME_MAX])
-{
-	size_t len = strnlen(name, PORTAL_NAME_MAX);
-
-	if (len >= PORTAL_LABEL_MAX)
-		return false;
-	for (size_t i = 0; i < len; i++)
-		if ((unsigned char)name[i] < ' ' || name[i] == 0x7f)
-			return false;
-	return true;
-}
-
 static void welcome(struct leases_conn *c, struct portal_frame *reply)
 {
 	const struct arena *a = c->leases->arena;
@@ -55,7 +42,7 @@ static int on_hello(struct leases_conn *c, const struct portal_frame *frame,
 	set(reply, 0, PORTAL_WIRE_VERSION);
 	if (arg(frame, 0) != PORTAL_WIRE_VERSION)
 		return -EPROTONOSUPPORT;
-	if (flags & ~(uint64_t)PORTAL_HELLO_FD || !label_valid_text(frame->name))
+	if (flags & ~(uint64_t)PORTAL_HELLO_FD || !leases_label_valid(frame->name))
 		return -EINVAL;
 	memcpy(name, frame->name, strnlen(frame->name, sizeof(name) - 1));
 	r = lease_take(c->leases, c, arg(frame, 2), arg(frame, 1), name);

@@ -44,7 +44,8 @@
 
 /* X(NAME, number): requests, and their replies.
  *
- *	HELLO       > version, kernel, owner (0, or the lease to come back to), flags (PORTAL_HELLO_*); name: its own
+ *	HELLO       > version, kernel, owner (0, or the lease to come back to), flags (PORTAL_HELLO_*); name: its own,
+ *	              up to PORTAL_LABEL_MAX-1 characters of printable ASCII
  *	            < owner, generation of the arena, mode, quota in extents, size of the arena in bytes, offset of the arena in
  *	              the descriptor; name: the arena's.  Status -EPROTONOSUPPORT (args: the daemon's version),
  *	              -ESTALE (the lease to come back to is gone: say HELLO again, without), -EBUSY (its old connection still

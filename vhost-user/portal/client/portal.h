@@ -58,7 +58,8 @@ enum portal_flags {
 };
 
 struct portal_options {
-	const char *client;  /* name others see, of up to 31 bytes; NULL: the program's */
+	/* What others see as its name: of up to 31 bytes, printable ASCII or "?"; NULL: the program's. */
+	const char *client;
 	const char *lease;   /* "unix:PATH", "vsock:CID:PORT" or "none"; NULL: as said below */
 	uint32_t flags;      /* of enum portal_flags */
 	uint32_t timeout_ms; /* for connecting and for each answer of the daemon; 0: five seconds */

@@ -193,6 +193,17 @@ static void init_locks(struct tether *t)
 	pthread_mutex_init(&t->lock, NULL);
 }
 
+/* As much of it as a label takes. */
+static char *label_of(const char *name)
+{
+	char *label = strndup(name, PORTAL_LABEL_MAX - 1);
+
+	for (char *c = label; c && *c; c++)
+		if (*c < ' ' || *c > '~')
+			*c = '?';
+	return label;
+}
+
 static struct tether *tether_new(const struct tether_request *request)
 {
 	struct epoll_event event = { .events = EPOLLIN };
@@ -212,7 +223,7 @@ static struct tether *tether_new(const struct tether_request *request)
 	t->away_since_ns = clock_ns();
 	t->last_ns = UINT64_MAX;
 	t->where = strdup(request->where);
-	t->name = strndup(request->name, PORTAL_LABEL_MAX - 1);
+	t->name = label_of(request->name);
 	t->epoll = epoll_create1(EPOLL_CLOEXEC);
 	t->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (t->where && t->name && t->epoll >= 0 && t->timer >= 0 &&

@@ -27,7 +27,7 @@ struct tether;
 /* How a lease is asked for. */
 struct tether_request {
 	const char *where; /* "unix:PATH" or "vsock:CID:PORT" */
-	const char *name;  /* of the client, as it calls itself */
+	const char *name; /* as the client calls itself; what the daemon would refuse becomes "?" */
 	uint64_t kernel;
 	unsigned timeout_ms; /* of connecting, and of each reply */
 	bool want_fd;

@@ -807,6 +807,26 @@ static void test_restart_of_an_added_client(void **state)
 	assert_int_equal(free_extents(), n);
 }
 
+static bool is_frozen(struct pf *p, void *arg)
+{
+	return p->leases.quiesce.state == PORTAL_FROZEN;
+}
+
+/* A client that the next daemon does not know yet has the memory mapped, and may be writing. */
+static void test_quiesce_before_a_client_is_added(void **state)
+{
+	add_late();
+	pf_hello(&pf, &a, "late", "");
+	pf_hello(&pf, &b, "r", "");
+	restart();
+	assert_int_equal(leases_quiesce(&pf.leases, 50, 0), 0);
+	assert_int_equal(pf.leases.quiesce.state, PORTAL_DRAINING);
+	assert_int_equal(pf.leases.quiesce.n_waiting, 1);
+	assert_true(pf_run(&pf, is_frozen, NULL, PF_PATIENCE_MS));
+	assert_int_equal(pf.leases.quiesce.n_laggards, 1);
+	assert_int_equal(quiesce_thaw(&pf.leases.quiesce), 0);
+}
+
 /* What no client can have said, somebody has written into the table: it is not repeated. */
 static void test_restart_over_forged_labels(void **state)
 {
@@ -1114,6 +1134,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_restart_within_recovery, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_restart_over_lies, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_restart_of_an_added_client, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_quiesce_before_a_client_is_added, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_restart_over_forged_labels, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_restart_over_forged_leases, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_orphans, setup, teardown),

@@ -107,8 +107,8 @@ void leases_writers(const struct leases *l, uint32_t but, uint64_t ret_bits[PORT
 	for (uint32_t i = 0; i < PORTAL_LEASES; i++) {
 		const struct lease *lease = &l->lease[i];
 
-		if (i != but && may_have(lease) && lease->client &&
-		    lease->client->mode == PORTAL_READ_WRITE)
+		if (i != but && may_have(lease) &&
+		    (!lease->client || lease->client->mode == PORTAL_READ_WRITE))
 			ret_bits[i / 64] |= BIT_ULL(i % 64);
 	}
 }

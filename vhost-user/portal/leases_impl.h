@@ -69,7 +69,8 @@ void lease_give_back(struct lease *lease);
 void lease_show(const struct lease *lease);
 /* Counters of the live page. */
 void leases_show(const struct leases *l);
-/* Leases that write and live or may come back, but for `but`: who is waited for in a quiesce. */
+/* Leases that write, or whose client is to be added yet and may, and live or may come back, but for `but`: who is waited for
+ * in a quiesce. */
 void leases_writers(const struct leases *l, uint32_t but, uint64_t ret_bits[PORTAL_LEASES / 64]);
 
 void lease_set_state(struct lease *lease, enum portal_lease_state state);

@@ -769,17 +769,23 @@ static void test_restart_over_lies(void **state)
 	assert_int_equal(pf_simple(&a, PORTAL_STAT, 0, 0), 0);
 }
 
-static void add_late(void)
+static void add_late_as(enum portal_mode mode)
 {
 	char path[96];
 	const struct leases_client_config late = {
 		.name = "late",
 		.socket_path = tmp_path(&pf.dir, "late", path, sizeof(path)),
-		.mode = PORTAL_READ_WRITE,
+		.mode = mode,
 		.quota = 4,
+		.max_leases = 3,
 	};
 
 	assert_int_equal(leases_add_client(&pf.leases, &late), 0);
+}
+
+static void add_late(void)
+{
+	add_late_as(PORTAL_READ_WRITE);
 }
 
 /* The next daemon does not know of a client that was added to the last one, until it is added again. */
@@ -849,18 +855,23 @@ static void test_restart_over_forged_labels(void **state)
 	assert_null(pf.leases.lease[1].client);
 }
 
+static void forge_leases(uint32_t first, uint32_t n, const char *client)
+{
+	for (uint32_t i = first; i < first + n; i++) {
+		struct portal_lease *m = &arena_leases(&pf.arena)[i];
+
+		(void)snprintf(m->client, sizeof(m->client), "%s", client);
+		le64_store(&m->word, PORTAL_LEASE_WORD(portal_owner(i, 1), PORTAL_LEASE_LIVE));
+	}
+}
+
 /* A table that gives a client more leases than it may have does not keep it out. */
 static void test_restart_over_forged_leases(void **state)
 {
 	struct portal_frame f;
 
 	pf_hello(&pf, &a, "a", "");
-	for (uint32_t i = 1; i < PORTAL_LEASES; i++) {
-		struct portal_lease *m = &arena_leases(&pf.arena)[i];
-
-		(void)snprintf(m->client, sizeof(m->client), "a");
-		le64_store(&m->word, PORTAL_LEASE_WORD(portal_owner(i, 1), PORTAL_LEASE_LIVE));
-	}
+	forge_leases(1, PORTAL_LEASES - 1, "a");
 	restart();
 	pf_run_for(&pf, 20);
 	assert_int_equal(pf.leases.client[0]->n_leases, LEASES_EACH);
@@ -1085,6 +1096,71 @@ static void test_restart_over_forged_grants(void **state)
 	assert_int_equal(pf.leases.extents.n_quarantined, PF_EXTENTS - 2);
 }
 
+/* Who was added to the last daemon, and writes himself grants and leases before he is added to the next one, has no more. */
+static void test_restart_over_forgeries_of_an_added_client(void **state)
+{
+	struct portal_frame f;
+	uint32_t first = 0;
+
+	add_late();
+	pf_hello(&pf, &a, "late", "");
+	assert_int_equal(pf_get(&a, 2, PORTAL_EXTENT_HUGE, &first), 0);
+	assert_int_equal(pf_publish(&a, "beyond", 1, first * E, 1), 0);
+	forge_grants(a.owner);
+	forge_leases(1, 6, "late");
+	restart();
+	assert_int_equal(pf.leases.lease[0].n_extents, PF_EXTENTS - 2);
+	assert_int_equal(pf.leases.names.n_used, 1);
+	add_late();
+	assert_int_equal(pf.leases.client[4]->n_extents, 4);
+	assert_int_equal(pf.leases.lease[0].n_extents, 4);
+	assert_int_equal(le32_load(&arena_leases(&pf.arena)[0].extents), 4);
+	assert_int_equal(pf.leases.extents.n_quarantined, PF_EXTENTS - 2 - 4);
+	assert_int_equal(le32_load(&arena_live(&pf.arena)->extents_quarantined),
+			 PF_EXTENTS - 2 - 4);
+	assert_int_equal(pf.leases.names.n_used, 0); /* it lay in the last ones */
+	until_free(portal_owner(6, 1));
+	assert_int_equal(pf.leases.client[4]->n_leases, 3);
+	pf_hang_up(&a);
+	assert_int_equal(hello(&b, "late", 1, 0, 0, &f), -EUSERS);
+	assert_int_equal(hello(&b, "late", 1, portal_owner(0, 1), 0, &f), 0);
+	assert_int_equal(pf_get(&b, 1, PORTAL_EXTENT_SEGMENT, &first), -EDQUOT);
+	assert_int_equal(pf_put(&b, 2, 1), 0);
+	assert_int_equal(pf_get(&b, 1, PORTAL_EXTENT_SEGMENT, &first), 0);
+}
+
+static void test_restart_over_forged_grants_of_an_added_reader(void **state)
+{
+	add_late_as(PORTAL_READ_ONLY);
+	pf_hello(&pf, &a, "late", "");
+	forge_grants(a.owner);
+	restart();
+	add_late_as(PORTAL_READ_ONLY);
+	assert_int_equal(pf.leases.client[4]->n_extents, 0);
+	assert_int_equal(pf.leases.extents.n_quarantined, PF_EXTENTS - 2);
+	until_free(a.owner);
+	assert_int_equal(free_extents(), PF_EXTENTS - 2);
+}
+
+/* What a client that went still has to give back is not taken from it because it comes again with less. */
+static void test_orphans_of_a_client_that_comes_again(void **state)
+{
+	uint32_t first = 0, n = free_extents();
+
+	use_keeper(0);
+	add_late();
+	pf_hello(&pf, &a, "late", "");
+	assert_int_equal(pf_get(&a, 4, PORTAL_EXTENT_HUGE, &first), 0);
+	assert_int_equal(leases_remove_client(&pf.leases, "late"), 0);
+	add_late_as(PORTAL_READ_ONLY);
+	until_free(a.owner);
+	assert_int_equal(pf.leases.client[4]->n_extents, 4);
+	assert_int_equal(pf.leases.extents.n_quarantined, 0);
+	let_go();
+	assert_int_equal(pf.leases.client[4]->n_extents, 0);
+	assert_int_equal(free_extents(), n);
+}
+
 /* The end of the last lease was cut off within a run of extents: nobody is left whose they could be. */
 static void test_restart_over_half_a_grant(void **state)
 {
@@ -1146,6 +1222,12 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_orphans_are_counted, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_orphans_hold_up_nobody, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_restart_over_forged_grants, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_restart_over_forgeries_of_an_added_client,
+						setup, teardown),
+		cmocka_unit_test_setup_teardown(test_restart_over_forged_grants_of_an_added_reader,
+						setup, teardown),
+		cmocka_unit_test_setup_teardown(test_orphans_of_a_client_that_comes_again, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_restart_over_half_a_grant, setup, teardown),
 	};
 

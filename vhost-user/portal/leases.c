@@ -326,8 +326,10 @@ static void reunite(struct leases_client *client)
 		    strcmp(lease->client_name, client->name) != 0)
 			continue;
 		lease->client = client;
-		client->n_leases++;
-		lease_show(lease);
+		if (++client->n_leases > client->max_leases)
+			begin_recovery(lease);
+		else
+			lease_show(lease);
 	}
 	leases_charge_late(l, client);
 }

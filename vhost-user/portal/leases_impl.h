@@ -97,7 +97,7 @@ int leases_give_back(struct leases *l, uint64_t owner, uint32_t first, uint32_t 
 void leases_forgive(struct leases *l, const struct leases_client *payer);
 /* After the tables were read back: who pays for what; grants beyond a quota, and orphans. */
 void leases_read_accounts(struct leases *l);
-/* And for a client that is added later. */
+/* And for a client that is added later, which is held to its quota as those are that were there. */
 void leases_charge_late(struct leases *l, struct leases_client *payer);
 
 /* Go on with what is RECOVERING; deferred, as often as there is any, and at a thaw. */

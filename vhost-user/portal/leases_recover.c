@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base.h"
+#include "checked.h"
 #include "leases_impl.h"
 #include "log.h"
 
@@ -48,6 +49,22 @@ void leases_forgive(struct leases *l, const struct leases_client *payer)
 			l->extents.e[at].payer = NULL;
 }
 
+/* The names of `owner` in n extents from `first` on. */
+static void withdraw_names(struct leases *l, uint64_t owner, uint32_t first, uint32_t n)
+{
+	for (uint32_t i = 0; names_next(&l->names, owner, &i); i++) {
+		uint64_t at = l->names.entry[i].offset / PORTAL_EXTENT;
+		char name[PORTAL_NAME_MAX];
+
+		if (!range_within(at - first, 1, n))
+			continue;
+		memcpy(name, l->names.entry[i].name, sizeof(name));
+		names_withdraw(&l->names, i);
+		leases_tell_name(l, i, 0, name);
+		l->stats.recovered_names++;
+	}
+}
+
 static void keep_as_orphan(struct leases *l, uint32_t first)
 {
 	l->extents.e[first].orphan = true;
@@ -78,17 +95,37 @@ void leases_read_accounts(struct leases *l)
 		loop_timer_set(l->loop, &l->orphan_timer, 0);
 }
 
+/* A grant that was on nobody's account, and beyond what its client may have. */
+static void refuse_grant(struct leases *l, struct lease *lease, uint32_t first)
+{
+	uint32_t run = l->extents.e[first].run;
+
+	withdraw_names(l, lease->owner, first, run);
+	lease->n_extents -= run;
+	extents_quarantine(&l->extents, first);
+	lease_show(lease);
+	leases_show(l);
+}
+
 void leases_charge_late(struct leases *l, struct leases_client *payer)
 {
-	for (uint32_t at = 0; extents_find(&l->extents, 0, &at); at += l->extents.e[at].run) {
-		struct extent *e = &l->extents.e[at];
-		const struct lease *lease = &l->lease[portal_owner_id(e->owner)];
+	uint32_t run;
 
+	for (uint32_t at = 0; extents_find(&l->extents, 0, &at); at += run) {
+		struct extent *e = &l->extents.e[at];
+		struct lease *lease = &l->lease[portal_owner_id(e->owner)];
+
+		run = e->run;
 		if (e->payer || lease->owner != e->owner ||
 		    strcmp(lease->client_name, payer->name) != 0)
 			continue;
+		/* What is being taken back counts, however much it is. */
+		if (lease->state == PORTAL_LEASE_LOST && run > leases_credit(payer)) {
+			refuse_grant(l, lease, at);
+			continue;
+		}
 		e->payer = payer;
-		payer->n_extents += e->run;
+		payer->n_extents += run;
 	}
 }
 
@@ -100,18 +137,6 @@ static void count_recovery(const struct leases *l, uint32_t leases, uint32_t ext
 
 	le64_store(&live->leases_recovered, le64_load(&live->leases_recovered) + leases);
 	le64_store(&live->extents_recovered, le64_load(&live->extents_recovered) + extents);
-}
-
-static void withdraw_names(struct leases *l, uint64_t owner)
-{
-	for (uint32_t i = 0; names_next(&l->names, owner, &i); i++) {
-		char name[PORTAL_NAME_MAX];
-
-		memcpy(name, l->names.entry[i].name, sizeof(name));
-		names_withdraw(&l->names, i);
-		leases_tell_name(l, i, 0, name);
-		l->stats.recovered_names++;
-	}
 }
 
 /* Take a grant of lease `dead` (NO_LEASE: an orphan) back, unless somebody who lives has something in it. */
@@ -185,7 +210,7 @@ static bool recover_some(struct leases *l, struct lease *lease, uint64_t until_n
 	uint32_t at = lease->recover_at;
 
 	if (at == 0)
-		withdraw_names(l, lease->owner);
+		withdraw_names(l, lease->owner, 0, l->extents.n);
 	leases_living(l, alive);
 	for (; extents_find(&l->extents, 0, &at); lease->recover_at = at) {
 		uint32_t first = at;

@@ -1096,6 +1096,26 @@ static void test_restart_over_forged_grants(void **state)
 	assert_int_equal(pf.leases.extents.n_quarantined, PF_EXTENTS - 2);
 }
 
+/* Nor does it help to write them to a lease that will be given next. */
+static void test_restart_over_grants_of_a_lease_to_come(void **state)
+{
+	uint32_t first = 0;
+
+	pf_hello(&pf, &a, "a", "");
+	pf_hello(&pf, &b, "b", "");
+	pf_hang_up(&a);
+	until_free(a.owner);
+	forge_grants(portal_owner(0, 2));
+	restart();
+	assert_int_equal(pf.leases.n_orphans, 0);
+	assert_int_equal(pf.leases.extents.n_quarantined, PF_EXTENTS - 2);
+	pf_hello(&pf, &a, "a", "");
+	assert_int_equal(a.owner, portal_owner(0, 2));
+	assert_int_equal(pf.leases.lease[0].n_extents, 0);
+	assert_int_equal(pf_put(&a, 2, 1), -EPERM);
+	assert_int_equal(pf_get(&a, 1, PORTAL_EXTENT_SEGMENT, &first), -ENOSPC);
+}
+
 /* Who was added to the last daemon, and writes himself grants and leases before he is added to the next one, has no more. */
 static void test_restart_over_forgeries_of_an_added_client(void **state)
 {
@@ -1222,6 +1242,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_orphans_are_counted, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_orphans_hold_up_nobody, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_restart_over_forged_grants, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_restart_over_grants_of_a_lease_to_come, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_restart_over_forgeries_of_an_added_client,
 						setup, teardown),
 		cmocka_unit_test_setup_teardown(test_restart_over_forged_grants_of_an_added_reader,

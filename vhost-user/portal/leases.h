@@ -17,8 +17,8 @@
  * A grant is on its client's account until it is taken back, orphan or not: who leaves his quota behind in others' names
  * has used it up.  The next daemon finds out whose an orphan is by the lease table, where a lease that is over keeps its
  * client's name until its id is given again.  Ids that have orphans are given last, and if none is left but those, the
- * orphan is on nobody's account after a restart.  What the tables grant a client beyond its quota is put into quarantine,
- * and leases beyond its number are over: at the start, or when the client is added.
+ * orphan is on nobody's account after a restart.  What the tables grant a client beyond its quota, or a lease that is yet
+ * to be given, is put into quarantine, and a client's leases beyond its number are over: at the start, or when it is added.
  *
  * A daemon started anew over the same file finds the leases of the last one as LOST, and gives their clients `grace` to
  * come back.

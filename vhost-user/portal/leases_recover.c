@@ -83,7 +83,8 @@ void leases_read_accounts(struct leases *l)
 						      NULL;
 
 		run = l->extents.e[at].run;
-		if (payer && run > leases_credit(payer)) {
+		/* Or of a lease that is to come: whoever is given it would have the grant for nothing. */
+		if (owner > lease->owner || (payer && run > leases_credit(payer))) {
 			extents_quarantine(&l->extents, at);
 			continue;
 		}

@@ -402,6 +402,59 @@ static void test_bye(void **state)
 	assert_int_equal(hello(&a, "l", 1, portal_owner(0, 1), 0, &f), -ESTALE);
 }
 
+static bool is_not_live(struct pf *p, void *arg)
+{
+	return PORTAL_LEASE_STATE(word(0)) != PORTAL_LEASE_LIVE;
+}
+
+/* It says `n` requests that it will not hear the answers of, takes leave and is gone: that it took leave is not lost. */
+static void leave_behind(unsigned n)
+{
+	struct portal_frame f = { .type = le32_of(PORTAL_STAT) };
+
+	for (unsigned i = 0; i < n; i++) {
+		f.seq = le32_of(100 + i);
+		pf_send(&a, &f);
+	}
+	f = (struct portal_frame){ .type = le32_of(PORTAL_BYE) };
+	pf_send(&a, &f);
+	pf_hang_up(&a);
+	assert_true(pf_run(&pf, is_not_live, NULL, PF_PATIENCE_MS));
+	assert_int_not_equal(word(0), PORTAL_LEASE_WORD(a.owner, PORTAL_LEASE_LOST));
+}
+
+/* The kernel tells of an error when a peer goes that has not read everything. */
+static void test_bye_with_answers_not_read(void **state)
+{
+	struct portal_frame f = { .type = le32_of(PORTAL_STAT), .seq = le32_of(7) };
+
+	pf_hello(&pf, &a, "l", "");
+	pf_send(&a, &f);
+	pf_run_for(&pf, 20);
+	leave_behind(0);
+}
+
+/* More than is read in one turn: the answers of the first are sent to nobody before the last has been read. */
+static void test_bye_behind_many(void **state)
+{
+	pf_hello(&pf, &a, "l", "");
+	leave_behind(100);
+}
+
+/* Nothing was being read any more, because so many answers wait. */
+static void test_bye_behind_answers_that_wait(void **state)
+{
+	struct portal_frame f = { .type = le32_of(PORTAL_STAT), .seq = le32_of(7) };
+
+	pf_hello(&pf, &a, "l", "");
+	for (unsigned i = 0; pf.leases.conns->n_out < PORTAL_UNREAD_MAX; i++) {
+		assert_true(i < 100000);
+		pf_send(&a, &f);
+		assert_int_equal(loop_once(pf.loop, 0), 0);
+	}
+	leave_behind(0);
+}
+
 /* By another door nobody comes back to a lease, even if it is the right one's word. */
 static void test_another_door(void **state)
 {
@@ -1215,6 +1268,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_revoked, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lingers, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bye, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_bye_with_answers_not_read, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_bye_behind_many, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_bye_behind_answers_that_wait, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_another_door, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bells, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bells_of_a_sleeper, setup, teardown),

@@ -31,6 +31,8 @@ static bool is_full(const struct leases_conn *c)
 
 static void enqueue(struct leases_conn *c, const struct portal_frame *frame)
 {
+	if (c->deaf)
+		return;
 	c->out[(c->out_at + c->n_out++) % LEASES_OUT_MAX] = *frame;
 	loop_defer(c->leases->loop, &c->send_work, c->send_work.fn);
 }
@@ -203,22 +205,6 @@ static bool take_frames(struct leases_conn *c)
 	return true;
 }
 
-static void on_send(struct loop_work *work)
-{
-	struct leases_conn *c = container_of(work, struct leases_conn, send_work);
-
-	if (c->ended)
-		return;
-	if (send_all(c) < 0) {
-		leases_conn_end(c);
-		return;
-	}
-	/* Requests that were left because their replies had no room. */
-	if (c->n_in >= PORTAL_FRAME && !take_frames(c))
-		return;
-	wait_for(c);
-}
-
 /* One look at the socket.  True: there may be more. */
 static bool receive(struct leases_conn *c)
 {
@@ -227,7 +213,7 @@ static bool receive(struct leases_conn *c)
 	if (!take_frames(c) || c->n_in == sizeof(c->in) || is_full(c))
 		return false;
 	n = recv(c->fd, c->in + c->n_in, sizeof(c->in) - c->n_in, MSG_DONTWAIT);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	if (n < 0 && (errno == EAGAIN || errno == EINTR) && !c->deaf)
 		return false;
 	if (n <= 0) {
 		leases_conn_end(c);
@@ -237,16 +223,43 @@ static bool receive(struct leases_conn *c)
 	return take_frames(c) && c->n_in < PORTAL_FRAME;
 }
 
+/* Its turn to say something. */
+static void listen_to(struct leases_conn *c)
+{
+	for (unsigned i = 0; i < IN_PER_PASS / LEASES_IN_MAX && receive(c); i++)
+		continue;
+}
+
+/* Nobody is there to be told anything.  What he said last is still to be read, a BYE perhaps: the end is behind it. */
+static void outlive(struct leases_conn *c)
+{
+	c->deaf = true;
+	c->n_out = 0;
+}
+
+static void on_send(struct loop_work *work)
+{
+	struct leases_conn *c = container_of(work, struct leases_conn, send_work);
+
+	if (c->ended)
+		return;
+	if (send_all(c) < 0) {
+		outlive(c);
+		listen_to(c);
+	}
+	/* Requests that were left because their replies had no room. */
+	if (c->ended || (c->n_in >= PORTAL_FRAME && !take_frames(c)))
+		return;
+	wait_for(c);
+}
+
 static void on_event(struct loop_source *src, uint32_t events)
 {
 	struct leases_conn *c = container_of(src, struct leases_conn, src);
 
-	if (events & EPOLLERR || (events & (EPOLLHUP | EPOLLIN)) == EPOLLHUP) {
-		leases_conn_end(c);
-		return;
-	}
-	for (unsigned i = 0; i < IN_PER_PASS / LEASES_IN_MAX && receive(c); i++)
-		continue;
+	if (events & (EPOLLERR | EPOLLHUP))
+		outlive(c);
+	listen_to(c);
 	if (!c->ended)
 		leases_conn_kick(c);
 }

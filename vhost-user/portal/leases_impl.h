@@ -34,6 +34,7 @@ struct leases_conn {
 	int fd;
 	int pid;
 	bool ended, half_open; /* half open: it has not said HELLO */
+	bool deaf; /* nothing can be told any more: it ends when all that it said has been read */
 	struct loop_source src;
 	uint32_t events; /* that src waits for */
 	struct loop_timer hello;

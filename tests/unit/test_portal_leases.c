@@ -933,6 +933,24 @@ static void test_restart_over_forged_leases(void **state)
 	assert_int_equal(hello(&a, "a", 1, portal_owner(0, 1), 0, &f), 0);
 }
 
+/* Nor do leases of somebody who never comes keep anybody out, however long they could. */
+static void test_restart_over_leases_of_nobody(void **state)
+{
+	struct portal_frame f;
+
+	pf.config.grace_ms = 600000;
+	pf_hello(&pf, &a, "a", "");
+	forge_leases(1, PORTAL_LEASES - 1, "zzz");
+	restart();
+	assert_int_equal(hello(&b, "b", 1, 0, 0, &f), -EAGAIN);
+	pf_run_for(&pf, 20);
+	assert_int_equal(hello(&b, "b", 1, 0, 0, &f), 0);
+	assert_int_equal(hello(&c, "b", 1, 0, 0, &f), -EAGAIN); /* one makes room for one */
+	assert_int_equal(hello(&c, "b", 1, 0, 0, &f), 0);
+	pf_hang_up(&a);
+	assert_int_equal(hello(&a, "a", 1, portal_owner(0, 1), 0, &f), 0);
+}
+
 /* ---- orphans ---- */
 
 static uint64_t n_visits, keep_until;
@@ -1290,6 +1308,8 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(test_restart_over_forged_labels, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_restart_over_forged_leases, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_restart_over_leases_of_nobody, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_orphans, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_orphans_are_paid_for, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_ids_of_orphans_rest, setup, teardown),

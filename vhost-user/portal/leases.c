@@ -138,6 +138,48 @@ static struct lease *find_free(struct leases *l)
 	return found;
 }
 
+/* What is taken back is worth a line; a client that comes and goes with empty hands is not. */
+static void log_end(const struct lease *lease)
+{
+	struct leases_client *client = lease->client;
+
+	if (client && lease->n_extents)
+		log_limited(&client->log, LOG_LEVEL_INFO, client->name,
+			    "lease %u of \"%s\" has ended: its %u extents are taken back",
+			    lease_id(lease), lease->name, lease->n_extents);
+}
+
+static void begin_recovery(struct lease *lease)
+{
+	struct leases *l = lease->leases;
+
+	log_end(lease);
+	loop_timer_cancel(l->loop, &lease->linger);
+	lease->recover_at = 0;
+	lease_set_state(lease, PORTAL_LEASE_RECOVERING);
+	quiesce_left(&l->quiesce, lease_id(lease));
+	loop_defer(l->loop, &l->recovery, l->recovery.fn);
+}
+
+/* All ids are taken.  Is one being taken back?  If not, one of the last daemon's is, whose client this one does not know.
+ * False: there is no such either. */
+static bool make_room(struct leases *l)
+{
+	struct lease *unknown = NULL;
+
+	for (uint32_t i = 0; i < PORTAL_LEASES; i++) {
+		struct lease *lease = &l->lease[i];
+
+		if (lease->state == PORTAL_LEASE_RECOVERING)
+			return true;
+		if (lease->state == PORTAL_LEASE_LOST && !lease->client)
+			unknown = lease;
+	}
+	if (unknown)
+		begin_recovery(unknown);
+	return unknown != NULL;
+}
+
 static int take_new(struct leases *l, struct leases_conn *conn, struct lease **ret_lease)
 {
 	struct leases_client *client = conn->client;
@@ -148,7 +190,7 @@ static int take_new(struct leases *l, struct leases_conn *conn, struct lease **r
 		return -EUSERS;
 	lease = find_free(l);
 	if (!lease)
-		return -EUSERS;
+		return make_room(l) ? -EAGAIN : -EUSERS;
 	lease->owner = portal_owner(lease_id(lease), next_generation(lease->owner));
 	lease->client = client;
 	lease->n_extents = 0;
@@ -198,29 +240,6 @@ int lease_take(struct leases *l, struct leases_conn *conn, uint64_t owner, uint6
 	memcpy(lease->name, name, sizeof(lease->name));
 	lease_set_state(lease, PORTAL_LEASE_LIVE);
 	return 0;
-}
-
-/* What is taken back is worth a line; a client that comes and goes with empty hands is not. */
-static void log_end(const struct lease *lease)
-{
-	struct leases_client *client = lease->client;
-
-	if (client && lease->n_extents)
-		log_limited(&client->log, LOG_LEVEL_INFO, client->name,
-			    "lease %u of \"%s\" has ended: its %u extents are taken back",
-			    lease_id(lease), lease->name, lease->n_extents);
-}
-
-static void begin_recovery(struct lease *lease)
-{
-	struct leases *l = lease->leases;
-
-	log_end(lease);
-	loop_timer_cancel(l->loop, &lease->linger);
-	lease->recover_at = 0;
-	lease_set_state(lease, PORTAL_LEASE_RECOVERING);
-	quiesce_left(&l->quiesce, lease_id(lease));
-	loop_defer(l->loop, &l->recovery, l->recovery.fn);
 }
 
 static void on_linger_over(struct loop_timer *timer)

@@ -21,7 +21,7 @@
  * to be given, is put into quarantine, and a client's leases beyond its number are over: at the start, or when it is added.
  *
  * A daemon started anew over the same file finds the leases of the last one as LOST, and gives their clients `grace` to
- * come back.
+ * come back.  One whose client it does not know makes room before that when somebody else finds the table full.
  *
  * The protocol is wire.h.  Truth is in here; the tables in the arena are its mirror (layout.h).
  *

@@ -49,7 +49,8 @@
  *	            < owner, generation of the arena, mode, quota in extents, size of the arena in bytes, offset of the arena in
  *	              the descriptor; name: the arena's.  Status -EPROTONOSUPPORT (args: the daemon's version),
  *	              -ESTALE (the lease to come back to is gone: say HELLO again, without), -EBUSY (its old connection still
- *	              stands: again in a moment), -EUSERS (no lease left), -EAGAIN (the arena is frozen)
+ *	              stands: again in a moment), -EUSERS (no lease left), -EAGAIN (the arena is frozen,
+ *	              or a lease is being taken back: again in a moment)
  *	EXTENT_GET  > n, kind (enum portal_extent_kind: SEGMENT with n = 1, or HUGE)
  *	            < first.  -EDQUOT (beyond the quota), -ENOSPC (no run of n is free), -EACCES (a read-only client),
  *	              -EAGAIN (the arena drains or is frozen)

@@ -79,8 +79,8 @@ struct portal_options {
  * Returns 0; -ENOENT (no such arena, device or socket), -EACCES (the daemon does not admit this client), -ENODEV (the
  * place maps, but not coherently: a raw /dev/pmem goes through the page cache), -EPROTO (no arena, or a broken one),
  * -EOPNOTSUPP (an arena of another version or byte order, or a daemon of another version), -EUSERS (no free lease), -EAGAIN
- * (the arena was frozen all the time), -ENXIO (its guests get no leases), -ETIMEDOUT, -EINVAL, or what the system says.  May
- * block for timeout_ms. */
+ * (the arena was frozen all the time, or no lease was taken back in time), -ENXIO (its guests get no leases), -ETIMEDOUT,
+ * -EINVAL, or what the system says.  May block for timeout_ms. */
 PORTAL_API int portal_attach(const char *where, const struct portal_options *options,
 			     struct portal **ret_portal);
 

@@ -208,7 +208,7 @@ static void test_large_packets_are_cut(void **state)
 	lab_finish();
 }
 
-/* At a rate of gigabits a frame has passed as soon as anybody could be woken for it: it is not copied. */
+/* At 100 Gbit/s a frame has passed before anybody could be woken for it: it is not copied. */
 static void test_what_has_passed_at_once_is_not_kept(void **state)
 {
 	lab_start(false);

@@ -444,9 +444,7 @@ void impair_hold(struct impair *im, uint64_t now_ns, void *const *frame, const u
 		return;
 	}
 	for (unsigned i = 0; i < n; i++)
-		line_in(im, now_ns,
-			&(struct impair_entry){
-				.at_ns = now_ns, .frame = frame[i], .len = len[i] });
+		line_in(im, now_ns, &(struct impair_entry){ .frame = frame[i], .len = len[i] });
 }
 
 void impair_hold_failed(struct impair *im, uint32_t len)

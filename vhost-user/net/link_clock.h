@@ -26,8 +26,8 @@
 
 #include "loop.h"
 
-/* Nobody is woken as exactly as this: what is due so soon may as well go now.  So what has a rate of gigabits is hardly
- * ever kept for its own length. */
+/* Nobody is woken as exactly as this: what is due so soon may as well go now.  So a frame that finds the rate free is not
+ * kept for its own length, if that is 60 bytes at 480 Mbit/s or 1514 at 12.12 Gbit/s, or the rate is higher. */
 #define LINK_CLOCK_NEAR_NS 1000
 
 struct link_event;

@@ -138,6 +138,84 @@ static void test_near_changes_nothing_else(void **state)
 	road_done(near);
 }
 
+/* Of a burst that does not pass within the microsecond as a whole the first frames go on at once, and the rest leave when they
+ * would have left without that: none before its turn, and each is counted. */
+static void test_a_burst_is_split(void **state)
+{
+	struct road *r = &links[0], *exact = &links[1];
+	uint64_t frames, bytes, now = S;
+	uint32_t len[10];
+
+	for (unsigned i = 0; i < 2; i++) {
+		road_init(&links[i], 1);
+		links[i].im.near_ns = i == 0 ? US : 0;
+		links[i].c.rate_bps = 25000000000; /* 484.48 ns for a frame */
+		road_set(&links[i], 0);
+	}
+	for (unsigned i = 0; i < array_size(len); i++)
+		len[i] = 1514;
+	assert_true(impair_only_rates(&r->im));
+	for (unsigned burst = 0; burst < 3; burst++, now += MS) {
+		assert_int_equal(impair_straight(&r->im, now, len, 10), 2);
+		assert_int_equal(r->im.stats.in_frames, 10 * burst + 2);
+		assert_int_equal(r->im.stats.out_bytes, (10 * burst + 2) * 1514);
+		for (unsigned i = 2; i < 10; i++)
+			assert_int_equal(road_send(r, now, i, 1514), 1);
+		assert_int_equal(impair_straight(&r->im, now, len, 10),
+				 0); /* they are in its way */
+		impair_held(&r->im, &frames, &bytes);
+		assert_int_equal(frames, 8);
+		assert_int_equal(r->im.stats.in_frames, r->im.stats.out_frames + frames);
+		assert_int_equal(r->im.stats.in_bytes, r->im.stats.out_bytes + bytes);
+
+		for (unsigned i = 0; i < 10; i++)
+			road_send(exact, now, i, 1514);
+		assert_int_equal(road_take(exact, now + MS), 10);
+		assert_int_equal(road_take(r, now + MS), 8);
+		for (unsigned i = 0; i < 8; i++) {
+			assert_int_equal(road_number(&r->taken[i]), 2 + i);
+			assert_int_equal(r->taken[i].at_ns, exact->taken[2 + i].at_ns);
+		}
+	}
+	assert_int_equal(r->im.stats.out_frames, 30);
+	road_done(r);
+	road_done(exact);
+}
+
+/* The same with a bucket, in which four frames find room, and some of which have to be kept although they pass at once: these
+ * have had their time at the rate, and nothing overtakes them. */
+static void test_a_burst_through_a_bucket(void **state)
+{
+	struct road *r = &links[0];
+	struct impair_verdict v;
+	uint64_t frames, bytes;
+
+	road_init(r, 1);
+	r->c.rate_bps = 8000000; /* a byte a microsecond */
+	r->c.burst_bytes = 4 * 1514;
+	road_set(r, 0);
+	assert_int_equal(impair_straight(&r->im, S, (const uint32_t[]){ 1514, 1514 }, 2), 2);
+	impair_judge(&r->im, S, 1514, false, &v);
+	assert_true(v.straight);
+	impair_push_straight(&r->im, S, road_frame(2), 1514);
+	for (unsigned i = 3; i < 10; i++)
+		assert_int_equal(road_send(r, S, i, 1514), 1);
+	impair_held(&r->im, &frames, &bytes);
+	assert_int_equal(frames, 8);
+	assert_int_equal(r->im.stats.in_frames, 10);
+	assert_int_equal(r->im.stats.out_frames, 2);
+	assert_int_equal(impair_next(&r->im), S);
+	assert_int_equal(road_take(r, S), 2);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(road_number(&r->taken[i]), 2 + i);
+	assert_int_equal(road_take(r, 2 * S), 6);
+	for (unsigned i = 0; i < 6; i++) {
+		assert_int_equal(road_number(&r->taken[i]), 4 + i);
+		assert_int_equal(r->taken[i].at_ns, S + (i + 1) * 1514 * US);
+	}
+	road_done(r);
+}
+
 /* ---- CoDel ---- */
 
 /* The spacing of drops while a queue does not yield (RFC 8289, 4.2): after an interval, then by the root. */
@@ -251,6 +329,8 @@ int main(void)
 		cmocka_unit_test(test_exact),
 		cmocka_unit_test(test_near_frames_go_on),
 		cmocka_unit_test(test_near_changes_nothing_else),
+		cmocka_unit_test(test_a_burst_is_split),
+		cmocka_unit_test(test_a_burst_through_a_bucket),
 		cmocka_unit_test(test_control_law),
 		cmocka_unit_test(test_codel_ends_a_standing_queue),
 	};

@@ -228,6 +228,40 @@ static void test_what_has_passed_at_once_is_not_kept(void **state)
 	lab_finish();
 }
 
+/* A burst of which the rate lets the first frames go on at once, as they are, and the rest is copied: in order, and none twice. */
+static void test_a_burst_is_split(void **state)
+{
+	static uint8_t bytes[10][1514];
+	const struct impair_stats *stats;
+	uint64_t frames, held;
+	struct sw_frame f[10];
+	struct iovec iov[10];
+
+	lab_start(false);
+	lab_do("link.set", "{\"port\":\"b\",\"direction\":\"to-guest\",\"rate-bps\":25000000000}");
+	stats = &link_find(&port[1].port)->way[SW_EGRESS].im.stats;
+	for (uint8_t i = 0; i < 10; i++) {
+		memset(bytes[i], i, sizeof(bytes[i]));
+		memcpy(bytes[i], "\x52\x54\0\0\0\x0b\x52\x54\0\0\0\x0a\x88\xb5", 14);
+		iov[i] = (struct iovec){ bytes[i], sizeof(bytes[i]) };
+		f[i] = (struct sw_frame){ .iov = &iov[i], .len = sizeof(bytes[i]), .n_iov = 1 };
+	}
+	sw_input(&port[0].port, f, 10);
+	assert_int_equal(port[1].n, 2); /* of 484.48 ns each */
+	impair_held(&link_find(&port[1].port)->way[SW_EGRESS].im, &frames, &held);
+	assert_int_equal(frames, 8);
+	assert_int_equal(stats->in_frames, 10);
+	assert_int_equal(stats->out_frames, 2);
+	lab_pass(at_ns + 10 * US);
+	assert_int_equal(port[1].n, 10);
+	for (unsigned i = 0; i < 10; i++)
+		assert_int_equal(port[1].got[i].bytes[20], i);
+	assert_int_equal(stats->out_frames, 10);
+	assert_int_equal(stats->out_bytes, 10 * 1514);
+	assert_int_equal(net.sw.bufs.used, 0);
+	lab_finish();
+}
+
 /* One bit of one copy of a packet whose checksum has been put in: so the receiver notices. */
 static void test_corruption_is_noticed(void **state)
 {
@@ -549,6 +583,7 @@ int main(void)
 		cmocka_unit_test(test_directions_differ),
 		cmocka_unit_test(test_large_packets_are_cut),
 		cmocka_unit_test(test_what_has_passed_at_once_is_not_kept),
+		cmocka_unit_test(test_a_burst_is_split),
 		cmocka_unit_test(test_corruption_is_noticed),
 		cmocka_unit_test(test_duplicates),
 		cmocka_unit_test(test_ecn),

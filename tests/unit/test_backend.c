@@ -382,6 +382,65 @@ static void test_socket_activation(void **state)
 	close(c);
 }
 
+static int listening(const char *path)
+{
+	int fd = bound_socket(SOCK_STREAM, path);
+
+	assert_int_equal(listen(fd, 4), 0);
+	return fd;
+}
+
+/* Whether somebody has connected to a listener whom nobody has served. */
+static bool has_caller(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	return poll(&p, 1, 0) > 0;
+}
+
+/* A listener at a path that the command line names is that socket; its maker removes it. */
+static void test_activation_by_path(void **state)
+{
+	int a = listening(sock_a), c = listening(ctl), fd;
+	struct run r =
+		start(ARGS("--socket-path", sock_a, "--socket-path", sock_b, "--control", ctl),
+		      (int[]){ c, a, -1 }, "x.socket:x.socket");
+
+	wait_ready(&r);
+	assert_string_equal(greeting(sock_a), "port0");
+	assert_string_equal(greeting(sock_b), "port1"); /* nobody passed it: it is made */
+	fd = dial(ctl);
+	assert_string_equal(ask(fd, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"sockets\"}\n"),
+			    "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":[\"port0\",\"port1\"]}\n");
+	close(fd);
+	assert_int_equal(terminate(&r, SIGTERM), 0);
+	assert_true(exists(sock_a) && exists(ctl));
+	assert_false(exists(sock_b));
+	/* To look whether they are stale would have been to start the next one. */
+	assert_false(has_caller(a) || has_caller(c));
+	close(a);
+	close(c);
+}
+
+/* So is one that the configuration has as a string, wherever; another is a frontend's, by its name. */
+static void test_activation_by_configuration(void **state)
+{
+	char config[96], text[256];
+	int a = listening(sock_a), b = listening(sock_b);
+	struct run r;
+
+	snprintf(text, sizeof(text), "{\"n\":1,\"doors\":[null,{\"at\":\"%s\"}],\"e\":{}}", sock_a);
+	tmp_file(&dir, "config", text, config, sizeof(config));
+	r = start(ARGS("--config", config), (int[]){ a, b, -1 }, "n1:n2");
+	wait_ready(&r);
+	assert_string_equal(greeting(sock_b), "n2");
+	close(dial(sock_a)); /* kept for who asks for it: of this daemon nobody does */
+	assert_true(has_caller(a));
+	assert_int_equal(terminate(&r, SIGTERM), 0);
+	close(a);
+	close(b);
+}
+
 static void test_control_methods(void **state)
 {
 	struct run r = start(ARGS("--control", ctl), NULL, NULL);
@@ -452,6 +511,8 @@ int main(void)
 		T(test_inherited_listener),
 		T(test_inherited_connection),
 		T(test_socket_activation),
+		T(test_activation_by_path),
+		T(test_activation_by_configuration),
 		T(test_control_methods),
 		T(test_inherited_control_connection),
 		T(test_dead_log_reader_does_not_kill_it),

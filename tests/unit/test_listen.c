@@ -416,9 +416,9 @@ static void test_inherited(void **state)
 	assert_int_equal(listen_inherited(in), -EINVAL);
 	set_activation(NULL, "99999999999999999999", NULL);
 	assert_int_equal(listen_inherited(in), -EINVAL);
-	set_activation(NULL, "257", NULL);
+	set_activation(NULL, "1001", NULL);
 	assert_int_equal(listen_inherited(in), -E2BIG);
-	set_activation(NULL, "256", NULL); /* more than there are */
+	set_activation(NULL, "1000", NULL); /* more than there are */
 	assert_int_equal(listen_inherited(in), -EINVAL);
 	for (int i = 0; i < 3; i++) {
 		close(3 + i);
@@ -427,6 +427,93 @@ static void test_inherited(void **state)
 			close(fds[i]);
 		}
 	}
+}
+
+/* ---- listeners that are kept ---- */
+
+static int bound(const char *where, int type, socklen_t len)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+
+	if (where)
+		memcpy(addr.sun_path, where, strnlen(where, sizeof(addr.sun_path)));
+	assert_int_equal(bind(fd, (struct sockaddr *)&addr, len ? len : sizeof(addr)), 0);
+	return fd;
+}
+
+static void test_path_of_a_listener(void **state)
+{
+	char got[LISTEN_PATH_MAX], longest[109];
+	int fd = bound(path, SOCK_STREAM, 0), p[2];
+
+	assert_false(listen_path(fd, got)); /* it does not listen yet */
+	assert_int_equal(listen(fd, 1), 0);
+	assert_true(listen_path(fd, got));
+	assert_string_equal(got, path);
+	close(fd);
+	assert_false(listen_path(fd, got));
+
+	/* A path that fills sun_path has no NUL there. */
+	snprintf(longest, sizeof(longest), "%s/", dir);
+	memset(longest + strlen(longest), 'x', sizeof(longest) - strlen(longest));
+	longest[108] = '\0';
+	fd = bound(longest, SOCK_SEQPACKET, 0);
+	assert_int_equal(listen(fd, 1), 0);
+	assert_true(listen_path(fd, got));
+	assert_string_equal(got, longest);
+	close(fd);
+	unlink(longest);
+
+	/* No path, no name, no Unix socket, no socket. */
+	fd = bound("", SOCK_STREAM, 0); /* 108 NULs: an abstract name */
+	assert_int_equal(listen(fd, 1), 0);
+	assert_false(listen_path(fd, got));
+	close(fd);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(listen(fd, 1), -1);
+	assert_false(listen_path(fd, got));
+	close(fd);
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(listen(fd, 1), 0);
+	assert_false(listen_path(fd, got));
+	close(fd);
+	assert_int_equal(pipe(p), 0);
+	assert_false(listen_path(p[0], got));
+	assert_int_equal(listen_keep(p[0]), -EINVAL);
+	close(p[0]);
+	close(p[1]);
+}
+
+/* Who asks for its path has it, again and again; its file and its queue are left alone. */
+static void test_kept_listener(void **state)
+{
+	int kept = bound(path, SOCK_STREAM, 0), first, second, peer, conn;
+
+	assert_int_equal(listen(kept, 4), 0);
+	assert_int_equal(listen_keep(kept), 0);
+	assert_int_equal(listen_unix(path, 0600, &first), 0);
+	assert_int_not_equal(first, kept);
+	assert_true(fcntl(first, F_GETFD) & FD_CLOEXEC);
+	assert_true(fcntl(first, F_GETFL) & O_NONBLOCK);
+	peer = connect_to(path);
+	assert_true(peer >= 0);
+	assert_int_equal(listen_accept(first, &conn), 0);
+	close(conn);
+	close(peer);
+
+	close(first);
+	listen_unlink(path);
+	assert_true(exists(path));
+	assert_int_equal(listen_accept(kept, &conn), -EAGAIN); /* nobody has knocked */
+	assert_int_equal(listen_unix(path, 0600, &second), 0);
+	peer = connect_to(path);
+	assert_int_equal(listen_accept(second, &conn), 0);
+	close(conn);
+	close(peer);
+	close(second);
+
+	assert_int_equal(listen_unix_type(path, 0600, SOCK_SEQPACKET, 1, &first), -EPROTOTYPE);
 }
 
 int main(void)
@@ -447,6 +534,8 @@ int main(void)
 		T(test_seqpacket),
 		T(test_tcp),
 		T(test_inherited),
+		T(test_path_of_a_listener),
+		T(test_kept_listener),
 	};
 #undef T
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -76,8 +76,9 @@ static int print_help(const struct backend_desc *desc)
 	       "  --print-capabilities  describe this backend in JSON and exit\n"
 	       "  --version             print the version and exit\n"
 	       "  --help                print this and exit\n"
-	       "\nSockets can also be passed by socket activation; the one named \"control\" is the\n"
-	       "control socket.  Stays in the foreground; SIGTERM ends it.\n",
+	       "\nSockets can also be passed by socket activation: one that listens at a path which is\n"
+	       "given here or in FILE is taken for it, and the one named \"control\" is the control\n"
+	       "socket.  Stays in the foreground; SIGTERM ends it.\n",
 	       desc->name, desc->summary,
 	       desc->max_sockets ? "  --socket-path PATH    serve a vhost-user frontend at PATH" :
 				   "",
@@ -291,32 +292,7 @@ static bool parse_options(struct options *o, int argc, char **argv, int *ret_sta
 	return true;
 }
 
-/* Add what socket activation passed. */
-static bool take_inherited(struct options *o, int *ret_status)
-{
-	struct listen_inherited inherited[LISTEN_INHERITED_MAX];
-	int n = listen_inherited(inherited);
-
-	if (n < 0) {
-		log_error(NULL, "socket activation (LISTEN_FDS): %s", strerror(-n));
-		*ret_status = EXIT_FAILURE;
-		return false;
-	}
-	for (int i = 0; i < n; i++) {
-		if (strcmp(inherited[i].name, "control") != 0) {
-			*ret_status = add_socket(o, inherited[i].name, NULL, inherited[i].fd);
-		} else if (o->control_path || o->control_fd >= 0) {
-			*ret_status = say_usage(o->desc, "more than one control socket");
-		} else {
-			o->control_fd = inherited[i].fd;
-		}
-		if (*ret_status)
-			return false;
-	}
-	return true;
-}
-
-/* ---- setting up ---- */
+/* ---- configuration ---- */
 
 /* All of an open file; *ret_text is never NULL. */
 static int read_all(int fd, char **ret_text, size_t *ret_len)
@@ -396,6 +372,87 @@ static int read_config(struct backend *b, const char *path)
 	return 0;
 }
 
+struct process {
+	struct backend b;
+	struct options options;
+	struct loop_source signals;
+	int signal_fd;
+	struct control_method *methods;
+};
+
+/* ---- socket activation ---- */
+
+/* Whether the configuration names that path anywhere: it is a socket that something in it is to serve. */
+static bool config_names(struct json_object *o, const char *path)
+{
+	if (json_object_is_type(o, json_type_string))
+		return strcmp(json_object_get_string(o), path) == 0;
+	if (json_object_is_type(o, json_type_array)) {
+		for (size_t i = 0; i < json_object_array_length(o); i++)
+			if (config_names(json_object_array_get_idx(o, i), path))
+				return true;
+	} else if (json_object_is_type(o, json_type_object)) {
+		struct json_object_iter member;
+
+		json_object_object_foreachC(o,
+					    member) if (config_names(member.val, path)) return true;
+	}
+	return false;
+}
+
+/* Whether an inherited socket is one that this daemon was told to make. */
+static bool is_told(const struct process *p, int fd)
+{
+	const struct options *o = &p->options;
+	char path[LISTEN_PATH_MAX];
+
+	if (!listen_path(fd, path))
+		return false;
+	if (o->control_path && strcmp(o->control_path, path) == 0)
+		return true;
+	for (unsigned i = 0; i < o->n_sockets; i++)
+		if (o->sockets[i].path && strcmp(o->sockets[i].path, path) == 0)
+			return true;
+	return config_names(p->b.config, path);
+}
+
+/* The exit status: 0, go on. */
+static int take_one(struct process *p, const struct listen_inherited *in)
+{
+	struct options *o = &p->options;
+	int r;
+
+	if (is_told(p, in->fd)) {
+		r = listen_keep(in->fd);
+		if (r < 0)
+			log_error(NULL, "inherited socket %d: %s", in->fd, strerror(-r));
+		return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+	}
+	if (strcmp(in->name, "control") != 0)
+		return add_socket(o, in->name, NULL, in->fd);
+	if (o->control_path || o->control_fd >= 0)
+		return say_usage(o->desc, "more than one control socket");
+	o->control_fd = in->fd;
+	return EXIT_SUCCESS;
+}
+
+/* Add what socket activation passed.  The exit status: 0, go on. */
+static int take_inherited(struct process *p)
+{
+	struct listen_inherited inherited[LISTEN_INHERITED_MAX];
+	int n = listen_inherited(inherited), status = EXIT_SUCCESS;
+
+	if (n < 0) {
+		log_error(NULL, "socket activation (LISTEN_FDS): %s", strerror(-n));
+		return EXIT_FAILURE;
+	}
+	for (int i = 0; i < n && status == EXIT_SUCCESS; i++)
+		status = take_one(p, &inherited[i]);
+	return status;
+}
+
+/* ---- setting up ---- */
+
 static int adopt(int fd, bool *ret_connected)
 {
 	enum listen_kind kind = LISTEN_KIND_LISTENING;
@@ -418,14 +475,6 @@ static int adopt_sockets(struct options *o)
 		r = adopt(o->sockets[i].fd, &o->sockets[i].connected);
 	return r;
 }
-
-struct process {
-	struct backend b;
-	struct options options;
-	struct loop_source signals;
-	int signal_fd;
-	struct control_method *methods;
-};
 
 static void signal_event(struct loop_source *src, uint32_t events)
 {
@@ -574,8 +623,6 @@ static int set_up(struct process *p)
 		r = loop_guard(&p->b.loop);
 	if (r < 0)
 		log_error(NULL, "cannot set up: %s", strerror(-r));
-	else if (p->options.config_path)
-		r = read_config(&p->b, p->options.config_path);
 	return r;
 }
 
@@ -615,12 +662,28 @@ static int run(struct process *p)
 
 	if (r == 0)
 		r = serve(p);
-	json_object_put(p->b.config);
 	loop_done(&p->b.loop);
 	if (p->signal_fd >= 0)
 		close(p->signal_fd);
 	free(p->methods);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+/* The exit status of a process whose options are read. */
+static int begin(struct process *p)
+{
+	const char *config_path = p->options.config_path;
+	int status;
+
+	if (config_path && read_config(&p->b, config_path) < 0)
+		return EXIT_FAILURE;
+	status = take_inherited(p);
+	if (status == EXIT_SUCCESS)
+		status = check_options(&p->options);
+	p->b.sockets = p->options.sockets;
+	p->b.n_sockets = p->options.n_sockets;
+	p->b.threads = p->options.threads;
+	return status == EXIT_SUCCESS ? run(p) : status;
 }
 
 int backend_main(const struct backend_desc *desc, int argc, char **argv)
@@ -633,16 +696,10 @@ int backend_main(const struct backend_desc *desc, int argc, char **argv)
 		return EXIT_FAILURE;
 	p->options = (struct options){ .desc = desc, .control_fd = -1 };
 	p->signal_fd = -1;
-	if (parse_options(&p->options, argc, argv, &status) &&
-	    take_inherited(&p->options, &status)) {
-		status = check_options(&p->options);
-		p->b.desc = desc;
-		p->b.sockets = p->options.sockets;
-		p->b.n_sockets = p->options.n_sockets;
-		p->b.threads = p->options.threads;
-		if (status == EXIT_SUCCESS)
-			status = run(p);
-	}
+	p->b.desc = desc;
+	if (parse_options(&p->options, argc, argv, &status))
+		status = begin(p);
+	json_object_put(p->b.config);
 	free(p);
 	return status;
 }

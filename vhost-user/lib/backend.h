@@ -2,16 +2,18 @@
 /* The shared main() of the backend daemons.
  *
  * A daemon is `int main(int argc, char **argv) { return backend_main(&desc, argc, argv); }`.  What backend_main()
- * does, in order: options; as many descriptors as the hard limit allows; signals (SIGPIPE ignored; SIGTERM and SIGINT
- * end the loop); the guards against truncated guest memory and against calls that wait (mem_guard_install(),
- * loop_guard()); inherited sockets; desc->start(); the control socket; readiness (sd_notify over $NOTIFY_SOCKET); the
+ * does, in order: options; --config; inherited sockets; as many descriptors as the hard limit allows; signals (SIGPIPE
+ * ignored; SIGTERM and SIGINT end the loop); the guards against truncated guest memory and against calls that wait
+ * (mem_guard_install(), loop_guard()); desc->start(); the control socket; readiness (sd_notify over $NOTIFY_SOCKET); the
  * loop; desc->stop(); its socket files removed.  It never forks and never changes its working directory.
  *
  * Options of every daemon (QEMU's "Backend program conventions" and ours):
  *   --socket-path PATH   serve a frontend at PATH; may be repeated up to desc->max_sockets
  *   --fd N               the same on an inherited socket, listening or connected; not together with --socket-path
  *   --control PATH, --control-fd N, --config FILE, --log-level LEVEL, --print-capabilities, --version, --help
- * and socket activation: LISTEN_FDS, where the one named "control" in LISTEN_FDNAMES is the control socket.
+ * and socket activation, LISTEN_FDS: a listener at a path that is given to --socket-path or --control, or that the
+ * configuration has as a string, is what listen_unix() of that path gives (listen_keep()); of the others the one named
+ * "control" in LISTEN_FDNAMES is the control socket, and each of the rest a frontend's.
  *
  * Exit status: 0 after SIGTERM, SIGINT or the method "shutdown"; 1 if it could not start, the loop failed, or the daemon
  * has ended itself with b->status; 2 for usage.

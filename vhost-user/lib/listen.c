@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <netinet/in.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -94,6 +95,74 @@ static int bind_fresh(int fd, const struct sockaddr_un *addr)
 	return bind(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 ? -errno : 0;
 }
 
+/* ---- listeners that are kept ---- */
+
+static struct kept {
+	int fd;
+	char path[LISTEN_PATH_MAX];
+} * kept;
+static unsigned n_kept;
+
+bool listen_path(int fd, char ret_path[LISTEN_PATH_MAX])
+{
+	struct sockaddr_un addr;
+	socklen_t len = sizeof(addr), size = sizeof(int);
+	int listening = 0;
+
+	if (getsockname(fd, (struct sockaddr *)&addr, &len) < 0 || addr.sun_family != AF_UNIX ||
+	    len <= offsetof(struct sockaddr_un, sun_path) || addr.sun_path[0] == '\0' ||
+	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) < 0 || !listening)
+		return false;
+	len = min(len - (socklen_t)offsetof(struct sockaddr_un, sun_path),
+		  (socklen_t)sizeof(addr.sun_path));
+	memcpy(ret_path, addr.sun_path, len); /* need not end in a NUL there */
+	ret_path[len] = '\0';
+	return true;
+}
+
+int listen_keep(int fd)
+{
+	char path[LISTEN_PATH_MAX];
+	struct kept *more;
+
+	if (!listen_path(fd, path))
+		return -EINVAL;
+	if (n_kept == LISTEN_INHERITED_MAX)
+		return -E2BIG;
+	more = realloc(kept, (n_kept + 1) * sizeof(*kept));
+	if (!more)
+		return -ENOMEM;
+	kept = more;
+	kept[n_kept].fd = fd;
+	memcpy(kept[n_kept++].path, path, sizeof(path));
+	return 0;
+}
+
+static const struct kept *find_kept(const char *path)
+{
+	for (unsigned i = 0; i < n_kept; i++)
+		if (strcmp(kept[i].path, path) == 0)
+			return &kept[i];
+	return NULL;
+}
+
+static int take_kept(const struct kept *k, int type, int *ret_fd)
+{
+	auto_fd int fd = fcntl(k->fd, F_DUPFD_CLOEXEC, 3);
+	int has, flags = fcntl(k->fd, F_GETFL);
+	socklen_t len = sizeof(has);
+
+	if (fd < 0 || flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_TYPE, &has, &len) < 0)
+		return -errno;
+	if (has != type)
+		return -EPROTOTYPE;
+	*ret_fd = fd_take(&fd);
+	return 0;
+}
+
+/* ---- listeners of our own ---- */
+
 int listen_unix(const char *path, mode_t mode, int *ret_fd)
 {
 	return listen_unix_type(path, mode, SOCK_STREAM, BACKLOG, ret_fd);
@@ -101,12 +170,15 @@ int listen_unix(const char *path, mode_t mode, int *ret_fd)
 
 int listen_unix_type(const char *path, mode_t mode, int type, int backlog, int *ret_fd)
 {
+	const struct kept *k = find_kept(path);
 	struct sockaddr_un addr;
 	auto_fd int dir = -1, fd = -1;
 	int r = set_path(&addr, path);
 
 	if (r < 0)
 		return r;
+	if (k)
+		return take_kept(k, type, ret_fd);
 	dir = lock_directory(path);
 	if (dir < 0)
 		return dir;
@@ -149,7 +221,8 @@ void listen_unlink(const char *path)
 	struct sockaddr_un addr;
 	auto_fd int dir = -1;
 
-	if (set_path(&addr, path) < 0)
+	/* Not even a look: to connect to it is to have its maker start a daemon. */
+	if (set_path(&addr, path) < 0 || find_kept(path))
 		return;
 	dir = lock_directory(path);
 	if (dir >= 0 && check_stale(&addr) == 0)

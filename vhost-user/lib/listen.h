@@ -7,24 +7,31 @@
  * listen, and the look before), which two daemons started at once would interleave; a lock
  * (flock) on the directory is held over them.
  *
+ * A socket that the process is born with may be one that it was told to make: a service manager
+ * listens at a path of the configuration, and starts the daemon when somebody connects.  Such a
+ * listener is kept (listen_keep()), and whoever asks for its path gets it.
+ *
  * Trust:     paths are the operator's.  What connects is a stranger, and not this module's
  *            business.
  * Ownership: returned descriptors are the caller's; all are close-on-exec and non-blocking.
- * Threads:   any; nothing is kept but the reserve of listen_accept(), which is the loop
- *            thread's.
+ * Threads:   any; what is kept are the reserve of listen_accept(), which is the loop thread's,
+ *            and the listeners of listen_keep(), which come before there are threads.
  */
 #ifndef VU_LISTEN_H
 #define VU_LISTEN_H
 
+#include <stdbool.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 
 #define LISTEN_INHERITED_MAX \
-	256 /* sockets passed by socket activation: more than the ports of any lab we know */
-#define LISTEN_NAME_MAX 64 /* a name in LISTEN_FDNAMES, terminator included */
+	1000 /* sockets passed by socket activation: a service has 1024 descriptors to begin with */
+#define LISTEN_NAME_MAX 64  /* a name in LISTEN_FDNAMES, terminator included */
+#define LISTEN_PATH_MAX 109 /* a path in sockaddr_un, terminator included */
 
 /* A listening Unix stream socket at path, its file made with `mode` from the first moment
- * (minus the umask). -EADDRINUSE: somebody listens there; -ENOTSOCK: something else than a
+ * (minus the umask); or the one that is kept for path, as it is (-EPROTOTYPE: of another type).
+ * -EADDRINUSE: somebody listens there; -ENOTSOCK: something else than a
  * socket has that name; -ENAMETOOLONG: beyond the 107 bytes of sockaddr_un; -ENOENT, -EACCES,
  * ...: the directory.  May block on a lock held for a moment. */
 int listen_unix(const char *path, mode_t mode, int *ret_fd);
@@ -52,6 +59,14 @@ int listen_accept(int listen_fd, int *ret_fd);
 /* Whether the process at the other end of a Unix socket may be served: it has our uid, or is root (SO_PEERCRED: as
  * it was when it connected, or listened).  0, or -EPERM. */
 int listen_check_peer(int fd);
+
+/* Whether an inherited descriptor is a Unix socket that listens at a path in the file system. */
+bool listen_path(int fd, char ret_path[LISTEN_PATH_MAX]);
+/* Keep such a listener: from now on whoever makes one at its path, spelled as it was bound, has a
+ * duplicate of it, again and again, and listen_unlink() leaves its file alone: it is for who made
+ * it to remove.  Takes fd over.  -EINVAL: it is none; -E2BIG: more than LISTEN_INHERITED_MAX; fd
+ * is the caller's then. */
+int listen_keep(int fd);
 
 struct listen_inherited {
 	int fd;

@@ -82,7 +82,7 @@ static void test_everything(void **state)
 		"\"allow\":[3,5]}],"
 		"\"forwards\":[{\"vm\":\"n1\",\"direction\":\"to-guest\",\"guest-port\":22,"
 		"\"host\":\"tcp:0\"},{\"id\":\"x\",\"vm\":\"n2\",\"direction\":\"to-host\","
-		"\"guest-port\":\"CRASH_DUMP\",\"host\":\"unix:/c\"}],"
+		"\"guest-port\":\"CRASH_DUMP\",\"host\":\"unix:/c\",\"may-fail\":true}],"
 		"\"journal\":\"/j\",\"ports-base\":51000}");
 	assert_string_equal(config.journal, "/j");
 	config_vm(&config, 0, &vm);
@@ -103,9 +103,11 @@ static void test_everything(void **state)
 	assert_string_equal(f.vm, "n1");
 	assert_true(f.forward.to_guest);
 	assert_null(f.forward.id);
+	assert_false(f.may_fail);
 	config_forward(&config, 1, &f);
 	assert_false(f.forward.to_guest);
 	assert_string_equal(f.forward.id, "x");
+	assert_true(f.may_fail);
 	assert_int_equal(f.forward.guest_port, 51005); /* whatever the order of members */
 	assert_int_equal(f.forward.target.family, AF_UNIX);
 }
@@ -214,6 +216,7 @@ static void test_forwards(void **state)
 	refuse_forward("\"host\":\"22\"", "host: write tcp:ADDRESS:PORT or unix:/PATH");
 	refuse_forward("\"host\":\"tcp:example.org:22\"", "host: the host is an address");
 	refuse_forward("\"host\":\"tcp:0\"", "host: port 0 is for listening");
+	refuse_forward("\"may-fail\":1", "may-fail: neither true nor false");
 	refuse_forward("\"to\":1", "/forwards/0/to: not one of id, vm");
 }
 

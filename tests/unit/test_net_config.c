@@ -85,6 +85,8 @@ static void test_refused(void **state)
 		"{\"setup\":[{\"method\":1}]}",
 		"{\"setup\":[{\"params\":{}}]}",
 		"{\"setup\":[{\"method\":\"port.up\",\"id\":1}]}",
+		"{\"setup\":[{\"method\":\"port.up\",\"may-fail\":1}]}",
+		"{\"setup\":[{\"may-fail\":true}]}",
 		"{\"setup\":[{\"method\":\"port.up\",\"params\":{},\"id\":1}]}",
 		"{\"mtu\":65536}",
 		"{\"mtu\":1500.5}",
@@ -98,6 +100,7 @@ static void test_refused(void **state)
 		"{\"fdb\":{\"per-port\":16384}}",
 		"{\"mtu\":68}",
 		"{\"setup\":[]}",
+		"{\"setup\":[{\"method\":\"port.list\",\"may-fail\":false}]}",
 		"{\"setup\":[{\"method\":\"port.list\"},{\"params\":{},\"method\":\"what\"}]}",
 	};
 	struct json_object *root;

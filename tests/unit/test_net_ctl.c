@@ -230,6 +230,13 @@ static void test_setup(void **state)
 			 -EINVAL);
 	assert_says(call("link.get", "{\"port\":\"a\"}"), "\"up\":true");
 	assert_says(call("link.get", "{\"port\":\"b\"}"), "\"up\":true");
+	/* Who may fail keeps nobody behind it from being done. */
+	assert_int_equal(
+		set_up_with(
+			"[{\"method\":\"port.down\",\"params\":{\"name\":\"c\"},\"may-fail\":true},"
+			"{\"method\":\"port.down\",\"params\":{\"name\":\"b\"},\"may-fail\":true}]"),
+		0);
+	assert_says(call("link.get", "{\"port\":\"b\"}"), "\"up\":false");
 	assert_int_equal(set_up_with("[{\"method\":\"port.fly\"}]"), -EINVAL);
 	assert_int_equal(set_up_with("[{\"method\":\"port.up\",\"params\":{\"nam\":\"a\"}}]"),
 			 -EINVAL);

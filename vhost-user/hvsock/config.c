@@ -221,7 +221,13 @@ static int read_forward_member(struct config_forward *c, const char *key, struct
 		*seen |= SEEN_HOST;
 		return read_host(key, value, &f->target, why);
 	}
-	return wrong(why, "%.32s: not one of id, vm, direction, guest-port, host", key);
+	if (strcmp(key, "may-fail") == 0) {
+		c->may_fail = json_object_get_boolean(value);
+		return json_object_is_type(value, json_type_boolean) ?
+			       0 :
+			       wrong(why, "may-fail: neither true nor false");
+	}
+	return wrong(why, "%.32s: not one of id, vm, direction, guest-port, host, may-fail", key);
 }
 
 int config_forward_read(struct json_object *o, uint32_t ports_base,

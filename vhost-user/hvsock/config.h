@@ -3,12 +3,14 @@
  *
  *	{ "vms": [ VM… ], "forwards": [ FORWARD… ], "journal": "PATH", "ports-base": 50000 }
  *
- * A VM and a FORWARD are what the control methods vm.add and forward.add take, so that they are read here for both.
+ * A VM and a FORWARD are what the control methods vm.add and forward.add take, so that they are read here for both; but
+ * that "may-fail" of a FORWARD means nothing to a method, whose caller sees what has failed.
  * What may stand in it is checked in full before anything is made of it, and every mistake is said with its
  * place: "hvsock.json: /vms/0/cid: outside 3..4294967294". */
 #ifndef HV_CONFIG_H
 #define HV_CONFIG_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <json-c/json.h>
 
@@ -26,6 +28,7 @@ struct config_vm {
 /* A forward as it was read; strings point into the JSON. */
 struct config_forward {
 	const char *vm;
+	bool may_fail; /* of the file alone: the daemon starts without it */
 	struct forward_config forward;
 };
 

@@ -85,9 +85,10 @@ static int add_forward(struct host *host, const struct config_forward *c)
 	}
 	r = forward_add(vm, &c->forward, &f);
 	if (r < 0)
-		log_error(c->vm, "forward %s: %s", text,
+		log_write(c->may_fail ? LOG_LEVEL_WARNING : LOG_LEVEL_ERROR, c->vm,
+			  "forward %s: %s", text,
 			  r == -EEXIST ? "its id, or its VM and port, is taken" : strerror(-r));
-	return r;
+	return c->may_fail ? 0 : r;
 }
 
 static int add_configured(struct host *host, const struct config *c)

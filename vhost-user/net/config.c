@@ -112,13 +112,16 @@ static int read_setup(const struct reader *r, struct json_object *o, struct conf
 	if (!json_object_is_type(o, json_type_array))
 		return wrong(r, "/setup", "not an array");
 	for (size_t i = 0; i < json_object_array_length(o); i++) {
-		struct json_object *call = json_object_array_get_idx(o, i), *method;
+		struct json_object *call = json_object_array_get_idx(o, i), *method, *may_fail;
 		bool params = json_object_object_get_ex(call, "params", NULL);
+		bool said = json_object_object_get_ex(call, "may-fail", &may_fail);
 
 		if (!json_object_object_get_ex(call, "method", &method) ||
 		    !json_object_is_type(method, json_type_string) ||
-		    json_object_object_length(call) != 1 + params)
-			return wrong(r, "/setup", "not all are {\"method\", \"params\"?}");
+		    (said && !json_object_is_type(may_fail, json_type_boolean)) ||
+		    json_object_object_length(call) != 1 + params + said)
+			return wrong(r, "/setup",
+				     "not all are {\"method\", \"params\"?, \"may-fail\"?}");
 	}
 	c->setup = o;
 	return 0;

@@ -8,6 +8,8 @@
 #include "ctl.h"
 #include "log.h"
 
+#define MAY_FAIL "may-fail" /* the member of a call that is ours, not the method's */
+
 /* A request as it would come over the socket; NULL: no memory. */
 static struct json_object *request_of(struct json_object *call)
 {
@@ -17,7 +19,7 @@ static struct json_object *request_of(struct json_object *call)
 		return NULL;
 	json_object_object_add(o, "jsonrpc", json_object_new_string("2.0"));
 	json_object_object_add(o, "id", NULL); /* what has one is answered */
-	json_object_object_foreach(call, key, value)
+	json_object_object_foreach(call, key, value) if (strcmp(key, MAY_FAIL) != 0)
 		json_object_object_add(o, key, json_object_get(value));
 	return o;
 }
@@ -43,10 +45,13 @@ static int carry_out(const struct backend *b, struct control *control, struct js
 	int r = answer ? 0 : -ENOMEM;
 
 	if (json_object_object_get_ex(answer, "error", &error)) {
+		bool goes_on = json_object_get_boolean(json_object_object_get(call, MAY_FAIL));
+
 		json_object_object_get_ex(error, "message", &message);
-		log_error(NULL, "%s: /setup/%zu: %s: %s", b->config_path, i, method,
+		log_write(goes_on ? LOG_LEVEL_WARNING : LOG_LEVEL_ERROR, NULL,
+			  "%s: /setup/%zu: %s: %s", b->config_path, i, method,
 			  json_object_get_string(message));
-		r = -EINVAL;
+		r = goes_on ? 0 : -EINVAL;
 	}
 	json_object_put(answer);
 	return r;

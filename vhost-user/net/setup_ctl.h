@@ -10,8 +10,8 @@
 
 #include "backend.h"
 
-/* Carry out `calls`, an array of {"method","params"?} as config.h has checked it (NULL: none), on the net of b.  Stops at the
- * first that fails, and logs which it was, and why: -EINVAL. */
+/* Carry out `calls`, an array of {"method","params"?,"may-fail"?} as config.h has checked it (NULL: none), on the net of b.
+ * Stops at the first that fails though it may not, and logs which it was, and why: -EINVAL. */
 int setup_run(struct backend *b, struct json_object *calls);
 
 #endif

@@ -8,6 +8,7 @@
 #include "image/guest_conf.h"
 #include "image/image.h"
 #include "model/lab.h"
+#include "render/pci.h"
 
 /* How long QEMU waits before it tries the switch again. */
 #define RECONNECT_MS 200
@@ -51,15 +52,32 @@ static void G_GNUC_PRINTF(3, 4) addf(GPtrArray *argv, const char *option, const 
 	va_end(ap);
 }
 
-/* A value inside key=value,key=value: QEMU reads a doubled comma as one. */
-static char *escape_commas(const char *value)
+char *render_qemu_escape(const char *value)
 {
 	g_auto(GStrv) parts = g_strsplit(value, ",", -1);
 
 	return g_strjoinv(",,", parts);
 }
 
+/* A device at its place. */
+static void add_device(GPtrArray *argv, struct pci_place place, const char *device)
+{
+	g_autofree char *where = pci_option(place);
+
+	addf(argv, "-device", "%s%s", device, where);
+}
+
 /* --- the parts of a command line ------------------------------------------------------------------------------------ */
+
+const char *render_qemu_machine(enum lab_arch arch)
+{
+	return machines[arch].type;
+}
+
+bool render_qemu_has_two_uarts(enum lab_arch arch)
+{
+	return machines[arch].two_uarts;
+}
 
 bool render_qemu_uses_kvm(const struct vm *vm, const struct qemu_caps *caps)
 {
@@ -108,7 +126,7 @@ static void add_machine(GPtrArray *argv, const struct vm *vm, bool kvm)
 static void add_boot(GPtrArray *argv, const struct vm *vm, const struct image *image,
 		     const struct vm_paths *p)
 {
-	g_autofree char *conf = escape_commas(p->guest_conf);
+	g_autofree char *conf = render_qemu_escape(p->guest_conf);
 	const char *own = vm->append ? vm->append : "";
 
 	add(argv, "-kernel", image->kernel);
@@ -122,8 +140,9 @@ static void add_boot(GPtrArray *argv, const struct vm *vm, const struct image *i
 
 static void add_serial(GPtrArray *argv, const struct vm *vm, const struct vm_paths *p)
 {
-	g_autofree char *con = escape_commas(p->con), *log = escape_commas(p->console_log);
-	g_autofree char *ready = escape_commas(p->ready), *qmp = escape_commas(p->qmp);
+	g_autofree char *con = render_qemu_escape(p->con),
+			*log = render_qemu_escape(p->console_log);
+	g_autofree char *ready = render_qemu_escape(p->ready), *qmp = render_qemu_escape(p->qmp);
 
 	addf(argv, "-chardev", "socket,id=con0,path=%s,server=on,wait=off,logfile=%s,logappend=on",
 	     con, log);
@@ -132,7 +151,7 @@ static void add_serial(GPtrArray *argv, const struct vm *vm, const struct vm_pat
 	if (machines[vm->arch].two_uarts)
 		add(argv, "-serial", "chardev:ready0");
 	else
-		add(argv, "-device", "pci-serial,chardev=ready0");
+		add_device(argv, pci_serial(), "pci-serial,chardev=ready0");
 	addf(argv, "-chardev", "socket,id=qmp0,path=%s,server=on,wait=off", qmp);
 	add(argv, "-mon", "chardev=qmp0,mode=control");
 }
@@ -144,10 +163,7 @@ static char *reconnect_option(const struct qemu_caps *caps)
 					g_strdup_printf("reconnect=%d", RECONNECT_S);
 }
 
-/* How many MSI-X vectors a NIC gets.  Before QEMU 10 none without KVM: vhost_net_start() switches the masking of
- * vhost-user's notifiers off, and virtio-pci then goes for an irqfd that only KVM has (7.2 dies there, 10.0 does not;
- * those between are not trusted).  The NIC interrupts by INTx instead. */
-static unsigned n_vectors(const struct nic *nic, const struct qemu_caps *caps, bool kvm)
+unsigned render_qemu_n_vectors(const struct nic *nic, const struct qemu_caps *caps, bool kvm)
 {
 	if (!kvm && caps->major < 10)
 		return 0;
@@ -165,7 +181,7 @@ static unsigned n_vectors(const struct nic *nic, const struct qemu_caps *caps, b
 static void add_nic(GPtrArray *argv, const struct nic *nic, const struct qemu_caps *caps, bool kvm,
 		    const struct vm_paths *p)
 {
-	g_autofree char *port = escape_commas(vm_paths_port(p, nic->index));
+	g_autofree char *port = render_qemu_escape(vm_paths_port(p, nic->index));
 	g_autofree char *reconnect = reconnect_option(caps);
 	g_autoptr(GString) device = g_string_new(NULL);
 	char mac[NAMES_MAC_LEN + 1];
@@ -179,13 +195,13 @@ static void add_nic(GPtrArray *argv, const struct nic *nic, const struct qemu_ca
 			       mac);
 	if (nic->queues > 1)
 		g_string_append(device, ",mq=on");
-	g_string_append_printf(device, ",vectors=%u", n_vectors(nic, caps, kvm));
+	g_string_append_printf(device, ",vectors=%u", render_qemu_n_vectors(nic, caps, kvm));
 	/* For guests that nobody else tells. */
 	if (nic->network->mtu != LAB_MTU_DEFAULT)
 		g_string_append_printf(device, ",host_mtu=%u", nic->network->mtu);
 	if (!nic->offloads)
 		g_string_append(device, NO_OFFLOADS);
-	add(argv, "-device", device->str);
+	add_device(argv, pci_nic(i), device->str);
 }
 
 bool render_qemu_has_sockets(const struct vm *vm, const struct qemu_caps *caps)
@@ -196,26 +212,28 @@ bool render_qemu_has_sockets(const struct vm *vm, const struct qemu_caps *caps)
 static void add_sockets(GPtrArray *argv, const struct qemu_caps *caps, enum render_for whom,
 			const struct vm_paths *p)
 {
-	g_autofree char *path = escape_commas(p->vsock), *reconnect = reconnect_option(caps);
+	g_autofree char *path = render_qemu_escape(p->vsock), *reconnect = reconnect_option(caps);
 	bool by_hand = whom == RENDER_BY_HAND;
 
 	if (!by_hand)
 		add(argv, "-preconfig", NULL);
 	addf(argv, "-chardev", "socket,id=" RENDER_VSOCK_CHARDEV ",path=%s%s%s", path,
 	     by_hand ? "" : ",", by_hand ? "" : reconnect);
-	add(argv, "-device", "vhost-user-vsock-pci,id=vsock0,chardev=" RENDER_VSOCK_CHARDEV);
+	add_device(argv, pci_sockets(), RENDER_VSOCK_DEVICE);
 }
 
-static void add_distro(GPtrArray *argv, const struct distro *distro)
+static void add_distro(GPtrArray *argv, const struct vm *vm, const struct distro *distro)
 {
-	g_autofree char *image = escape_commas(distro->image);
+	g_autofree char *image = render_qemu_escape(distro->image);
+	g_autofree char *device = NULL;
 	unsigned i = distro->index;
 
 	addf(argv, "-blockdev",
 	     "driver=%s,node-name=distro%u,read-only=%s,file.driver=file,file.filename=%s",
 	     distro->format == DISTRO_QCOW2 ? "qcow2" : "raw", i, distro->readonly ? "on" : "off",
 	     image);
-	addf(argv, "-device", "virtio-blk-pci,drive=distro%u,serial=%s", i, distro->name);
+	device = g_strdup_printf("virtio-blk-pci,drive=distro%u,serial=%s", i, distro->name);
+	add_device(argv, pci_distro(vm, i), device);
 }
 
 /* A portal: its file, mapped by QEMU, or a socket of its daemon.  None of these sockets can reconnect: the devices take
@@ -224,8 +242,11 @@ static void add_portal(GPtrArray *argv, const struct portal_access *a,
 		       const struct lab_paths *paths, const struct vm_paths *p)
 {
 	const struct portal_paths *own = lab_paths_portal(paths, a->portal->index);
-	g_autofree char *file = escape_commas(own->memory), *ivshmem = escape_commas(own->ivshmem);
-	g_autofree char *socket = vm_paths_pmem(p, a->index), *pmem = escape_commas(socket);
+	g_autofree char *file = render_qemu_escape(own->memory);
+	g_autofree char *ivshmem = render_qemu_escape(own->ivshmem);
+	g_autofree char *socket = vm_paths_pmem(p, a->index), *pmem = render_qemu_escape(socket);
+	g_autoptr(GString) device = g_string_new(NULL);
+	const char *name = a->portal->name;
 	unsigned i = a->index;
 
 	switch (a->door) {
@@ -234,24 +255,35 @@ static void add_portal(GPtrArray *argv, const struct portal_access *a,
 		     "memory-backend-file,id=portal%u,mem-path=%s,size=%" G_GUINT64_FORMAT
 		     "M,share=on%s",
 		     i, file, a->portal->size >> 20, a->readonly ? ",readonly=on" : "");
-		addf(argv, "-device", "virtio-pmem-pci,id=portal-%s,memdev=portal%u",
-		     a->portal->name, i);
+		g_string_printf(device, "virtio-pmem-pci,id=portal-%s,memdev=portal%u", name, i);
 		break;
 	case PORTAL_DOOR_IVSHMEM:
 		addf(argv, "-chardev", "socket,id=portal%u,path=%s", i, ivshmem);
-		addf(argv, "-device", "ivshmem-doorbell,id=portal-%s,chardev=portal%u,vectors=%u",
-		     a->portal->name, i, RENDER_IVSHMEM_VECTORS);
+		g_string_printf(device, "ivshmem-doorbell,id=portal-%s,chardev=portal%u,vectors=%u",
+				name, i, RENDER_IVSHMEM_VECTORS);
 		break;
 	case PORTAL_DOOR_VHOST_USER:
 		addf(argv, "-chardev", "socket,id=portal%u,path=%s", i, pmem);
-		addf(argv, "-device",
-		     RENDER_TEST_DEVICE
-		     ",id=portal-%s,chardev=portal%u,virtio-id=27,num_vqs=1,config_size=16",
-		     a->portal->name, i);
+		g_string_printf(
+			device,
+			RENDER_TEST_DEVICE
+			",id=portal-%s,chardev=portal%u,virtio-id=27,num_vqs=1,config_size=16",
+			name, i);
 		break;
 	case PORTAL_DOOR_COUNT:
 		g_assert_not_reached();
 	}
+	add_device(argv, pci_portal(i), device->str);
+}
+
+GStrv render_qemu_portal(const struct portal_access *access, const struct lab_paths *paths,
+			 const struct vm_paths *p)
+{
+	GPtrArray *words = g_ptr_array_new();
+
+	add_portal(words, access, paths, p);
+	g_ptr_array_add(words, NULL);
+	return (GStrv)g_ptr_array_free(words, FALSE);
 }
 
 /* The device that a portal's door is made of. */
@@ -311,10 +343,10 @@ gboolean render_qemu(const struct lab *lab, const struct vm *vm, const struct qe
 	if (render_qemu_has_sockets(vm, caps))
 		add_sockets(argv, caps, whom, p);
 	for (unsigned i = 0; i < vm->distros->len; i++)
-		add_distro(argv, vm->distros->pdata[i]);
+		add_distro(argv, vm, vm->distros->pdata[i]);
 	for (unsigned i = 0; i < vm->portals->len; i++)
 		add_portal(argv, vm_portal(vm, i), paths, p);
-	add(argv, "-device", "virtio-rng-pci");
+	add_device(argv, pci_rng(), "virtio-rng-pci");
 	g_ptr_array_add(argv, NULL);
 	*ret_argv = (GStrv)g_ptr_array_free(argv, FALSE);
 	return TRUE;

@@ -19,7 +19,8 @@
  *   - each NIC as a vhost-user client of its port's socket; QEMU reconnects by itself when the switch is restarted;
  *   - each portal as its door: a virtio-pmem device over its file, which QEMU maps shared and, where the VM may only read,
  *     read-only; or a device that gets the memory from its daemon;
- *   - the guest's configuration by fw_cfg, from a file: never on the kernel command line.
+ *   - the guest's configuration by fw_cfg, from a file: never on the kernel command line;
+ *   - every device at its place on the root bus (render/pci.h).
  *
  * The files of the portals must have been made, by their daemons: a QEMU that finds none makes an empty one.
  * The sockets of the ports must be listening before QEMU starts: a QEMU that finds none waits forever without a word.
@@ -30,11 +31,10 @@
 #include <glib.h>
 #include <stdbool.h>
 
+#include "model/lab.h"
+
 struct image;
-struct lab;
-struct lab_paths;
 struct qemu_caps;
-struct vm;
 
 /* Whether vm runs under KVM: what it says, or for "auto" what the host can (caps->kvm_usable and the host's own arch). */
 bool render_qemu_uses_kvm(const struct vm *vm, const struct qemu_caps *caps);
@@ -47,8 +47,9 @@ enum render_for {
 /* Whether vm has a socket device: it wants one, and its QEMU has it. */
 bool render_qemu_has_sockets(const struct vm *vm, const struct qemu_caps *caps);
 
-/* The id of the chardev that has to be connected before x-exit-preconfig. */
+/* The id of the chardev that has to be connected before x-exit-preconfig, and the device behind it, its place left out. */
 #define RENDER_VSOCK_CHARDEV "vs0"
+#define RENDER_VSOCK_DEVICE  "vhost-user-vsock-pci,id=vsock0,chardev=" RENDER_VSOCK_CHARDEV
 
 /* Whether this QEMU has what the VM's portals are reached by.  ORCH_ERROR_HOST_UNFIT, naming what it lacks. */
 gboolean render_qemu_check(const struct vm *vm, const struct qemu_caps *caps, GError **error);
@@ -69,6 +70,24 @@ gboolean render_qemu(const struct lab *lab, const struct vm *vm, const struct qe
  * n1.sh) is put in its place first; it is no part of the script, because each one names every VM of the lab.  g_free(). */
 char *render_qemu_script(const struct lab *lab, const struct vm *vm, const struct lab_paths *paths,
 			 GStrv argv);
+
+/* --- what a domain of libvirt's has in common with it ----------------------------------------------------------------- */
+
+const char *render_qemu_machine(enum lab_arch arch); /* "q35" */
+/* Whether -serial twice gives two; else the second is a PCI card. */
+bool render_qemu_has_two_uarts(enum lab_arch arch);
+
+/* How many MSI-X vectors a NIC gets.  Before QEMU 10 none without KVM: vhost_net_start() switches the masking of
+ * vhost-user's notifiers off, and virtio-pci then goes for an irqfd that only KVM has (7.2 dies there, 10.0 does not;
+ * those between are not trusted).  The NIC interrupts by INTx instead. */
+unsigned render_qemu_n_vectors(const struct nic *nic, const struct qemu_caps *caps, bool kvm);
+
+/* The words that are one portal of a VM: "-object", …, "-device", ….  p: of that VM.  g_strfreev(). */
+GStrv render_qemu_portal(const struct portal_access *access, const struct lab_paths *paths,
+			 const struct vm_paths *p);
+
+/* A value inside key=value,key=value: QEMU reads a doubled comma as one.  g_free(). */
+char *render_qemu_escape(const char *value);
 
 /* word as sh reads it back unchanged: bare if harmless, else in single quotes.  Free with g_free(). */
 char *render_sh_quote(const char *word);

@@ -15,23 +15,26 @@
 
 const struct render_form *const render_forms[] = {
 	&render_form_qemu,
+	&render_form_libvirt,
 	NULL,
 };
 
 static gboolean opt_json;
-static char *opt_out;
+static char *opt_out, *opt_uri;
 
 static const GOptionEntry options[] = {
 	{ "json", 0, 0, G_OPTION_ARG_NONE, &opt_json, "Print JSON instead of the text itself",
 	  NULL },
 	{ "out", 0, 0, G_OPTION_ARG_FILENAME, &opt_out, "Write files into DIR instead", "DIR" },
+	{ "uri", 0, 0, G_OPTION_ARG_STRING, &opt_uri, "Of libvirt: render for the one at URI",
+	  "URI" },
 	{ NULL },
 };
 
 /* --- what forms ask for ---------------------------------------------------------------------------------------------- */
 
 struct file {
-	char *name, *text;
+	char *name, *text; /* text: NULL: whatever is there, or nothing */
 	int mode;
 	bool beside;
 };
@@ -61,6 +64,11 @@ void render_job_file(struct render_job *job, const char *name, char *text, int m
 void render_job_beside(struct render_job *job, const char *name, char *text, int mode)
 {
 	add_file(job, name, text, mode, true);
+}
+
+void render_job_place(struct render_job *job, const char *name)
+{
+	add_file(job, name, NULL, 0600, true);
 }
 
 bool render_job_wants(const struct render_job *job, const struct vm *vm)
@@ -112,10 +120,13 @@ static gboolean write_file(const struct file *file, GError **error)
 {
 	g_autofree char *path = g_build_filename(opt_out, file->name, NULL);
 
-	if (!g_file_set_contents_full(path, file->text, -1, G_FILE_SET_CONTENTS_CONSISTENT,
-				      file->mode, error))
+	if (!file->text && g_file_test(path, G_FILE_TEST_EXISTS))
+		return TRUE;
+	if (!g_file_set_contents_full(path, file->text ? file->text : "", -1,
+				      G_FILE_SET_CONTENTS_CONSISTENT, file->mode, error))
 		return FALSE;
-	out_info("%s", path);
+	if (file->text)
+		out_info("%s", path);
 	return TRUE;
 }
 
@@ -151,8 +162,11 @@ static void print_json(const struct render_form *form, const struct render_job *
 
 	for (guint i = 0; i < job->files->len; i++) {
 		const struct file *file = job->files->pdata[i];
-		struct json_object *o = json_object_new_object();
+		struct json_object *o;
 
+		if (!file->text)
+			continue;
+		o = json_object_new_object();
 		json_object_object_add(o, "name", json_object_new_string(file->name));
 		json_object_object_add(o, "text", json_object_new_string(file->text));
 		json_object_array_add(files, o);
@@ -169,7 +183,8 @@ static void print_json(const struct render_form *form, const struct render_job *
 static void job_init(struct render_job *job, const struct lab *lab, const struct lab_dirs *dirs,
 		     const struct lab_paths *paths)
 {
-	*job = (struct render_job){ .lab = lab, .dirs = dirs, .paths = paths };
+	*job = (struct render_job){ .lab = lab, .dirs = dirs, .paths = paths, .uri = opt_uri };
+	job->out = opt_out ? g_canonicalize_filename(opt_out, NULL) : NULL;
 	job->json = json_object_new_object();
 	json_object_object_add(job->json, "lab", json_object_new_string(lab->name));
 	job->images = g_hash_table_new_full(NULL, NULL, NULL, (GDestroyNotify)image_free);
@@ -183,6 +198,7 @@ static void job_done(struct render_job *job)
 	for (unsigned i = 0; i < LAB_ARCH_COUNT; i++)
 		qemu_caps_free(job->caps[i]);
 	json_object_put(job->json);
+	g_free(job->out);
 }
 
 /* vm: the name of the one that is meant; NULL: all. */
@@ -243,6 +259,8 @@ static const char *usage_fault(const struct render_form *form, const char *vm)
 		return "--json and --out exclude each other";
 	if (vm && !form->takes_vm)
 		return "this form is of the whole lab: it takes no VM";
+	if (opt_uri && !form->takes_uri)
+		return "--uri means nothing for this form";
 	return NULL;
 }
 
@@ -276,6 +294,7 @@ const struct cmd cmd_render = {
 	.help = "Forms:\n"
 		"  qemu        each VM's QEMU command line, as a script: it makes the VM's\n"
 		"              directories and becomes its QEMU; it is the text that up runs\n"
+		"  libvirt     each VM as a domain, for `virsh define`\n"
 		"\n"
 		"The switches, sockets and portals that the text names have to be there: QEMU waits\n"
 		"for a switch without a word.\n"

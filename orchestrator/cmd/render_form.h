@@ -24,6 +24,8 @@ struct render_job {
 	const struct lab_dirs *dirs;
 	const struct lab_paths *paths;
 	const struct vm *vm;      /* the one that is meant; NULL: all of the lab */
+	const char *uri;          /* --uri; NULL: not said */
+	char *out;                /* --out, absolute; NULL: files are printed */
 	struct json_object *json; /* for forms with own_json: add members beside "lab" */
 	/* render.c's own. */
 	struct qemu_caps *caps[LAB_ARCH_COUNT]; /* NULL: not asked for yet */
@@ -35,10 +37,12 @@ struct render_form {
 	const char *name;    /* "qemu" */
 	const char *comment; /* "# ": each printed file gets a line with its name; NULL: none */
 	bool takes_vm;       /* a VM may be named */
+	bool takes_uri;      /* --uri means something */
 	bool own_json;       /* --json prints what it adds to job->json, and no "files" */
 	gboolean (*render)(struct render_job *job, GError **error);
 };
 
+extern const struct render_form render_form_libvirt;
 extern const struct render_form render_form_qemu;
 
 /* NULL-terminated, in the order of the help. */
@@ -56,5 +60,7 @@ const struct image *render_job_image(struct render_job *job, const struct vm *vm
 void render_job_file(struct render_job *job, const char *name, char *text, int mode);
 /* The same for one that is only of use beside others: it is written with --out, and not printed. */
 void render_job_beside(struct render_job *job, const char *name, char *text, int mode);
+/* Where others will write: with --out an empty file of that name is made, for the caller alone, unless there is one. */
+void render_job_place(struct render_job *job, const char *name);
 
 #endif

@@ -244,21 +244,65 @@ static gboolean find_binary(struct qemu_caps *caps, GError **error)
 	return FALSE;
 }
 
-gboolean qemu_caps_probe(const char *arch, const char *cache_dir, struct qemu_caps **ret_caps,
-			 GError **error)
+/* Takes caps, of which the binary is known. */
+static gboolean probe(struct qemu_caps *caps, const char *cache_dir, struct qemu_caps **ret_caps,
+		      GError **error)
 {
-	struct qemu_caps *caps = g_new0(struct qemu_caps, 1);
 	struct kvm_probe kvm;
 
-	caps->arch = g_strdup(arch);
-	if (!find_binary(caps, error) || !ask_or_recall(caps, cache_dir, error)) {
+	if (!ask_or_recall(caps, cache_dir, error)) {
 		qemu_caps_free(caps);
 		return FALSE;
 	}
 	kvm_probe("", &kvm);
-	caps->kvm_usable = kvm.state == KVM_STATE_USABLE && !strcmp(arch, "x86_64");
+	caps->kvm_usable = kvm.state == KVM_STATE_USABLE && !strcmp(caps->arch, "x86_64");
 	*ret_caps = caps;
 	return TRUE;
+}
+
+gboolean qemu_caps_probe(const char *arch, const char *cache_dir, struct qemu_caps **ret_caps,
+			 GError **error)
+{
+	struct qemu_caps *caps = g_new0(struct qemu_caps, 1);
+
+	caps->arch = g_strdup(arch);
+	if (!find_binary(caps, error)) {
+		qemu_caps_free(caps);
+		return FALSE;
+	}
+	return probe(caps, cache_dir, ret_caps, error);
+}
+
+gboolean qemu_caps_probe_binary(const char *arch, const char *binary, const char *cache_dir,
+				struct qemu_caps **ret_caps, GError **error)
+{
+	struct qemu_caps *caps = g_new0(struct qemu_caps, 1);
+
+	caps->arch = g_strdup(arch);
+	caps->binary = g_strdup(binary);
+	return probe(caps, cache_dir, ret_caps, error);
+}
+
+/* Whether this QEMU is at least that one. */
+static bool is_at_least(const struct qemu_caps *caps, unsigned major, unsigned minor)
+{
+	return caps->major > major || (caps->major == major && caps->minor >= minor);
+}
+
+struct qemu_caps *qemu_caps_assume(const char *arch, const char *binary, const char *version)
+{
+	struct qemu_caps *caps = g_new0(struct qemu_caps, 1);
+
+	caps->arch = g_strdup(arch);
+	caps->binary = g_strdup(binary);
+	caps->version = g_strdup(version);
+	parse_version(caps);
+	caps->has_reconnect_ms = is_at_least(caps, 9, 2);
+	caps->has_vsock = is_at_least(caps, 5, 1);
+	caps->has_pmem = is_at_least(caps, 4, 1);
+	caps->has_ivshmem = is_at_least(caps, 2, 6);
+	caps->has_vhost_user_device = is_at_least(caps, 11, 1);
+	return caps;
 }
 
 /* --- daemons ---------------------------------------------------------------------------------------------- */

@@ -31,6 +31,14 @@ struct qemu_caps {
 gboolean qemu_caps_probe(const char *arch, const char *cache_dir, struct qemu_caps **ret_caps,
 			 GError **error);
 
+/* The same for a binary that is already known, by its absolute path. */
+gboolean qemu_caps_probe_binary(const char *arch, const char *binary, const char *cache_dir,
+				struct qemu_caps **ret_caps, GError **error);
+
+/* What is known of a QEMU that cannot be asked, by its version ("10.0.13"): a build that lacks none of the devices that its
+ * version has.  KVM: not usable. */
+struct qemu_caps *qemu_caps_assume(const char *arch, const char *binary, const char *version);
+
 void qemu_caps_free(struct qemu_caps *caps);
 
 /* Find the daemon NAME ("vhost-user-net"): in $ORCHESTRATOR_DAEMON_DIR and nowhere else if that is set; else in the

@@ -25,6 +25,7 @@ struct qemu_caps;
 
 struct libvirt_caps {
 	char *uri;
+	bool assumed;                   /* nobody was asked */
 	bool system;                    /* qemu:///system */
 	unsigned long version;          /* the daemon's; LIBVIRT_VERSION() */
 	char *qemu_version;             /* of the QEMU it found, "7.2.22"; NULL: not known */

@@ -61,7 +61,8 @@ struct render_mark {
 	char *lab, *vm, *owner, *state_dir, *text, *settings;
 };
 
-/* Read the mark, as virDomainGetMetadata() of RENDER_LIBVIRT_XMLNS gives it.  False: that is no mark of ours; *ret untouched. */
+/* Read the mark, as virDomainGetMetadata() of RENDER_LIBVIRT_XMLNS gives it, or out of a whole domain.  False: there is no
+ * mark of ours; *ret untouched. */
 bool render_libvirt_read_mark(const char *xml, struct render_mark *ret);
 void render_mark_clear(struct render_mark *mark);
 

@@ -196,6 +196,35 @@ static void test_cid(void **state)
 	}
 }
 
+static void test_domain(void **state)
+{
+	g_autofree char *name = names_domain("three-nodes", "n1");
+
+	assert_string_equal(name, "three-nodes.n1");
+}
+
+/* Steady, well-formed, told apart by each of its inputs and by where one ends. */
+static void test_uuid(void **state)
+{
+	static const char *const inputs[][3] = {
+		{ "three-nodes", "n1", "/s" }, { "three-nodes", "n2", "/s" },
+		{ "three-node", "n1", "/s" },  { "three-nodes", "n1", "/t" },
+		{ "three-nodesn", "1", "/s" }, { "", "three-nodesn1", "/s" },
+	};
+	g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+	char uuid[NAMES_UUID_LEN + 1], again[NAMES_UUID_LEN + 1];
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(inputs); i++) {
+		names_uuid(inputs[i][0], inputs[i][1], inputs[i][2], uuid);
+		names_uuid(inputs[i][0], inputs[i][1], inputs[i][2], again);
+		assert_string_equal(uuid, again);
+		assert_true(g_uuid_string_is_valid(uuid));
+		assert_int_equal(uuid[14], '8');           /* the version */
+		assert_non_null(strchr("89ab", uuid[19])); /* the variant */
+		assert_true(g_hash_table_add(seen, g_strdup(uuid)));
+	}
+}
+
 /* Every host once, the tenth first, the ones below it last; the network and the broadcast address never. */
 /* As CIDs, and none of the agent's. */
 static void test_portal_port(void **state)
@@ -246,6 +275,8 @@ int main(void)
 		cmocka_unit_test(test_mac),
 		cmocka_unit_test(test_cid),
 		cmocka_unit_test(test_portal_port),
+		cmocka_unit_test(test_domain),
+		cmocka_unit_test(test_uuid),
 		cmocka_unit_test(test_ip),
 	};
 

@@ -288,6 +288,53 @@ static void the_longest_record_always_fits_into_an_empty_lane(void **state)
 	drop(&f);
 }
 
+/* As if so much had gone through the lane already, and had been read. */
+static void go_on_at(struct fixture *f, uint64_t at)
+{
+	struct lane_producer *p = &f->producer->producer;
+	struct lane_consumer *c = f->consumer->lane;
+
+	p->tail = p->seen = p->limit = at;
+	le64_store(lane_word(p, at), 0);
+	le64_store(&p->own->position, at);
+	le64_store(&p->own->claim, at);
+	lane_consumer_init(c, p->data, f->geo.size, at);
+	le64_store(&c->place->position, at);
+}
+
+/* A lane may have more room left than a record's length can say: eight bytes too little for the longest one. */
+static void what_fills_a_large_lane_has_a_length(void **state)
+{
+	const uint64_t size = 64 << 20;
+	const uint32_t longest = ring_longest(size);
+	const uint64_t at = size - (ring_span(longest) + RING_LINE - 8);
+	static const enum portal_ring_kind kinds[] = { PORTAL_SPSC, PORTAL_BROADCAST };
+
+	for (unsigned i = 0; i < array_size(kinds); i++) {
+		uint64_t out[] = { 1, 2, 3 }, in[3];
+		struct portal_record record;
+		struct fixture f;
+		void *data;
+
+		make_pair(&f, kinds[i], size, longest);
+		go_on_at(&f, at);
+		assert_int_equal(portal_reserve(f.producer, longest, &data), 0);
+		assert_int_equal(f.producer->producer.tail % size, RING_LINE - 8);
+		memset(data, 0x42, 3);
+		assert_int_equal(portal_commit(f.producer, longest, 7), 0);
+		assert_int_equal(portal_peek(f.consumer, &record), 0);
+		assert_ptr_equal(record.data, data);
+		assert_int_equal(record.len, longest);
+		assert_int_equal(portal_release(f.consumer), 0);
+
+		go_on_at(&f, at);
+		assert_int_equal(portal_send_array(f.producer, out, 8, 3, 0), 3);
+		assert_int_equal(portal_recv_array(f.consumer, in, 8, 3), 3);
+		assert_memory_equal(in, out, sizeof(out));
+		drop(&f);
+	}
+}
+
 static void a_full_lane_says_so_and_goes_on(void **state)
 {
 	struct fixture f;
@@ -1171,6 +1218,7 @@ int main(void)
 		cmocka_unit_test(what_is_not_committed_was_not_sent),
 		cmocka_unit_test(lengths_have_bounds),
 		cmocka_unit_test(the_longest_record_always_fits_into_an_empty_lane),
+		cmocka_unit_test(what_fills_a_large_lane_has_a_length),
 		cmocka_unit_test(a_full_lane_says_so_and_goes_on),
 		cmocka_unit_test(arrays_arrive_as_records),
 		cmocka_unit_test(an_array_takes_what_room_there_is),

@@ -19,6 +19,7 @@
 #ifndef PORTAL_LANE_H
 #define PORTAL_LANE_H
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -168,6 +169,7 @@ static inline void lane_publish(struct lane_producer *p, enum ring_record_kind k
 /* Fill this many bytes, at least 8. */
 static inline void lane_pad(struct lane_producer *p, uint64_t span)
 {
+	assert(span - sizeof(le64_t) <= RING_LEN_MAX);
 	lane_publish_span(p, RING_PAD, (uint32_t)(span - sizeof(le64_t)), 0, span);
 }
 

@@ -239,7 +239,8 @@ struct portal_ring_options {
 	enum portal_ring_kind kind;
 	enum portal_role role; /* of the end that the creator gets */
 	uint64_t size; /* bytes of each lane, rounded up to a power of two, up to 1 GiB; 0: 1 MiB */
-	uint32_t max_record; /* bytes of the longest record, less than half the size; 0: a quarter of it */
+	/* Bytes of the longest record, less than half the size and than 16 MiB; 0: a quarter of the size. */
+	uint32_t max_record;
 	uint32_t lanes; /* of PORTAL_MPSC, up to 64; 0: 8 */
 	uint64_t reserved[4];
 };

@@ -200,12 +200,19 @@ static inline uint64_t ring_span(uint32_t len)
 	return len < RING_LARGE ? span : (span + RING_LINE - 1) & ~(uint64_t)(RING_LINE - 1);
 }
 
+/* The longest payload of all.  It ends a line, and the PAD that fills a lane's end because it does not fit there, with one more
+ * line before it, has a length, too. */
+#define RING_RECORD_MAX ((RING_LEN_MAX & ~7u) - RING_LINE)
+static_assert((sizeof(le64_t) + RING_RECORD_MAX) % RING_LINE == 0 &&
+		      RING_RECORD_MAX + RING_LINE - sizeof(le64_t) <= RING_LEN_MAX,
+	      "the longest PAD is 8 bytes shorter than the span that did not fit, and begun by 8");
+
 /* The longest record that a lane can always take: with a PAD before it, it must still fit into an empty one. */
 static inline uint32_t ring_longest(uint64_t size)
 {
 	uint64_t half = size / 2 - sizeof(le64_t);
 
-	return half < RING_LEN_MAX ? (uint32_t)half : RING_LEN_MAX;
+	return half < RING_RECORD_MAX ? (uint32_t)half : RING_RECORD_MAX;
 }
 
 /* Bytes before a record at this position, so that its payload begins at a cache line. */

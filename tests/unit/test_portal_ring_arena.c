@@ -346,10 +346,21 @@ static void both_ends_free_the_memory_once(void **state)
 	portal_detach(a);
 }
 
-/* The maker of a broadcast goes, and a ring like it lies in its place: a reader of the old one reads no record of the new. */
-static void a_readers_broadcast_is_not_another_one(void **state)
+/* Who has no lease, and sees the arena's file. */
+static struct portal *observe(void)
 {
-	struct portal *a = attach("a"), *b = attach("b");
+	char where[sizeof(server.pf.path) + 8];
+	struct portal *p = NULL;
+
+	(void)snprintf(where, sizeof(where), "file:%s", server.pf.path);
+	assert_int_equal(portal_attach(where, NULL, &p), 0);
+	return p;
+}
+
+/* The maker of a broadcast goes, and a ring like it lies in its place: a reader of the old one reads no record of the new. */
+static void reads_no_other_broadcast(struct portal *b)
+{
+	struct portal *a = attach("a");
 	struct portal_ring *maker = create(a, "one", PORTAL_BROADCAST, PORTAL_PRODUCER), *reader;
 	const void *mem = maker->mem;
 	struct portal_record record;
@@ -375,6 +386,13 @@ static void a_readers_broadcast_is_not_another_one(void **state)
 	assert_int_equal(portal_release(reader), -EPIPE);
 	portal_detach(b);
 	portal_detach(a);
+}
+
+static void a_readers_broadcast_is_not_another_one(void **state)
+{
+	reads_no_other_broadcast(attach("b"));
+	reads_no_other_broadcast(attach("r"));
+	reads_no_other_broadcast(observe());
 }
 
 /* ---- leases --------------------------------------------------------------------------- */
@@ -439,7 +457,25 @@ static void nobody_asks_and_learns_it_too(void **state)
 	portal_detach(b);
 }
 
-/* Nor does it lose its lease to a daemon that was started anew. */
+/* Nor does a reader without a lease wait for a producer that died. */
+static void an_observer_learns_of_a_death(void **state)
+{
+	struct portal *a = attach("a"), *o = observe();
+	struct portal_ring *maker = create(a, "ring", PORTAL_BROADCAST, PORTAL_PRODUCER);
+	struct portal_ring *reader = open_ring(o, "ring", PORTAL_CONSUMER);
+	uint32_t id = id_of(a);
+	char bytes[16];
+
+	assert_int_equal(portal_send(maker, "last", 5, 0), 0);
+	assert_int_equal(portal_wait(reader, in_ms(5000)), 0);
+	assert_int_equal(portal_recv(reader, bytes, sizeof(bytes), NULL), 5);
+	portal_server_do(&server, revoke, &id);
+	assert_int_equal(portal_wait(reader, in_ms(5000)), -EPIPE);
+	portal_detach(o);
+	portal_detach(a);
+}
+
+/* Nobody loses his lease to a daemon that was started anew. */
 static void a_sleeper_comes_back(void **state)
 {
 	struct portal *a = attach("a"), *b = attach("b");
@@ -478,6 +514,7 @@ int main(void)
 		ARENA_TEST(a_readers_broadcast_is_not_another_one),
 		ARENA_TEST(a_sleeper_learns_that_the_lease_is_over),
 		ARENA_TEST(nobody_asks_and_learns_it_too),
+		ARENA_TEST(an_observer_learns_of_a_death),
 		ARENA_TEST(a_sleeper_comes_back),
 	};
 

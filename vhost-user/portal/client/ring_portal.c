@@ -20,30 +20,34 @@ static bool peer_near(void *ctx, uint64_t owner)
 	return portal_near(ctx, owner);
 }
 
+/* An observer has no lease: it rings nobody and hears no bell, and as it writes nothing it is always at rest. */
 static void peer_bell(void *ctx, uint64_t owner)
 {
 	struct portal *p = ctx;
 
-	(void)tether_bell(p->tether, owner, 0);
+	if (p->tether)
+		(void)tether_bell(p->tether, owner, 0);
 }
 
 static uint64_t own_bells(void *ctx)
 {
 	struct portal *p = ctx;
 
-	return tether_bells(p->tether);
+	return p->tether ? tether_bells(p->tether) : 0;
 }
 
 static int nap(void *ctx, uint64_t seen, uint64_t until_ns)
 {
 	struct portal *p = ctx;
 
-	return tether_wait(p->tether, seen, until_ns);
+	return p->tether ? tether_wait(p->tether, seen, until_ns) : 0;
 }
 
 static int rest(void *ctx)
 {
-	return portal_rest(ctx);
+	struct portal *p = ctx;
+
+	return p->tether ? portal_rest(p) : 0;
 }
 
 static bool is_still(void *ctx, const struct portal_object *object)
@@ -56,7 +60,7 @@ static bool is_intact(void *ctx, const void *mem, uint64_t block)
 	return portal_handle(ctx, mem) == block;
 }
 
-static const struct ring_ops leased = {
+static const struct ring_ops in_arena = {
 	.alive = peer_alive,
 	.near = peer_near,
 	.bell = peer_bell,
@@ -161,7 +165,7 @@ static int open_end(struct portal *p, const struct portal_object *object, void *
 	const struct ring_env env = {
 		.self = p->page ? portal_self(p) : 0,
 		.quiesce = &portal_live(p)->quiesce,
-		.ops = p->tether ? &leased : NULL,
+		.ops = &in_arena,
 		.ctx = p,
 		.object = object,
 		.block = portal_handle(p, mem),

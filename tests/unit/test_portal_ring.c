@@ -816,6 +816,30 @@ static void everybody_reads_a_broadcast(void **state)
 	drop(&f);
 }
 
+/* A producer that says it sleeps is not woken: its readers may not be allowed to write. */
+static void readers_of_a_broadcast_write_nothing(void **state)
+{
+	struct fixture f;
+	struct portal_record record;
+	struct portal_ring *reader;
+	void *before;
+
+	make_pair(&f, PORTAL_BROADCAST, 4096, 0);
+	reader = end_of(&f, PORTAL_CONSUMER, 0);
+	before = malloc(f.total);
+	send_text(f.producer, "one");
+	le64_store(&f.producer->end->sleep, 1 << 2 | RING_SLEEP_FUTEX);
+	memcpy(before, f.mem, f.total);
+	expect_text(reader, "one");
+	for (unsigned i = 0; i < 200; i++)
+		assert_int_equal(portal_peek(reader, &record), -EAGAIN);
+	assert_int_equal(portal_wait(reader, clock_ns() + 2 * NS_PER_MS), -ETIMEDOUT);
+	ring_close(reader);
+	assert_memory_equal(f.mem, before, f.total);
+	free(before);
+	drop(&f);
+}
+
 static void the_slow_are_overtaken(void **state)
 {
 	struct fixture f;
@@ -1235,6 +1259,7 @@ int main(void)
 		cmocka_unit_test(lanes_are_swept_in_turn),
 		cmocka_unit_test(a_poisoned_lane_does_not_stop_the_others),
 		cmocka_unit_test(everybody_reads_a_broadcast),
+		cmocka_unit_test(readers_of_a_broadcast_write_nothing),
 		cmocka_unit_test(the_slow_are_overtaken),
 		cmocka_unit_test(a_dead_broadcaster_is_followed),
 		cmocka_unit_test(arrays_and_batches_are_broadcast),

@@ -218,7 +218,8 @@ static int nothing(struct portal_ring *r, int why)
 {
 	if (why != -EAGAIN)
 		return why;
-	if (r->lane->told)
+	/* A broadcast's producer waits for nobody, whatever its end says. */
+	if (r->lane->told && !r->broadcast)
 		emptied(r, r->lane);
 	return r->empties++ % LOOKS_PER_CHECK == 0 && ring_check_peers(r) < 0 ? -EPIPE : -EAGAIN;
 }

@@ -1217,12 +1217,18 @@ static void a_withdrawn_ring_is_left_alone(void **state)
 	static const enum portal_ring_kind kinds[] = { PORTAL_SPSC, PORTAL_MPSC };
 
 	ops.still = is_withdrawn;
-	for (unsigned i = 0; i < 4; i++) {
+	for (unsigned i = 0; i < 8; i++) {
 		struct portal_ring *r;
 		struct fixture f;
 		void *before;
 
-		make(&f, kinds[i / 2], 4096, 0, 2);
+		make(&f, kinds[i / 2 % 2], 4096, 0, 2);
+		if (i >= 4) { /* somebody had the end, and died */
+			r = end_of(&f, (enum portal_role)(i % 2), ALICE);
+			dead[ALICE & 3] = true;
+			free(r->lanes);
+			free(r);
+		}
 		before = malloc(f.total);
 		memcpy(before, f.mem, f.total);
 		assert_int_equal(ring_open(f.mem, f.total, (enum portal_role)(i % 2), &env, &r),

@@ -105,7 +105,8 @@ static int end_take(struct portal_ring *r, struct ring_end *end)
 	/* Partner: ring_heir().  Either we see that the name has been withdrawn, or are seen. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (!is_still(r)) {
-		(void)__atomic_compare_exchange_n(&end->owner.raw, &mine.raw, 0, false,
+		/* What was there before us: by a dead owner's word the other end learns that there is nobody any more. */
+		(void)__atomic_compare_exchange_n(&end->owner.raw, &mine.raw, was.raw, false,
 						  __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 		return -ENOENT;
 	}

@@ -269,6 +269,28 @@ static void a_reservation_is_no_rest(void **state)
 	portal_detach(a);
 }
 
+/* An end that is closed meanwhile keeps nobody waiting: there is nobody to give its reservation up. */
+static void a_closed_end_is_at_rest(void **state)
+{
+	struct portal *a = attach("a"), *b = attach("b");
+	struct portal_ring *ring = create(b, "ring", PORTAL_SPSC, PORTAL_PRODUCER);
+	struct pause pause = { .p = a };
+	pthread_t thread;
+	void *at;
+
+	assert_int_equal(portal_reserve(ring, 100, &at), 0);
+	run(&thread, pause_now, &pause);
+	while (portal_quiesce_point(b) == 0)
+		sleep_ms(1);
+	portal_ring_close(ring);
+	assert_int_equal(portal_quiesce_point(b), -EAGAIN);
+	pthread_join(thread, NULL);
+	assert_int_equal(pause.laggards, 0);
+	assert_int_equal(portal_thaw(a), 0);
+	portal_detach(b);
+	portal_detach(a);
+}
+
 static void *look_at_rings(void *arg)
 {
 	while (!stopped())
@@ -508,6 +530,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		ARENA_TEST(a_frozen_arena_is_still),
 		ARENA_TEST(a_reservation_is_no_rest),
+		ARENA_TEST(a_closed_end_is_at_rest),
 		ARENA_TEST(rings_come_and_go),
 		ARENA_TEST(a_ring_closed_without_the_daemon_keeps_its_memory),
 		ARENA_TEST(both_ends_free_the_memory_once),

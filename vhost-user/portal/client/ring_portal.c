@@ -265,6 +265,9 @@ void portal_ring_close(struct portal_ring *ring)
 	if (!ring)
 		return;
 	ring->closing = true;
+	/* What was reserved never was; a pause, which may keep us from more, need not wait for it. */
+	ring->producer.reserved = 0;
+	ring_end(&ring->writing);
 	reap(ring->portal);
 }
 

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "heap_impl.h"
 #include "impl.h"
 #include "portal_server.h"
 #include "ring.h"
@@ -365,6 +366,24 @@ static void both_ends_free_the_memory_once(void **state)
 	portal_ring_close(create(a, "another", PORTAL_SPSC, PORTAL_PRODUCER));
 	assert_null(a->rings);
 	assert_true(portal_usable(a, next) > 0);
+	assert_false(heap_offered(a->heap, portal_offset(a, next)));
+	portal_detach(a);
+}
+
+/* A reader looks whether the memory is still the ring's: what lies there now has not been offered to anybody by that. */
+static void who_looks_offers_nothing(void **state)
+{
+	struct portal *a = attach("a");
+	struct portal_ring *maker = create(a, "ring", PORTAL_BROADCAST, PORTAL_PRODUCER);
+	struct portal_ring *reader = open_ring(a, "ring", PORTAL_CONSUMER);
+	const void *mem = maker->mem;
+	void *next;
+
+	portal_ring_close(maker);
+	next = portal_alloc(a, ring_total(1, 4096));
+	assert_ptr_equal(next, mem);
+	assert_int_equal(portal_wait(reader, 0), -EPIPE);
+	assert_false(heap_offered(a->heap, portal_offset(a, next)));
 	portal_detach(a);
 }
 
@@ -534,6 +553,7 @@ int main(void)
 		ARENA_TEST(rings_come_and_go),
 		ARENA_TEST(a_ring_closed_without_the_daemon_keeps_its_memory),
 		ARENA_TEST(both_ends_free_the_memory_once),
+		ARENA_TEST(who_looks_offers_nothing),
 		ARENA_TEST(a_readers_broadcast_is_not_another_one),
 		ARENA_TEST(a_sleeper_learns_that_the_lease_is_over),
 		ARENA_TEST(nobody_asks_and_learns_it_too),

@@ -55,9 +55,10 @@ static bool is_still(void *ctx, const struct portal_object *object)
 	return portal_still(ctx, object) == 0;
 }
 
+/* Not by its handle now: to ask for that is to offer the block to others, and it may be something else of ours. */
 static bool is_intact(void *ctx, const void *mem, uint64_t block)
 {
-	return portal_handle(ctx, mem) == block;
+	return portal_resolve(ctx, block, 1) == mem;
 }
 
 static const struct ring_ops in_arena = {
@@ -122,8 +123,7 @@ static bool withdraw(struct portal *p, struct portal_ring *r)
 /* The memory may be another client's, the maker's mostly.  It may also be free already, and something else of ours by now. */
 static void free_memory(struct portal *p, struct portal_ring *r)
 {
-	if (!r->env.block || portal_handle(p, r->mem) != r->env.block ||
-	    portal_usable(p, r->mem) == 0)
+	if (!is_intact(p, r->mem, r->env.block) || portal_usable(p, r->mem) == 0)
 		return;
 	ring_unmake(r->mem);
 	(void)portal_free(p, r->mem);

@@ -340,6 +340,25 @@ static void a_ring_closed_without_the_daemon_keeps_its_memory(void **state)
 	portal_detach(a);
 }
 
+/* A name that was withdrawn, and is another ring's by now, is not this one's to withdraw. */
+static void a_ring_withdraws_its_own_name(void **state)
+{
+	struct portal *a = attach("a");
+	struct portal_ring *first = create(a, "ring", PORTAL_SPSC, PORTAL_PRODUCER), *second;
+	const void *mem = first->mem;
+	struct portal_object object;
+
+	assert_int_equal(portal_unpublish(a, "ring"), 0);
+	second = create(a, "ring", PORTAL_SPSC, PORTAL_PRODUCER);
+	portal_ring_close(first);
+	assert_int_equal(portal_usable(a, mem), 0);
+	assert_int_equal(portal_lookup(a, "ring", PORTAL_OBJECT_RING, &object), 0);
+	assert_ptr_equal(object.ptr, second->mem);
+	portal_ring_close(second);
+	assert_int_equal(portal_lookup(a, "ring", PORTAL_OBJECT_RING, &object), -ENOENT);
+	portal_detach(a);
+}
+
 /* Both ends of a ring are its maker's: its memory is freed once. */
 static void both_ends_free_the_memory_once(void **state)
 {
@@ -552,6 +571,7 @@ int main(void)
 		ARENA_TEST(a_closed_end_is_at_rest),
 		ARENA_TEST(rings_come_and_go),
 		ARENA_TEST(a_ring_closed_without_the_daemon_keeps_its_memory),
+		ARENA_TEST(a_ring_withdraws_its_own_name),
 		ARENA_TEST(both_ends_free_the_memory_once),
 		ARENA_TEST(who_looks_offers_nothing),
 		ARENA_TEST(a_readers_broadcast_is_not_another_one),

@@ -109,10 +109,21 @@ bool ring_any_writing(struct portal *p)
 
 /* ---- whose memory -------------------------------------------------------------- */
 
+/* Is the name that of something else of ours?  The daemon goes by the name alone.  If it has still not answered to this ring's
+ * publication it will refuse it, as that was sent before whatever may take the name from the other. */
+static bool is_anothers(const struct portal *p, const struct portal_ring *r)
+{
+	struct portal_object object;
+
+	return portal_lookup(p, r->name, PORTAL_OBJECT_ANY, &object) == 0 &&
+	       portal_owner(object.id, object.id_generation) == portal_self(p) &&
+	       object.ptr != r->mem;
+}
+
 /* Withdraw a ring's name.  False: the daemon has not said that it has gone, and nobody's memory may lie there. */
 static bool withdraw(struct portal *p, struct portal_ring *r)
 {
-	int res = r->name[0] ? portal_unpublish(p, r->name) : 0;
+	int res = is_anothers(p, r) ? 0 : portal_unpublish(p, r->name);
 
 	if (res == -ENOTCONN || res == -ETIMEDOUT || res == -EAGAIN)
 		return false;

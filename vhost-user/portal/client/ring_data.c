@@ -441,7 +441,8 @@ static int recv_singly(struct portal_ring *r, uint8_t *data, uint32_t len, unsig
 			res = -EMSGSIZE;
 		if (res < 0)
 			break;
-		memcpy(data + (size_t)i * len, record.data, len);
+		if (len)
+			memcpy(data + (size_t)i * len, record.data, len);
 		advance(r, len);
 		res = release(r);
 		if (res < 0)

@@ -93,6 +93,8 @@ bool ring_ready(const struct portal_ring *r)
 {
 	if (r->role == PORTAL_PRODUCER)
 		return r->broadcast || producer_ready(&r->producer);
+	if (r->untold)
+		return true;
 	if (r->many)
 		return many_ready(r);
 	return lane_ready(r->lane) || r->lane->fault || (r->broadcast && broadcast_overtaken(r));

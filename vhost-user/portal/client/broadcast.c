@@ -55,7 +55,8 @@ bool broadcast_gone(struct portal_ring *r)
 {
 	const struct ring_env *env = &r->env;
 
-	/* What was read was read before this looks; partner: ring_unmake(), which is before what is written next. */
+	/* What was read was read before this looks.  Partner: free_memory() of ring_portal.c, whose fence lies between the
+	 * block's end and whatever is written there next. */
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	if (!r->gone && env->block && env->ops && env->ops->intact)
 		r->gone = !env->ops->intact(env->ctx, r->mem, env->block);

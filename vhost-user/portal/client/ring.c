@@ -342,8 +342,6 @@ void ring_close(struct portal_ring *r)
 void ring_unmake(void *mem)
 {
 	le64_store((le64_t *)mem, 0);
-	/* Whatever is written there next is written behind that. */
-	__atomic_thread_fence(__ATOMIC_RELEASE);
 }
 
 static uint32_t first_fault(const struct portal_ring *r)

@@ -138,6 +138,8 @@ static void free_memory(struct portal *p, struct portal_ring *r)
 		return;
 	ring_unmake(r->mem);
 	(void)portal_free(p, r->mem);
+	/* Partner: broadcast_gone().  The block's word says that it is free before anything else is written where it was. */
+	__atomic_thread_fence(__ATOMIC_RELEASE);
 }
 
 /* What is still to be done for a ring that was closed, as far as it can be done now.  True: all of it. */

@@ -1152,6 +1152,38 @@ static void a_batch_that_went_by_is_not_had(void **state)
 	drop(&f);
 }
 
+static bool is_there(void *ctx, const void *mem, uint64_t block)
+{
+	return !*(bool *)ctx;
+}
+
+/* Asked when a sleep is about to be told of. */
+static bool goes_now(void *ctx, uint64_t owner)
+{
+	*(bool *)ctx = true;
+	return true;
+}
+
+/* A reader that falls asleep while the ring goes leaves its memory alone. */
+static void nobody_sleeps_in_anothers_memory(void **state)
+{
+	struct ring_ops ops = world;
+	bool gone = false;
+	struct ring_env env = { .self = BOB, .ops = &ops, .ctx = &gone, .block = 1 };
+	struct fixture f;
+
+	ops.intact = is_there;
+	ops.near = goes_now;
+	make(&f, PORTAL_BROADCAST, 4096, 0, 0);
+	f.producer = end_of(&f, PORTAL_PRODUCER, ALICE);
+	assert_int_equal(ring_open(f.mem, f.total, PORTAL_CONSUMER, &env, &f.consumer), 0);
+	assert_false(gone);
+	assert_int_equal(portal_wait(f.consumer, clock_ns() + 1000 * NS_PER_MS), -EPIPE);
+	assert_true(gone);
+	assert_int_equal(le64_load(&f.producer->far->sleep), 0);
+	drop(&f);
+}
+
 /* Each sleep of a broadcast's reader is ended, not the first one alone. */
 static void a_broadcast_wakes_each_time(void **state)
 {
@@ -1299,6 +1331,7 @@ int main(void)
 		cmocka_unit_test(what_is_told_once_is_told),
 		cmocka_unit_test(room_that_was_had_is_not_waited_for),
 		cmocka_unit_test(a_batch_that_went_by_is_not_had),
+		cmocka_unit_test(nobody_sleeps_in_anothers_memory),
 		cmocka_unit_test(a_broadcast_wakes_each_time),
 		cmocka_unit_test(a_withdrawn_ring_is_left_alone),
 		cmocka_unit_test(large_records_need_no_padding),

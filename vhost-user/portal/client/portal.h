@@ -320,8 +320,8 @@ PORTAL_API int portal_send_array(struct portal_ring *ring, const void *data, uin
 				 unsigned n, uint32_t type);
 
 /* Consumer: the next record where it lies, and with each call the one behind it; all of them stay there until
- * portal_release().  0; -EAGAIN (empty); -EPIPE (the producer died or closed, and everything it committed was read);
- * -EPROTO (poisoned; of PORTAL_MPSC one lane is, told once, and the others go on); -EOVERFLOW (PORTAL_BROADCAST: records
+ * portal_release().  0; -EAGAIN (empty); -EPIPE (the producer died or closed, and everything it committed was read; of
+ * PORTAL_BROADCAST also at once when its maker closed it or died: what was not read by then is lost); -EPROTO (poisoned; of PORTAL_MPSC one lane is, told once, and the others go on); -EOVERFLOW (PORTAL_BROADCAST: records
  * went by; the next call gives what is sent now); -EINVAL (not a consumer). */
 PORTAL_API int portal_peek(struct portal_ring *ring, struct portal_record *ret_record);
 

@@ -13,7 +13,9 @@
  *
  * A broadcast knows its readers not.  Its producer never waits: who reads too slowly is overtaken, is told so once
  * (-EOVERFLOW), and goes on with what is sent from then on.  A record of a broadcast is sound when portal_release() says so
- * after it has been looked at, or when portal_recv() has copied it.
+ * after it has been looked at, or when portal_recv() has copied it.  Its memory goes with its maker, read or not.  A reader
+ * that may write says there that it sleeps; it looks first whether that is the ring's still, but if it is stopped just
+ * behind this look, and its maker goes meanwhile, it writes a word or two where another's block may lie.
  *
  * Trust: geometry is copied out of the head and checked once.  Ends are strangers' words; see lane.h for what is believed of
  *        them.  A stranger who rewrites an end's owner or sleep word makes others fail to open, or wait, or be woken for

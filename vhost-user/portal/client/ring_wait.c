@@ -162,6 +162,11 @@ static bool arm(struct portal_ring *r, struct slumber *s)
 		return true;
 	if (!begin_sleep(r))
 		return false;
+	/* As late as can be: its memory is not kept for a reader.  Whoever waits finds that it has gone. */
+	if (r->broadcast && r->role == PORTAL_CONSUMER && broadcast_gone(r)) {
+		end_sleep(r);
+		return false;
+	}
 	if (r->role == PORTAL_PRODUCER)
 		/* Half a lane of room pays for a wake-up. */
 		le64_store(&end->until, p->tail - min(p->mask + 1 - p->wanted, (p->mask + 1) / 2));

@@ -259,6 +259,18 @@ def shellcheck():
     return done.stdout.splitlines() if done.returncode else []
 
 
+@case("check: it knows every suite there is, and refuses any other name")
+def check_suites():
+    named = set(re.search(r"^suites=\((.*)\)$", text("check"), re.M).group(1).split())
+    there = {suite for path in tracked("*meson.build") for suite in re.findall(r"suite: '(\w+)'", text(path))}
+    wrong = [f"{suite}: not in both check and a meson.build" for suite in sorted(named ^ there)]
+    for name in ("unti", "unit wire", ""):
+        done = subprocess.run([ROOT / "check", name], capture_output=True, text=True, timeout=60)
+        if done.returncode != 2 or f'no suite "{name}"' not in done.stderr:
+            wrong.append(f"check '{name}': {done.returncode}, {done.stderr.strip()!r}")
+    return wrong
+
+
 @case("man pages: scdoc accepts them, mandoc finds no error")
 def man_pages():
     wrong = []

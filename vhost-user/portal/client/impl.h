@@ -34,7 +34,7 @@ struct portal {
 	struct portal_lease_page *page; /* this client's own; NULL unless it may write */
 	uint64_t acked;    /* the last pause that the daemon was told we rest for; atomic */
 	uint32_t writing;  /* calls under way that write to the arena, rings' ends apart; atomic */
-	struct heap *heap; /* heap.h; made by the first portal_alloc(), NULL before */
+	struct heap *heap; /* heap.h; made by portal_attach() */
 	struct portal_ring
 		*rings; /* ring*.c: all ends, until their memory is nobody's or another one's */
 	pthread_mutex_t rings_lock; /* held to change the list, and by other threads to walk it */

@@ -294,7 +294,7 @@ static inline bool lane_still_empty(struct lane_consumer *c, uint64_t word)
 	return word == 0 && c->next == c->since && ++c->looks % 64 != 0;
 }
 
-/* Let the producer see how far we are.  Between lane_begin() and lane_end(). */
+/* Let the producer see how far we are.  Between ring_begin() and ring_end(). */
 static inline void lane_say(struct lane_consumer *c)
 {
 	c->said = c->pos;

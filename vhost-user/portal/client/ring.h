@@ -19,7 +19,7 @@
  *
  * Trust: geometry is copied out of the head and checked once.  Ends are strangers' words; see lane.h for what is believed of
  *        them.  A stranger who rewrites an end's owner or sleep word makes others fail to open, or wait, or be woken for
- *        nothing; a wait looks for itself every SLEEP_MAX_NS.
+ *        nothing; a wait looks for itself every NAP_NS (ring_wait.c).
  * Ownership: the memory is the caller's, and stays until ring_close().
  * Threads: an end belongs to one thread at a time.
  */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -22,9 +23,13 @@
 #define QUIT_MS 3000
 /* Between two looks at a chardev that is not connected; QEMU connects it in its first moment. */
 #define CHARDEV_MS 5
+/* So many before rings are told: its daemon sees the connection already. */
+#define CHARDEV_LOOKS 100u
 /* What of the `ready` file is looked at: one short line is expected. */
 #define READY_MAX     4096
 #define LAST_LINE_MAX 240
+
+static bool tell_rings(void *machine);
 
 struct machine *machine_new(const char *name, struct vm_paths *paths, const struct machine_ops *ops,
 			    void *data)
@@ -36,6 +41,7 @@ struct machine *machine_new(const char *name, struct vm_paths *paths, const stru
 	m->ops = ops;
 	m->data = data;
 	m->stage = STAGE_PLANNED;
+	m->rings = (struct rings){ .tell = tell_rings, .data = m, .again_ms = RINGS_AGAIN_MS };
 	m->port_up = g_array_new(FALSE, TRUE, sizeof(bool));
 	m->ports = g_ptr_array_new();
 	return m;
@@ -54,6 +60,8 @@ static void detach(struct machine *m)
 	watch_free(m->ready_watch);
 	m->ready_watch = NULL;
 	g_clear_handle_id(&m->chardev_timer, g_source_remove);
+	m->looks = 0;
+	rings_settled(&m->rings);
 	g_clear_pointer(&m->agent, vm_agent_free);
 	proc_free(m->proc);
 	m->proc = NULL;
@@ -281,22 +289,12 @@ static void stopped(struct json_object *result, const GError *error, void *data)
 		qmp_execute(m->qmp, "cont", NULL, NULL, NULL);
 }
 
-/* Have QEMU tell the new daemon about its rings, once both are there to be talked to. */
-static void tell_rings(struct machine *m)
-{
-	if (!m->sockets_lost || !m->sockets_back || !m->qmp || !m->ladder.qmp ||
-	    m->stage == STAGE_STOPPING)
-		return;
-	m->sockets_lost = false;
-	qmp_execute(m->qmp, "stop", NULL, stopped, m);
-}
-
 /* It takes part in the lab: QEMU has made all of its devices. */
 static void qmp_up(struct machine *m)
 {
 	m->ladder.qmp = true;
 	climb(m);
-	tell_rings(m);
+	rings_pursue(&m->rings);
 }
 
 static void ask_for_chardev(struct machine *m);
@@ -338,16 +336,47 @@ static void on_chardevs(struct json_object *result, const GError *error, void *d
 
 	if (!m->qmp)
 		return;
-	if (json_object_is_type(result, json_type_array) && !is_connected(result))
-		m->chardev_timer = g_timeout_add(CHARDEV_MS, chardev_due, m);
-	else
+	m->looks--;
+	if (json_object_is_type(result, json_type_array) && !is_connected(result)) {
+		if (m->looks > 0)
+			m->chardev_timer = g_timeout_add(CHARDEV_MS, chardev_due, m);
+		return;
+	}
+	m->looks = 0;
+	if (!m->ladder.qmp)
 		qmp_execute(m->qmp, "x-exit-preconfig", NULL, left_preconfig, m);
+	else if (!error)
+		qmp_execute(m->qmp, "stop", NULL, stopped, m);
 }
 
 static void ask_for_chardev(struct machine *m)
 {
 	if (m->qmp)
 		qmp_execute(m->qmp, "query-chardev", NULL, on_chardevs, m);
+}
+
+/* Go on as soon as QEMU itself finds the socket device's chardev connected: out of preconfig, or to tell the rings. */
+static void await_chardev(struct machine *m, unsigned looks)
+{
+	bool under_way = m->looks > 0;
+
+	m->looks = looks;
+	if (!under_way)
+		ask_for_chardev(m);
+}
+
+static bool tell_rings(void *machine)
+{
+	struct machine *m = machine;
+
+	if (!m->qmp || !m->ladder.qmp || m->stage == STAGE_STOPPING)
+		return false;
+	if (m->rings.n_told > 0)
+		g_message(
+			"%s: the daemon of sockets does not know its rings yet, they are told again",
+			m->name);
+	await_chardev(m, CHARDEV_LOOKS);
+	return true;
 }
 
 static void qmp_ready(struct qmp *q, const char *status, void *data)
@@ -358,7 +387,7 @@ static void qmp_ready(struct qmp *q, const char *status, void *data)
 	if (strcmp(status, "paused") == 0)
 		qmp_execute(q, "cont", NULL, NULL, NULL);
 	if (m->cid && strcmp(status, "prelaunch") == 0)
-		ask_for_chardev(m);
+		await_chardev(m, UINT_MAX);
 	else
 		qmp_up(m);
 }
@@ -385,6 +414,7 @@ static void qmp_closed(struct qmp *q, const char *why, void *data)
 	struct machine *m = data;
 
 	g_clear_handle_id(&m->chardev_timer, g_source_remove);
+	m->looks = 0;
 	qmp_free(m->qmp);
 	m->qmp = NULL;
 	if (m->proc && m->stage != STAGE_STOPPING)
@@ -463,7 +493,6 @@ gboolean machine_start(struct machine *m, const struct machine_start *start, GEr
 	m->cid = start->cid;
 	m->agent_expected = false;
 	m->marked = false;
-	m->sockets_lost = false;
 	g_clear_pointer(&m->guest_error, g_free);
 	g_clear_pointer(&m->reason, g_free);
 	m->reason_code = 0;
@@ -524,6 +553,8 @@ bool machine_adopt(struct machine *m, const struct state_vm *was)
 	m->stage = was->stage == STAGE_READY ? STAGE_READY : STAGE_STARTING;
 	if (m->stage == STAGE_READY && m->ready_us == 0)
 		m->ready_us = marked_us(m) - m->started_us;
+	/* Whoever started it may have died before its rings were told. */
+	machine_sockets_lost(m);
 	attach(m);
 	climb(m);
 	return true;
@@ -551,14 +582,18 @@ void machine_port_changed(struct machine *m, const char *port, bool negotiated)
 void machine_sockets_lost(struct machine *m)
 {
 	/* One that has not come so far tells its rings by itself. */
-	m->sockets_lost = m->cid && (m->adopted || m->ladder.qmp);
-	m->sockets_back = false;
+	if (m->cid && (m->adopted || m->ladder.qmp))
+		rings_lost(&m->rings);
 }
 
 void machine_sockets_back(struct machine *m)
 {
-	m->sockets_back = true;
-	tell_rings(m);
+	rings_connected(&m->rings);
+}
+
+void machine_sockets_known(struct machine *m)
+{
+	rings_settled(&m->rings);
 }
 
 /* --- stopping --------------------------------------------------------------------------------------------- */

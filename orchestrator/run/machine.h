@@ -9,8 +9,8 @@
  * says there what went wrong ("error TEXT") will not become ready by itself: machine_gave_up().
  *
  * A QEMU with a socket device waits in -preconfig (render/qemu.h): it is told to go on as soon as the device's chardev is
- * connected.  When the daemon of sockets has died and another one is there, such a QEMU reconnects and says nothing; stopped
- * and continued once, it tells the new daemon about its rings: machine_sockets_lost(), then machine_sockets_back().
+ * connected.  When the daemon of sockets has died and another one is there, such a QEMU reconnects and says nothing: it is
+ * stopped and continued until the new daemon knows its rings (rings.h).
  *
  * Stopping: the agent is asked to power off, else ACPI's power button over QMP, if the guest is up to hear either; then
  * "quit", then SIGKILL, each with a deadline.
@@ -28,6 +28,7 @@
 
 #include "run/ladder.h"
 #include "run/proc.h"
+#include "run/rings.h"
 #include "run/state.h"
 
 struct dial;
@@ -73,14 +74,14 @@ struct machine {
 	struct qmp *qmp;
 	struct watch *ready_watch;
 	GArray *port_up;     /* of bool, by NIC */
-	guint chardev_timer; /* to ask again whether the socket device's chardev is connected */
+	struct rings rings;  /* of its socket device */
+	guint chardev_timer; /* to ask again whether the socket device's chardev is connected, */
+	unsigned looks;      /* and how often; 0: nobody asks */
 	guint stop_timer;
 	unsigned stop_step;
 	unsigned stop_grace_ms; /* for the power button */
 	gint64 log_from;        /* where this run's words begin in qemu.log */
 	bool marked;            /* the guest has written its mark */
-	bool sockets_lost;      /* the daemon that knew its rings is gone */
-	bool sockets_back;      /* and QEMU has connected to another one */
 	bool guest_ended;       /* QMP said that the guest powered itself off */
 	uint32_t links_down;    /* bit by NIC: whose carrier QEMU was told to take away, */
 	uint32_t links_unknown; /* and where only an earlier supervisor knows what it was told */
@@ -117,9 +118,10 @@ bool machine_adopt(struct machine *m, const struct state_vm *was);
 /* Whether the guest has written its mark to this `ready` file. */
 bool machine_ready_mark(const char *ready_path);
 
-/* The daemon of sockets is gone; another one is there, and QEMU has connected to it. */
+/* The daemon of sockets is gone; another one is there, and QEMU has connected to it; that one knows QEMU's rings. */
 void machine_sockets_lost(struct machine *m);
 void machine_sockets_back(struct machine *m);
+void machine_sockets_known(struct machine *m);
 
 /* The switch's view of one of its ports: negotiated or not. */
 void machine_port_changed(struct machine *m, const char *port, bool negotiated);

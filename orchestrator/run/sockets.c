@@ -25,7 +25,7 @@ static void sockets_changed(struct daemon *d, void *data)
 	sup_poke(sup);
 }
 
-/* QEMU has found its way to a daemon that knows nothing of it. */
+/* "connected": QEMU has found its way to a daemon that knows nothing of it (yet). */
 static void sockets_item(struct daemon *d, const char *vm, const char *state, void *data)
 {
 	struct supervisor *sup = data;
@@ -33,6 +33,8 @@ static void sockets_item(struct daemon *d, const char *vm, const char *state, vo
 
 	if (m && g_strcmp0(state, "connected") == 0)
 		machine_sockets_back(m);
+	else if (m && g_strcmp0(state, "running") == 0)
+		machine_sockets_known(m);
 	sup_poke(sup);
 }
 

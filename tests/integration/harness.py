@@ -114,6 +114,7 @@ class Place:
         self.top = Path(__file__).resolve().parents[2]
         binaries = Path(os.environ.get("VHOST_LAB_BUILD", self.top / "build-check"))
         self.orchestrator = binaries / "orchestrator" / "orchestrator"
+        self.late_qemu = binaries / "tests" / "integration" / "late_qemu.so"
         cache = os.environ.get("VHOST_LAB_TEST_CACHE") or f"/tmp/vhost-lab-test-cache-{os.getuid()}"
         self.env = {
             "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
@@ -255,7 +256,7 @@ def stage_product(top, build, stage, user):
     """What a suite reads, writes and runs, for that user."""
     for name in ("orchestrator/orchestrator", "orchestrator/agent/vhost-lab-agent", "vhost-user/net/vhost-user-net",
                  "vhost-user/hvsock/vhost-user-hvsock", "vhost-user/portal/vhost-user-portal",
-                 "vhost-user/portal/client/portal-static"):
+                 "vhost-user/portal/client/portal-static", "tests/integration/late_qemu.so"):
         refresh(build / name, stage / "build" / name)
     for name in ("examples", "tests/integration"):
         shutil.copytree(top / name, stage / name, dirs_exist_ok=True, copy_function=refresh)

@@ -114,6 +114,22 @@ def kill_sockets(place):
     assert all(vm["stage"] == "ready" for vm in place.vms(lab).values())
 
 
+@case("kill -9 of the daemon of sockets: a QEMU that finds its successor late is waited for")
+def late_qemu(place):
+    late = place.root / "qemu"
+    late.write_text(f"#!/bin/sh\nLATE_MS=300 LD_PRELOAD={place.late_qemu} exec qemu-system-x86_64 \"$@\"\n")
+    late.chmod(0o755)
+    place.env["ORCHESTRATOR_QEMU"] = str(late)
+    lab = up(place, {"version": 1, "vms": {"n1": {}}})
+    was = uptime(place, lab, "n1")
+    os.kill(place.pid_of("vhost-user-hvsock"), signal.SIGKILL)
+    harness.wait_for("exec", 30, lambda: uptime(place, lab, "n1"), 0.2)
+    assert uptime(place, lab, "n1") > was
+    # Had it been told its rings before it was connected, it would have said so.
+    log = next(place.state.rglob("n1/qemu.log")).read_text()
+    assert "Failed to set msg fds" not in log, log
+
+
 @case("kill -9 of supervisor and daemon of sockets: up brings exec back, no VM reboots")
 def kill_supervisor_and_sockets(place):
     lab = up(place)

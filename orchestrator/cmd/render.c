@@ -14,9 +14,9 @@
 #include "out.h"
 
 const struct render_form *const render_forms[] = {
-	&render_form_qemu,
-	&render_form_libvirt,
-	NULL,
+	&render_form_qemu,    &render_form_libvirt, &render_form_ssh_config,
+	&render_form_ansible, &render_form_hosts,   &render_form_dot,
+	&render_form_mermaid, &render_form_svg,     NULL,
 };
 
 static gboolean opt_json;
@@ -293,11 +293,16 @@ const struct cmd cmd_render = {
 	.summary = "Print the lab as text that runs, or reads, without us",
 	.help = "Forms:\n"
 		"  qemu        each VM's QEMU command line, as a script: it makes the VM's\n"
-		"              directories and becomes its QEMU; it is the text that up runs\n"
+		"              directories and becomes its QEMU; it is the text that up runs. The\n"
+		"              switches, sockets and portals that it names have to be there: QEMU\n"
+		"              waits for a switch without a word\n"
 		"  libvirt     each VM as a domain, for `virsh define`\n"
-		"\n"
-		"The switches, sockets and portals that the text names have to be there: QEMU waits\n"
-		"for a switch without a word.\n"
+		"  ssh-config  how ssh reaches each VM, by its sockets: ssh -F FILE VM\n"
+		"  ansible     an inventory (YAML): ansible-playbook -i FILE\n"
+		"  hosts       the VMs' names and addresses, as /etc/hosts has them\n"
+		"  dot         a graph, for Graphviz\n"
+		"  mermaid     a flowchart, for Markdown\n"
+		"  svg         a picture, light or dark as its reader is\n"
 		"\n"
 		"Without --out all is printed one after the other, to be read. With --out each file\n"
 		"lies in DIR under its own name, and what it needs beside it (of qemu: the guest's\n"

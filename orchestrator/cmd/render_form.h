@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A form of `orchestrator render`: one way to write a lab down so that it runs, or reads, without us.
  *
- * Each form is one const struct in a file of its own and one line in the table of cmd/render.c.  It makes its files in
+ * Each form is one const struct and one line in the table of cmd/render.c.  It makes its files in
  * memory: render.c then prints them one after the other, writes them below --out, or says them as JSON.  So nothing is
  * shown of a rendering that fails half way.  What a form has to say beyond its files goes to stderr (out_info(),
  * out_warning()).
@@ -42,8 +42,14 @@ struct render_form {
 	gboolean (*render)(struct render_job *job, GError **error);
 };
 
-extern const struct render_form render_form_libvirt;
 extern const struct render_form render_form_qemu;
+extern const struct render_form render_form_libvirt;
+extern const struct render_form render_form_ssh_config;
+extern const struct render_form render_form_ansible;
+extern const struct render_form render_form_hosts;
+extern const struct render_form render_form_dot;
+extern const struct render_form render_form_mermaid;
+extern const struct render_form render_form_svg;
 
 /* NULL-terminated, in the order of the help. */
 extern const struct render_form *const render_forms[];

@@ -11,8 +11,7 @@ char *render_ssh_config(const struct lab *lab, const char *program)
 	g_autofree char *quoted = render_sh_quote(program);
 	GString *out = g_string_new(NULL);
 
-	g_string_append_printf(out, "# Lab %s, as `orchestrator up` wrote it: ssh -F THIS VM\n",
-			       lab->name);
+	g_string_append_printf(out, "# Lab %s: ssh -F THIS VM\n", lab->name);
 	for (unsigned i = 0; i < lab->vms->len; i++) {
 		const struct vm *vm = lab_vm(lab, i);
 

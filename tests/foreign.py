@@ -23,6 +23,10 @@ SETS = {
     "linux-source-6.1": ("bookworm", ["linux-source-6.1"], None),
     "linux-source-6.12": ("trixie", ["linux-source-6.12"], None),
     "vhost-device-vsock": ("sid", ["vhost-device-vsock"], None),
+    # Runs by its own paths alone: in a root of its own (tests/integration/libvirtd.py).
+    "libvirt-11.3": ("trixie", ["libvirt-daemon-system", "libvirt-daemon", "libvirt-daemon-driver-qemu", "libvirt-daemon-log",
+                                "libvirt-clients", "qemu-system-x86", "qemu-utils", "seabios", "bash", "coreutils", "dash", "grep",
+                                "sed", "libc-bin", "base-files", "procps"], None),
     "qemu-10.0": ("trixie", ["qemu-system-x86", "seabios"], None),
     "qemu-11.1": ("trixie", ["qemu-system-x86", "seabios"], "trixie-backports"),
 }

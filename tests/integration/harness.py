@@ -258,6 +258,8 @@ def stage_product(top, build, stage, user):
                  "vhost-user/hvsock/vhost-user-hvsock", "vhost-user/portal/vhost-user-portal",
                  "vhost-user/portal/client/portal-static", "tests/integration/late_qemu.so"):
         refresh(build / name, stage / "build" / name)
+    if (build / "tests/unit/random_lab_text").exists():  # of one suite alone
+        refresh(build / "tests/unit/random_lab_text", stage / "build/tests/unit/random_lab_text")
     for name in ("examples", "tests/integration"):
         shutil.copytree(top / name, stage / name, dirs_exist_ok=True, copy_function=refresh)
     refresh(top / "orchestrator/lab.schema.json", stage / "lab.schema.json")
@@ -291,6 +293,8 @@ def _unprivileged():
         "VHOST_LAB_BUILD": str(stage / "build"),
         "VHOST_LAB_TEST_CACHE": str(stage / "cache"),
         "PYTHONDONTWRITEBYTECODE": "1",
+        **{name: value for name, value in os.environ.items()
+           if name.startswith("VHOST_LAB_TEST_") and name != "VHOST_LAB_TEST_CACHE"},
     }
     script = stage / "tests/integration" / Path(sys.argv[0]).name
     os.chdir(stage)

@@ -310,11 +310,11 @@ static int parse_number(const char *s, unsigned long *ret)
 static const char *next_name(const char *names, char *ret_name)
 {
 	size_t len = names ? strcspn(names, ":") : 0;
-	size_t kept = min(len, (size_t)LISTEN_NAME_MAX - 1);
+	size_t copied = min(len, (size_t)LISTEN_NAME_MAX - 1);
 
 	if (names)
-		memcpy(ret_name, names, kept);
-	ret_name[kept] = '\0';
+		memcpy(ret_name, names, copied);
+	ret_name[copied] = '\0';
 	return names && names[len] == ':' ? names + len + 1 : NULL;
 }
 

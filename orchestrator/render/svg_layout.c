@@ -195,11 +195,12 @@ static double put_wrapped(const struct drawing *to, enum svg_style style, const 
 	double size = svg_fonts[style].size;
 
 	svg_text_wrap(text, to->out->width - SVG_MARGIN - x, size, max_lines, lines);
-	for (unsigned i = 0; i < lines->len; i++, y += size + 5) {
+	for (unsigned i = 0; i < lines->len; i++) {
 		struct svg_text *t = add_text(to, style, lines->pdata[i], SVG_START, x, y + size);
 
 		if (g_str_has_suffix(t->text, "…"))
 			t->whole = g_strdup(text);
+		y += size + 5;
 	}
 	return y;
 }

@@ -171,7 +171,9 @@ static double uplink_wire(const struct svg_plan *plan, const struct svg_plan_hub
 {
 	double middle = y + height / 2;
 
-	for (double off = 0; off < height / 2 - CLEAR; off += CLEAR) {
+	for (unsigned i = 0; (i + 1) * CLEAR < height / 2; i++) {
+		double off = i * CLEAR;
+
 		if (!wire_passes(plan, hub->side, hub->column + 1, middle + off - CLEAR + 1,
 				 middle + off + CLEAR - 1))
 			return middle + off;

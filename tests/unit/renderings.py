@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-ORCHESTRATOR, SOURCE = sys.argv[1], Path(sys.argv[2])
+ORCHESTRATOR, SOURCE = str(Path(sys.argv[1]).resolve()), Path(sys.argv[2])
 CAMPUS = SOURCE / "tests/unit/golden/graph/campus.json"
 LABS = sorted(SOURCE.glob("examples/*/lab.json")) + [CAMPUS]
 CASES = []

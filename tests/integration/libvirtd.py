@@ -8,6 +8,7 @@ VHOST_LAB_TEST_LIBVIRT_URI names one that runs already, and goes on afterwards: 
 """
 
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -26,9 +27,10 @@ def inside(*argv):
     """The words that run a command where libvirt is."""
     if not ROOT:
         return list(argv)
+    # A console is locked in /var/lock.
     return ["bwrap", "--ro-bind", ROOT, "/", "--dev-bind", "/dev", "/dev", "--proc", "/proc", "--ro-bind", "/sys", "/sys",
-            "--bind", "/tmp", "/tmp", "--ro-bind", "/etc/passwd", "/etc/passwd", "--ro-bind", "/etc/group", "/etc/group",
-            "--", *argv]
+            "--bind", "/tmp", "/tmp", "--tmpfs", "/run", "--dir", "/run/lock", "--tmpfs", "/var/lock",
+            "--ro-bind", "/etc/passwd", "/etc/passwd", "--ro-bind", "/etc/group", "/etc/group", "--", *argv]
 
 
 def _alive(pid):
@@ -59,7 +61,7 @@ class Libvirt:
         self.defined = set()
         if ROOT:
             # What it knows of its QEMUs is not true of this host's.
-            place.env["XDG_CACHE_HOME"] += "-" + Path(ROOT).name
+            place.env["XDG_CACHE_HOME"] += "/" + Path(ROOT).name
 
     def __enter__(self):
         if not self.given:
@@ -72,8 +74,9 @@ class Libvirt:
     # ---- the daemons ----------------------------------------------------------------------------------------------------
 
     def _daemon(self, name):
-        subprocess.run(inside(name, "-d"), env=self.place.env, cwd=self.place.root, check=True, stdin=subprocess.DEVNULL,
-                       capture_output=True, timeout=START_S)
+        done = subprocess.run(inside(name, "-d"), env=self.place.env, cwd=self.place.root, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=START_S, check=False)
+        assert done.returncode == 0, f"{name}: {done.stderr}"
 
     def _answers(self):
         try:
@@ -162,5 +165,8 @@ class Libvirt:
 
     def console(self, name):
         """The words that are `virsh console` on a terminal of its own."""
-        command = " ".join(inside("virsh", "--quiet", "--connect", self.uri, "console", name))
-        return ["socat", "-", f"EXEC:'{command}',pty,setsid,ctty,raw,echo=0"]
+        script = self.place.root / f"console-{name}.sh"
+        command = shlex.join(inside("virsh", "--quiet", "--connect", self.uri, "console", name))
+        script.write_text(f"#!/bin/sh\nexec {command}\n", encoding="ascii")
+        script.chmod(0o755)
+        return ["socat", "-", f"EXEC:{script},pty,setsid,ctty,raw,echo=0"]

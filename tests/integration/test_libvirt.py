@@ -38,9 +38,10 @@ def open_console(place, domain, words):
 
 
 def answers(console):
+    assert console.process.poll() is None, console.process.stderr.read()
     try:
         return console.sh("true", 5)[0] == 0
-    except AssertionError:
+    except (AssertionError, BrokenPipeError):
         return False
 
 

@@ -213,6 +213,7 @@ gboolean launch_vm(struct supervisor *sup, const struct vm *vm, GError **error)
 	struct machine *m = sup_machine(sup, vm->name);
 	g_auto(GStrv) argv = NULL;
 	struct machine_start start = {
+		.engine = sup->engine,
 		.settings = settings,
 		.cid = sockets ? vm->cid : 0,
 	};

@@ -3,28 +3,19 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "err.h"
 #include "model/names.h"
-#include "render/qemu.h"
 #include "run/agent.h"
-#include "run/json.h"
+#include "run/engine.h"
 #include "run/logfile.h"
-#include "run/qemu_error.h"
-#include "run/qmp.h"
 #include "run/watch.h"
 
-/* A QEMU that was told to quit, or got SIGTERM, is gone in a few milliseconds; only a host that swaps needs more. */
+/* A QEMU that was told to quit is gone in a few milliseconds; only a host that swaps needs more. */
 #define QUIT_MS 3000
-/* Between two looks at a chardev that is not connected; QEMU connects it in its first moment. */
-#define CHARDEV_MS 5
-/* So many before rings are told: its daemon sees the connection already. */
-#define CHARDEV_LOOKS 100u
 /* What of the `ready` file is looked at: one short line is expected. */
 #define READY_MAX     4096
 #define LAST_LINE_MAX 240
@@ -53,18 +44,11 @@ static void detach(struct machine *m)
 	if (m->stop_timer)
 		g_source_remove(m->stop_timer);
 	m->stop_timer = 0;
-	dial_free(m->dial);
-	m->dial = NULL;
-	qmp_free(m->qmp);
-	m->qmp = NULL;
 	watch_free(m->ready_watch);
 	m->ready_watch = NULL;
-	g_clear_handle_id(&m->chardev_timer, g_source_remove);
-	m->looks = 0;
 	rings_settled(&m->rings);
 	g_clear_pointer(&m->agent, vm_agent_free);
-	proc_free(m->proc);
-	m->proc = NULL;
+	g_clear_pointer(&m->vm, engine_vm_free);
 }
 
 void machine_free(struct machine *m)
@@ -85,12 +69,12 @@ void machine_free(struct machine *m)
 
 bool machine_alive(const struct machine *m)
 {
-	return m->proc != NULL;
+	return m->vm != NULL;
 }
 
 const struct proc_id *machine_process(const struct machine *m)
 {
-	return m->proc ? proc_identity(m->proc) : NULL;
+	return m->vm ? engine_vm_process(m->vm) : NULL;
 }
 
 /* Whether the agent's word counts: it has given one, or it will. */
@@ -241,22 +225,14 @@ void machine_set_agent(struct machine *m, struct vm_agent *agent)
 	weigh(m);
 }
 
-/* --- the end ---------------------------------------------------------------------------------------------- */
+/* --- what its engine says --------------------------------------------------------------------------------- */
 
-static void unlink_sockets(const struct machine *m)
-{
-	(void)unlink(m->paths->qmp);
-	(void)unlink(m->paths->con);
-}
-
-static void qemu_exited(struct proc *p, int status, const char *how, void *data)
+static void qemu_ended(enum engine_ending how, const char *words, int code, void *data)
 {
 	struct machine *m = data;
 	bool asked = m->stage == STAGE_STOPPING;
-	g_autofree char *words = NULL;
 
 	detach(m);
-	unlink_sockets(m);
 	memset(&m->ladder, 0, sizeof(m->ladder));
 	g_free(m->reason);
 	g_clear_pointer(&m->guest_error, g_free);
@@ -266,183 +242,53 @@ static void qemu_exited(struct proc *p, int status, const char *how, void *data)
 		set_stage(m, STAGE_STOPPED);
 		return;
 	}
-	if (m->guest_ended) {
+	if (how == ENGINE_ENDED_ITSELF) {
 		m->reason = g_strdup("the guest powered itself off");
 		set_stage(m, STAGE_STOPPED);
 		return;
 	}
-	words = logfile_last_line(m->paths->qemu_log, m->log_from, LAST_LINE_MAX);
-	m->reason = qemu_error_explain(words, how, &m->reason_code);
+	m->reason = g_strdup(words);
+	m->reason_code = code;
 	set_stage(m, STAGE_FAILED);
-}
-
-/* --- the monitor ------------------------------------------------------------------------------------------ */
-
-static void redial(struct machine *m);
-
-static void stopped(struct json_object *result, const GError *error, void *data)
-{
-	struct machine *m = data;
-
-	/* Whatever became of it, this QEMU is to run. */
-	if (m->qmp)
-		qmp_execute(m->qmp, "cont", NULL, NULL, NULL);
-}
-
-/* It takes part in the lab: QEMU has made all of its devices. */
-static void qmp_up(struct machine *m)
-{
-	m->ladder.qmp = true;
-	climb(m);
-	rings_pursue(&m->rings);
-}
-
-static void ask_for_chardev(struct machine *m);
-
-static gboolean chardev_due(gpointer p)
-{
-	struct machine *m = p;
-
-	m->chardev_timer = 0;
-	ask_for_chardev(m);
-	return G_SOURCE_REMOVE;
-}
-
-static void left_preconfig(struct json_object *result, const GError *error, void *data)
-{
-	struct machine *m = data;
-
-	/* One that an earlier supervisor has told already says that it is too late, and one that cannot make its devices
-	 * ends. */
-	if (m->proc)
-		qmp_up(m);
-}
-
-static bool is_connected(struct json_object *chardevs)
-{
-	for (size_t i = 0; i < json_object_array_length(chardevs); i++) {
-		struct json_object *o = json_object_array_get_idx(chardevs, i);
-		const char *label = json_str(o, "label"), *filename = json_str(o, "filename");
-
-		if (label && filename && strcmp(label, RENDER_VSOCK_CHARDEV) == 0)
-			return !g_str_has_prefix(filename, "disconnected:");
-	}
-	return true; /* it has none */
-}
-
-static void on_chardevs(struct json_object *result, const GError *error, void *data)
-{
-	struct machine *m = data;
-
-	if (!m->qmp)
-		return;
-	m->looks--;
-	if (json_object_is_type(result, json_type_array) && !is_connected(result)) {
-		if (m->looks > 0)
-			m->chardev_timer = g_timeout_add(CHARDEV_MS, chardev_due, m);
-		return;
-	}
-	m->looks = 0;
-	if (!m->ladder.qmp)
-		qmp_execute(m->qmp, "x-exit-preconfig", NULL, left_preconfig, m);
-	else if (!error)
-		qmp_execute(m->qmp, "stop", NULL, stopped, m);
-}
-
-static void ask_for_chardev(struct machine *m)
-{
-	if (m->qmp)
-		qmp_execute(m->qmp, "query-chardev", NULL, on_chardevs, m);
-}
-
-/* Go on as soon as QEMU itself finds the socket device's chardev connected: out of preconfig, or to tell the rings. */
-static void await_chardev(struct machine *m, unsigned looks)
-{
-	bool under_way = m->looks > 0;
-
-	m->looks = looks;
-	if (!under_way)
-		ask_for_chardev(m);
 }
 
 static bool tell_rings(void *machine)
 {
 	struct machine *m = machine;
 
-	if (!m->qmp || !m->ladder.qmp || m->stage == STAGE_STOPPING)
+	if (!m->vm || !engine_vm_reachable(m->vm) || m->stage == STAGE_STOPPING)
 		return false;
 	if (m->rings.n_told > 0)
 		g_message(
 			"%s: the daemon of sockets does not know its rings yet, they are told again",
 			m->name);
-	await_chardev(m, CHARDEV_LOOKS);
+	engine_vm_refresh(m->vm);
 	return true;
 }
 
-static void qmp_ready(struct qmp *q, const char *status, void *data)
+/* It takes part in the lab. */
+static void qemu_up(void *data)
 {
 	struct machine *m = data;
 
-	/* We hold the monitor: what is paused was left so by stopped()'s predecessor. */
-	if (strcmp(status, "paused") == 0)
-		qmp_execute(q, "cont", NULL, NULL, NULL);
-	if (m->cid && strcmp(status, "prelaunch") == 0)
-		await_chardev(m, UINT_MAX);
-	else
-		qmp_up(m);
+	m->ladder.qmp = true;
+	climb(m);
+	rings_pursue(&m->rings);
 }
 
-static void qmp_event(struct qmp *q, const char *name, struct json_object *event_data, void *data)
+static void guest_reset(void *data)
 {
 	struct machine *m = data;
 
-	if (strcmp(name, "SHUTDOWN") == 0) {
-		const char *reason = json_str(event_data, "reason");
-
-		m->guest_ended = json_flag(event_data, "guest", false) && reason &&
-				 strcmp(reason, "guest-panic") != 0;
-	} else if (strcmp(name, "RESET") == 0) {
-		if (json_flag(event_data, "guest", false)) {
-			m->resets++;
-			m->ops->changed(m, m->data);
-		}
-	}
+	m->resets++;
+	m->ops->changed(m, m->data);
 }
 
-static void qmp_closed(struct qmp *q, const char *why, void *data)
-{
-	struct machine *m = data;
-
-	g_clear_handle_id(&m->chardev_timer, g_source_remove);
-	m->looks = 0;
-	qmp_free(m->qmp);
-	m->qmp = NULL;
-	if (m->proc && m->stage != STAGE_STOPPING)
-		redial(m);
-}
-
-static const struct qmp_ops qmp_ops = {
-	.ready = qmp_ready,
-	.event = qmp_event,
-	.closed = qmp_closed,
+static const struct engine_vm_ops engine_vm_ops = {
+	.up = qemu_up,
+	.reset = guest_reset,
+	.ended = qemu_ended,
 };
-
-static void qmp_dialled(int fd, const GError *error, void *data)
-{
-	struct machine *m = data;
-
-	dial_free(m->dial);
-	m->dial = NULL;
-	if (fd < 0)
-		g_message("%s: %s", m->name, error->message);
-	else
-		m->qmp = qmp_new(fd, &qmp_ops, m);
-}
-
-static void redial(struct machine *m)
-{
-	m->dial = dial_new(m->paths->qmp, qmp_dialled, m);
-}
 
 /* --- the beginning ---------------------------------------------------------------------------------------- */
 
@@ -458,7 +304,6 @@ static void attach(struct machine *m)
 	m->ready_watch = watch_file(m->paths->ready, look_at_ready, m, &error);
 	if (!m->ready_watch)
 		g_message("%s: %s", m->name, error->message);
-	redial(m);
 	look_at_ready(m);
 }
 
@@ -483,6 +328,11 @@ static gboolean fresh_ready_file(const struct machine *m, GError **error)
 
 gboolean machine_start(struct machine *m, const struct machine_start *start, GError **error)
 {
+	const struct engine_start its = {
+		.argv = start->argv,
+		.paths = m->paths,
+		.cid = start->cid,
+	};
 	g_autoptr(GError) start_error = NULL;
 
 	g_assert(!machine_alive(m));
@@ -496,7 +346,6 @@ gboolean machine_start(struct machine *m, const struct machine_start *start, GEr
 	g_clear_pointer(&m->guest_error, g_free);
 	g_clear_pointer(&m->reason, g_free);
 	m->reason_code = 0;
-	m->guest_ended = false;
 	m->links_down = m->links_unknown = 0;
 	m->adopted = false;
 	m->resets = 0;
@@ -504,13 +353,10 @@ gboolean machine_start(struct machine *m, const struct machine_start *start, GEr
 	m->stop_step = 0;
 	memset(&m->ladder, 0, sizeof(m->ladder));
 	m->started_us = proc_boottime_us();
-	m->log_from = logfile_size(m->paths->qemu_log);
 	m->stage = STAGE_STARTING;
-	unlink_sockets(m);
 	if (fresh_ready_file(m, &start_error))
-		m->proc = proc_spawn(start->argv, NULL, m->paths->qemu_log, qemu_exited, m,
-				     &start_error);
-	if (!m->proc) {
+		m->vm = engine_start(start->engine, &its, &engine_vm_ops, m, &start_error);
+	if (!m->vm) {
 		m->reason = g_strdup(start_error->message);
 		m->reason_code = err_exit_code(start_error);
 		set_stage(m, STAGE_FAILED);
@@ -522,7 +368,7 @@ gboolean machine_start(struct machine *m, const struct machine_start *start, GEr
 	return TRUE;
 }
 
-bool machine_adopt(struct machine *m, const struct state_vm *was)
+bool machine_adopt(struct machine *m, struct engine *engine, const struct state_vm *was)
 {
 	g_free(m->settings);
 	m->settings = g_strdup(was->settings);
@@ -531,8 +377,8 @@ bool machine_adopt(struct machine *m, const struct state_vm *was)
 	m->ready_us = was->ready_us;
 	m->cid = was->cid;
 	m->reason = g_strdup(was->reason);
-	m->proc = proc_adopt(&was->id, qemu_exited, m);
-	if (!m->proc) {
+	m->vm = engine_adopt(engine, was, m->paths, &engine_vm_ops, m);
+	if (!m->vm) {
 		m->stage = was->stage;
 		/* It was to run, and it ended while nobody looked. */
 		if (was->id.pid && was->stage != STAGE_STOPPING) {
@@ -542,14 +388,12 @@ bool machine_adopt(struct machine *m, const struct state_vm *was)
 		} else if (was->stage <= STAGE_STOPPING) {
 			m->stage = STAGE_STOPPED;
 		}
-		unlink_sockets(m);
 		return false;
 	}
 	m->adopted = true;
 	m->links_down = 0;
 	m->links_unknown = UINT32_MAX;
 	m->started_us = proc_id_start_us(&was->id);
-	m->log_from = logfile_size(m->paths->qemu_log);
 	m->stage = was->stage == STAGE_READY ? STAGE_READY : STAGE_STARTING;
 	if (m->stage == STAGE_READY && m->ready_us == 0)
 		m->ready_us = marked_us(m) - m->started_us;
@@ -610,19 +454,15 @@ static void stop_wait(struct machine *m, enum stop_step next, unsigned ms)
 	m->stop_timer = g_timeout_add(ms, stop_next, m);
 }
 
-/* QEMU ends on SIGTERM as it does on "quit"; without a monitor that is all there is. */
 static void quit(struct machine *m)
 {
-	if (m->qmp && m->ladder.qmp)
-		qmp_execute(m->qmp, "quit", NULL, NULL, NULL);
-	else
-		proc_signal(m->proc, SIGTERM);
+	engine_vm_quit(m->vm);
 	stop_wait(m, STOP_KILL, QUIT_MS);
 }
 
 static void press_button(struct machine *m)
 {
-	qmp_execute(m->qmp, "system_powerdown", NULL, NULL, NULL);
+	engine_vm_press_button(m->vm);
 	stop_wait(m, STOP_QUIT, m->stop_grace_ms);
 }
 
@@ -631,10 +471,10 @@ static gboolean stop_next(gpointer p)
 	struct machine *m = p;
 
 	m->stop_timer = 0;
-	if (m->stop_step == STOP_POWERDOWN && m->qmp)
+	if (m->stop_step == STOP_POWERDOWN && engine_vm_reachable(m->vm))
 		press_button(m);
 	else if (m->stop_step == STOP_KILL)
-		proc_signal(m->proc, SIGKILL);
+		engine_vm_kill(m->vm);
 	else
 		quit(m);
 	return G_SOURCE_REMOVE;
@@ -664,9 +504,9 @@ static void ask_guest(struct machine *m, unsigned grace_ms)
 void machine_stop(struct machine *m, unsigned grace_ms)
 {
 	/* Only a guest that is up hears, and only one that runs. */
-	bool ask = grace_ms > 0 && m->stage == STAGE_READY && m->qmp && m->ladder.qmp;
+	bool ask = grace_ms > 0 && m->stage == STAGE_READY && m->vm && engine_vm_reachable(m->vm);
 
-	if (!m->proc)
+	if (!m->vm)
 		return;
 	if (m->stage == STAGE_STOPPING) {
 		if (grace_ms == 0 && m->stop_step <= STOP_QUIT)
@@ -682,20 +522,14 @@ void machine_stop(struct machine *m, unsigned grace_ms)
 
 void machine_set_carrier(struct machine *m, unsigned nic, bool up, bool again)
 {
-	struct json_object *arguments;
-	g_autofree char *name = NULL;
 	uint32_t bit;
 
-	if (!m->qmp || !m->ladder.qmp || nic >= 32)
+	if (!m->vm || !engine_vm_reachable(m->vm) || nic >= 32)
 		return;
 	bit = UINT32_C(1) << nic;
 	if (!again && !(m->links_unknown & bit) && up == !(m->links_down & bit))
 		return;
 	m->links_unknown &= ~bit;
 	m->links_down = up ? m->links_down & ~bit : m->links_down | bit;
-	name = g_strdup_printf("nic%u", nic);
-	arguments = json_object_new_object();
-	json_put_str(arguments, "name", name);
-	json_put_bool(arguments, "up", up);
-	qmp_execute(m->qmp, "set_link", arguments, NULL, NULL);
+	engine_vm_set_link(m->vm, nic, up);
 }

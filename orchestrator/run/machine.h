@@ -1,21 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /* One VM's QEMU: started or adopted, climbed up the ladder, stopped, and what became of it.
  *
- * A machine knows how to run a command line and how to end it; what that line says is render/'s, when it may start is the
- * executor's.  It survives its QEMU: after the end it says why, until it is started again.
+ * A machine decides what its QEMU is to do; an engine (engine.h) has it do that.  What it is started with is render/'s, when
+ * it may start is the executor's.  It survives its QEMU: after the end it says why, until it is started again.
  *
  * Ready is what the agent says, where there is one and it has called; else the mark on the second serial port.  The tiny
  * guest has to do both: by the mark its console is read.  A guest that
  * says there what went wrong ("error TEXT") will not become ready by itself: machine_gave_up().
  *
- * A QEMU with a socket device waits in -preconfig (render/qemu.h): it is told to go on as soon as the device's chardev is
- * connected.  When the daemon of sockets has died and another one is there, such a QEMU reconnects and says nothing: it is
- * stopped and continued until the new daemon knows its rings (rings.h).
+ * When the daemon of sockets has died and another one is there, a QEMU with a socket device reconnects and says nothing: it
+ * is stopped and continued until the new daemon knows its rings (rings.h).
  *
- * Stopping: the agent is asked to power off, else ACPI's power button over QMP, if the guest is up to hear either; then
- * "quit", then SIGKILL, each with a deadline.
+ * Stopping: the agent is asked to power off, else ACPI's power button is pressed, if the guest is up to hear either; then
+ * QEMU is told to quit, then it is killed, each with a deadline.
  *
- * Ownership: the machine owns its strings, its process watch and its connections; freeing it leaves QEMU running.
+ * Ownership: the machine owns its strings and its engine_vm; freeing it leaves QEMU running.
  * Threads:   the thread of the default main context.  ops->changed() comes from the main loop or from machine_start() and
  *            machine_stop(), and may not free the machine.
  */
@@ -31,8 +30,8 @@
 #include "run/rings.h"
 #include "run/state.h"
 
-struct dial;
-struct qmp;
+struct engine;
+struct engine_vm;
 struct vm_paths;
 struct watch;
 
@@ -69,20 +68,14 @@ struct machine {
 	/* Private. */
 	const struct machine_ops *ops;
 	void *data;
-	struct proc *proc; /* NULL: no QEMU */
-	struct dial *dial;
-	struct qmp *qmp;
+	struct engine_vm *vm; /* NULL: no QEMU */
 	struct watch *ready_watch;
-	GArray *port_up;     /* of bool, by NIC */
-	struct rings rings;  /* of its socket device */
-	guint chardev_timer; /* to ask again whether the socket device's chardev is connected, */
-	unsigned looks;      /* and how often; 0: nobody asks */
+	GArray *port_up;    /* of bool, by NIC */
+	struct rings rings; /* of its socket device */
 	guint stop_timer;
 	unsigned stop_step;
 	unsigned stop_grace_ms; /* for the power button */
-	gint64 log_from;        /* where this run's words begin in qemu.log */
 	bool marked;            /* the guest has written its mark */
-	bool guest_ended;       /* QMP said that the guest powered itself off */
 	uint32_t links_down;    /* bit by NIC: whose carrier QEMU was told to take away, */
 	uint32_t links_unknown; /* and where only an earlier supervisor knows what it was told */
 };
@@ -94,10 +87,11 @@ void machine_free(struct machine *m);
 
 /* Whether a QEMU exists. */
 bool machine_alive(const struct machine *m);
-const struct proc_id *machine_process(const struct machine *m); /* NULL: none */
+const struct proc_id *machine_process(const struct machine *m); /* NULL: none, or not known */
 
 /* What a machine is started with. */
 struct machine_start {
+	struct engine *engine;   /* outlives the machine */
 	const char *const *argv; /* the files that it names exist */
 	const char *settings;    /* copied */
 	GPtrArray *ports;        /* of struct state_port, by NIC; taken over */
@@ -113,7 +107,7 @@ void machine_agent_changed(void *machine);
 
 /* Go on with a QEMU that an earlier supervisor started.  was: what that one wrote down.  False: it does not run any more;
  * the machine then is what 'was' says, or failed. */
-bool machine_adopt(struct machine *m, const struct state_vm *was);
+bool machine_adopt(struct machine *m, struct engine *engine, const struct state_vm *was);
 
 /* Whether the guest has written its mark to this `ready` file. */
 bool machine_ready_mark(const char *ready_path);
@@ -126,7 +120,7 @@ void machine_sockets_known(struct machine *m);
 /* The switch's view of one of its ports: negotiated or not. */
 void machine_port_changed(struct machine *m, const char *port, bool negotiated);
 
-/* Have the guest see whether a NIC has a carrier: the switch alone cannot tell it.  Before QEMU's monitor answers nothing
+/* Have the guest see whether a NIC has a carrier: the switch alone cannot tell it.  Before QEMU can be told nothing
  * happens: call again.  again: tell QEMU even if it was told that before. */
 void machine_set_carrier(struct machine *m, unsigned nic, bool up, bool again);
 

@@ -17,6 +17,7 @@
 #include "render/switch.h"
 #include "run/agent.h"
 #include "run/dirs.h"
+#include "run/engine.h"
 #include "run/executor.h"
 #include "run/json.h"
 #include "run/logfile.h"
@@ -306,7 +307,7 @@ static void state_of_machine(struct supervisor *sup, struct state *s, const stru
 {
 	struct state_vm *v = state_add_vm(s, m->name);
 
-	if (machine_alive(m))
+	if (machine_process(m))
 		v->id = *machine_process(m);
 	v->stage = m->stage;
 	v->settings = g_strdup(m->settings);
@@ -483,7 +484,7 @@ static void adopt(struct supervisor *sup)
 		const struct state_vm *was = state->vms->pdata[i];
 		struct machine *m = sup_machine(sup, was->name);
 
-		if (machine_adopt(m, was))
+		if (machine_adopt(m, sup->engine, was))
 			g_message("took over VM %s, pid %d", m->name, (int)was->id.pid);
 	}
 	if (state_anything_alive(state))
@@ -587,6 +588,7 @@ static struct supervisor *sup_new(const char *lab_name)
 	sup->switches = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, daemon_free_value);
 	sup->portals = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, daemon_free_value);
 	sup->portal_texts = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+	sup->engine = engine_qemu_new();
 	sup->machines = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, machine_free_value);
 	sup->forwards = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	sup->changes = forward_changes_new();
@@ -617,6 +619,7 @@ static void sup_free(struct supervisor *sup)
 	g_hash_table_unref(sup->portals);
 	g_hash_table_unref(sup->portal_texts);
 	g_hash_table_unref(sup->machines);
+	engine_free(sup->engine);
 	g_hash_table_unref(sup->forwards);
 	g_hash_table_unref(sup->changes);
 	g_ptr_array_unref(sup->forward_calls);

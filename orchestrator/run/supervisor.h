@@ -26,6 +26,7 @@
 
 enum launch { LAUNCH_WAIT, LAUNCH_READY, LAUNCH_FAILED };
 
+struct engine;
 struct executor;
 struct observed;
 struct qemu_caps;
@@ -50,6 +51,7 @@ struct supervisor {
 	GHashTable *changed_settings; /* what clients have changed of that (network.c) */
 	GPtrArray *link_calls;        /* of clients, that wait for a switch (links.c) */
 	guint expiry;                 /* when a change that was made for a time is over */
+	struct engine *engine;        /* who holds the QEMUs of the machines */
 	GHashTable *machines;         /* name -> struct machine */
 	GHashTable *images;           /* name -> struct image_slot (launch.c) */
 	struct qemu_caps *caps[LAB_ARCH_COUNT];

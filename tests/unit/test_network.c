@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What switches are told, and what clients change about links: a supervisor without processes, before a switch that is played
- * by the test, and a QEMU's monitor that is, too. */
+ * by the test, and an engine that is, too. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,12 +11,12 @@
 #include <cmocka.h>
 #include <glib.h>
 
+#include "engine_fixture.h"
 #include "err.h"
 #include "model/lab.h"
 #include "run/json.h"
 #include "run/jsonrpc.h"
 #include "run/machine.h"
-#include "run/qmp.h"
 #include "run/state.h"
 #include "run/supervisor.h"
 #include "supervisor_fixture.h"
@@ -43,7 +43,7 @@ struct fixture {
 	GPtrArray *unanswered;
 	struct rpc_server *service;
 	struct rpc_client *client;
-	int monitor_fd; /* QEMU's end of n1's monitor; -1: none */
+	struct fake_engine fake; /* of n1 */
 };
 
 /* --- the switch ----------------------------------------------------------------------------------------------------- */
@@ -225,7 +225,7 @@ static int setup(void **state)
 	f->dirs = (struct lab_dirs){ f->dir.path, f->dir.path, f->dir.path };
 	f->heard = g_string_new(NULL);
 	f->unanswered = g_ptr_array_new();
-	f->monitor_fd = -1;
+	fake_engine_init(&f->fake);
 	new_supervisor(f);
 	labs = g_path_get_dirname(f->sup.paths->state_json);
 	assert_int_equal(g_mkdir_with_parents(labs, 0700), 0);
@@ -247,8 +247,7 @@ static int teardown(void **state)
 		rpc_server_free(f->sw);
 	rpc_client_free(f->client);
 	rpc_server_free(f->service);
-	if (f->monitor_fd >= 0)
-		close(f->monitor_fd);
+	fake_engine_done(&f->fake);
 	g_ptr_array_unref(f->unanswered);
 	g_string_free(f->heard, TRUE);
 	tmp_dir_done(&f->dir);
@@ -629,76 +628,26 @@ static void test_changes_are_kept(void **state)
 
 /* --- carriers ------------------------------------------------------------------------------------------------------- */
 
-static void ready(struct qmp *q, const char *status, void *data)
-{
-}
-
-static void event(struct qmp *q, const char *name, struct json_object *event_data, void *data)
-{
-}
-
-static void closed(struct qmp *q, const char *why, void *data)
-{
-}
-
 static void machine_nothing(struct machine *m, void *data)
 {
 }
 
-/* n1 runs, its monitor is ours. */
+/* n1 runs, under an engine of ours. */
 static struct machine *run_n1(struct fixture *f)
 {
 	static const struct machine_ops machine_ops = { .changed = machine_nothing };
-	static const struct qmp_ops qmp_ops = { ready, event, closed };
-	static const char greeting[] = "{\"QMP\":{}}\n";
 	struct machine *m = machine_new("n1", vm_paths_new(f->sup.paths, "n1", 0), &machine_ops, f);
-	int pair[2];
 
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-	f->monitor_fd = pair[0];
-	m->qmp = qmp_new(pair[1], &qmp_ops, f);
-	m->ladder.qmp = true;
+	m->vm = fake_engine_vm(&f->fake);
 	g_hash_table_insert(f->sup.machines, m->name, m);
-	assert_int_equal(write(pair[0], greeting, sizeof(greeting) - 1), sizeof(greeting) - 1);
 	return m;
 }
 
-/* What QEMU has been told about links since the last time: "off on "; g_free(). */
-static char *links_shown(struct fixture *f)
-{
-	GString *got = g_string_new(NULL), *out = g_string_new(NULL);
-	g_auto(GStrv) lines = NULL;
-
-	link_show_carriers(&f->sup);
-	qmp_execute(sup_find_machine(&f->sup, "n1")->qmp, "fence", NULL, NULL, NULL);
-	while (!strstr(got->str, "fence")) {
-		char buffer[4096];
-		ssize_t n;
-
-		while (g_main_context_iteration(NULL, FALSE))
-			;
-		n = recv(f->monitor_fd, buffer, sizeof(buffer), MSG_DONTWAIT);
-		if (n > 0)
-			g_string_append_len(got, buffer, n);
-	}
-	lines = g_strsplit(got->str, "\n", -1);
-	for (char **line = lines; *line; line++) {
-		auto_json o = strstr(*line, "set_link") ? json_tokener_parse(*line) : NULL;
-		struct json_object *arguments = json_member(o, "arguments", json_type_object);
-
-		if (!arguments)
-			continue;
-		assert_string_equal(json_str(arguments, "name"), "nic0");
-		g_string_append(out, json_flag(arguments, "up", false) ? "on " : "off ");
-	}
-	g_string_free(got, TRUE);
-	return g_string_free(out, FALSE);
-}
-
-#define assert_shown(f, expected)                        \
-	do {                                             \
-		g_autofree char *text_ = links_shown(f); \
-		assert_string_equal(text_, expected);    \
+/* What QEMU has been told about links since the last time. */
+#define assert_shown(f, expected)                         \
+	do {                                              \
+		link_show_carriers(&(f)->sup);            \
+		assert_engine_told(&(f)->fake, expected); \
 	} while (0)
 
 static void set_state(struct fixture *f, const char *state)
@@ -720,12 +669,12 @@ static void test_carrier_follows_the_switch(void **state)
 	item->link_down = true;
 	assert_shown(f, ""); /* QEMU has no daemon, and shows none by itself */
 	set_state(f, "running");
-	assert_shown(f, "off ");
+	assert_shown(f, "link:0:off ");
 	assert_shown(f, "");
 	item->link_down = false;
-	assert_shown(f, "on ");
+	assert_shown(f, "link:0:on ");
 	item->link_down = true;
-	assert_shown(f, "off ");
+	assert_shown(f, "link:0:off ");
 	assert_shown(f, "");
 }
 
@@ -742,13 +691,13 @@ static void test_carrier_after_a_restart(void **state)
 	g_array_append_val(m->port_up, up);
 	set_state(f, "running");
 	item->link_down = true;
-	assert_shown(f, "off ");
+	assert_shown(f, "link:0:off ");
 	machine_port_changed(m, "n1.0", false);
 	set_state(f, "listening");
 	assert_shown(f, "");
 	set_state(f, "running");
 	machine_port_changed(m, "n1.0", true);
-	assert_shown(f, "off ");
+	assert_shown(f, "link:0:off ");
 	g_ptr_array_set_size(m->ports, 0);
 }
 
@@ -760,7 +709,7 @@ static void test_carrier_taken_over(void **state)
 
 	set_state(f, "running");
 	m->links_unknown = UINT32_MAX;
-	assert_shown(f, "on ");
+	assert_shown(f, "link:0:on ");
 	assert_shown(f, "");
 }
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <glib.h>
 
+#include "engine_fixture.h"
 #include "model/lab.h"
 #include "plan/plan.h"
 #include "run/json.h"
@@ -29,6 +30,7 @@ struct fixture {
 	struct tmp_dir dir;
 	struct lab_dirs dirs;
 	struct supervisor sup;
+	struct fake_engine fake;
 	char *memory;
 };
 
@@ -59,6 +61,7 @@ static int setup(void **state)
 	struct supervisor *sup = &f->sup;
 
 	tmp_dir_init(&f->dir);
+	fake_engine_init(&f->fake);
 	f->dirs = (struct lab_dirs){ f->dir.path, f->dir.path, f->dir.path };
 	g_setenv("ORCHESTRATOR_DAEMON_DIR", f->dir.path,
 		 TRUE); /* there is none: no start succeeds */
@@ -80,10 +83,9 @@ static int teardown(void **state)
 	struct supervisor *sup = &f->sup;
 	struct machine *m = sup_find_machine(sup, "n1");
 
-	if (m) {
-		m->proc = NULL;
+	if (m)
 		machine_free(m);
-	}
+	fake_engine_done(&f->fake);
 	g_hash_table_unref(sup->portals);
 	g_hash_table_unref(sup->portal_texts);
 	g_hash_table_unref(sup->machines);
@@ -102,7 +104,7 @@ static void run_n1(struct fixture *f)
 	struct machine *m =
 		machine_new("n1", vm_paths_new(f->sup.paths, "n1", 0), &machine_ops, NULL);
 
-	m->proc = (struct proc *)m; /* nobody looks into it */
+	m->vm = fake_engine_vm(&f->fake);
 	m->settings = plan_vm_settings(f->sup.lab, lab_vm(f->sup.lab, 0));
 	g_hash_table_insert(f->sup.machines, m->name, m);
 }
@@ -174,7 +176,7 @@ static void test_changed_in_use(void **state)
 	sup_start_portal(&f->sup, lab_portal(f->sup.lab, 0));
 	assert_true(has_memory(f));
 	assert_int_equal(size_told(f), SMALL_BYTES);
-	sup_find_machine(&f->sup, "n1")->proc = NULL;
+	sup_find_machine(&f->sup, "n1")->vm = NULL;
 	sup_start_portal(&f->sup, lab_portal(f->sup.lab, 0));
 	assert_false(has_memory(f));
 	assert_int_equal(size_told(f), LARGE_BYTES);

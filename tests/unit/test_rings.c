@@ -13,6 +13,7 @@
 
 #include "model/names.h"
 #include "render/qemu.h"
+#include "run/engine.h"
 #include "run/json.h"
 #include "run/jsonline.h"
 #include "run/machine.h"
@@ -171,6 +172,7 @@ struct fixture {
 	struct tmp_dir dir;
 	struct lab_dirs dirs;
 	struct lab_paths *paths;
+	struct engine *engine;
 	struct machine *machine;
 	int listen_fd;
 	guint listener;
@@ -265,7 +267,7 @@ static void adopt(struct fixture *f)
 	was->stage = STAGE_READY;
 	was->cid = 7;
 	assert_true(proc_id_read(getpid(), &was->id));
-	assert_true(machine_adopt(f->machine, was));
+	assert_true(machine_adopt(f->machine, f->engine, was));
 	state_free(holder);
 	while (!f->machine->ladder.qmp && g_get_monotonic_time() < end)
 		g_main_context_iteration(NULL, FALSE);
@@ -288,6 +290,7 @@ static int setup(void **state)
 	assert_true(g_file_set_contents(files->ready, "", 0, NULL));
 	f->told = g_string_new(NULL);
 	f->connected = true;
+	f->engine = engine_qemu_new();
 	f->machine = machine_new("n1", files, &machine_ops, f);
 	f->listen_fd = listen_now(files->qmp, NULL);
 	assert_true(f->listen_fd >= 0);
@@ -303,6 +306,7 @@ static int teardown(void **state)
 	struct fixture *f = *state;
 
 	machine_free(f->machine);
+	engine_free(f->engine);
 	jsonline_free(f->monitor);
 	g_source_remove(f->listener);
 	close(f->listen_fd);
@@ -366,7 +370,7 @@ static void test_monitor_lost(void **state)
 	struct fixture *f = *state;
 
 	g_clear_pointer(&f->monitor, jsonline_free);
-	while (f->machine->qmp)
+	while (engine_vm_reachable(f->machine->vm))
 		g_main_context_iteration(NULL, TRUE);
 	machine_sockets_lost(f->machine);
 	machine_sockets_back(f->machine);

@@ -9,13 +9,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/socket.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include "err.h"
+#include "model/lab.h"
 #include "model/names.h"
 #include "out.h"
+#include "run/state.h"
 #include "run/watch.h"
 
 #define ESCAPE 0x1d /* Ctrl-] */
@@ -111,7 +112,7 @@ static bool user_says(struct session *s)
 /* To the guest, as much as its serial port takes now. */
 static bool pass_on(struct session *s)
 {
-	ssize_t n = send(s->fd, s->pending, s->n_pending, MSG_NOSIGNAL);
+	ssize_t n = write(s->fd, s->pending, s->n_pending); /* SIGPIPE is ignored */
 
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR;
@@ -162,7 +163,26 @@ static int take_turn(const char *vm, const char *directory, GError **error)
 	return fd;
 }
 
-static int open_console(const char *vm, const struct vm_paths *paths, GError **error)
+/* Of a domain of libvirt: its terminal, which other users of libvirt have, too. */
+static int open_terminal(const char *lab, const char *vm, const char *engine, const char *terminal,
+			 GError **error)
+{
+	int fd = open(terminal, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+	g_autofree char *domain = names_domain(lab, vm);
+	struct termios raw;
+
+	if (fd >= 0 && tcgetattr(fd, &raw) == 0) {
+		cfmakeraw(&raw);
+		tcsetattr(fd, TCSANOW, &raw);
+	}
+	if (fd < 0)
+		err_set_errno(error, ORCH_ERROR_FAILED, errno,
+			      "cannot open %s: `virsh -c %s console %s` goes by libvirt", terminal,
+			      lab_engine_text_uri(engine), domain);
+	return fd;
+}
+
+static int open_socket(const char *vm, const struct vm_paths *paths, GError **error)
 {
 	int fd = dial_now(paths->con);
 
@@ -176,10 +196,29 @@ static int open_console(const char *vm, const struct vm_paths *paths, GError **e
 	return fd < 0 ? -1 : fd;
 }
 
-static int talk(const char *vm, const struct vm_paths *paths, GError **error)
+/* What the supervisor wrote down says where it is. */
+static int open_console(const char *vm, const struct lab_paths *lab, const struct vm_paths *paths,
+			GError **error)
+{
+	const struct state_vm *v = NULL;
+	struct state *state = NULL;
+	int fd;
+
+	if (state_load(lab->state_json, &state, NULL))
+		v = state_find_vm(state, vm);
+	if (v && v->engine && v->console && proc_id_alive(&v->id))
+		fd = open_terminal(state->lab, vm, v->engine, v->console, error);
+	else
+		fd = open_socket(vm, paths, error);
+	state_free(state);
+	return fd;
+}
+
+static int talk(const char *vm, const struct lab_paths *lab, const struct vm_paths *paths,
+		GError **error)
 {
 	int lock_fd = take_turn(vm, paths->dir, error);
-	struct session s = { .fd = lock_fd < 0 ? -1 : open_console(vm, paths, error) };
+	struct session s = { .fd = lock_fd < 0 ? -1 : open_console(vm, lab, paths, error) };
 	bool left;
 
 	if (s.fd < 0) {
@@ -218,7 +257,7 @@ static int run_console(char **args, GError **error)
 	paths = lab_paths_new_named(name, dirs);
 	vm = vm_paths_new(paths, args[0], 0);
 	if (cmd_check_vm(name, args[0], error))
-		code = talk(args[0], vm, error);
+		code = talk(args[0], paths, vm, error);
 	vm_paths_free(vm);
 	lab_paths_free(paths);
 	lab_dirs_free(dirs);

@@ -41,6 +41,8 @@ static gboolean call_down(struct client *c, gint64 grace_ms, GError **error)
 	if (!client_call(c, "down", params, (int)grace_ms + MARGIN_MS, &result, error))
 		return FALSE;
 	client_wait_gone(c);
+	if (json_str(result, "problem"))
+		out_warning("%s", json_str(result, "problem"));
 	if (json_str(result, "logs"))
 		out_info("lab %s is down; its logs stay in %s (down --cleanup removes them)",
 			 c->lab, json_str(result, "logs"));

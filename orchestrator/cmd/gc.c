@@ -8,9 +8,11 @@
 
 #include "err.h"
 #include "image/image.h"
+#include "model/lab.h"
 #include "model/names.h"
 #include "out.h"
 #include "run/dirs.h"
+#include "run/engine_libvirt.h"
 #include "run/remains.h"
 #include "run/state.h"
 #include "run/watch.h"
@@ -66,14 +68,48 @@ static bool end_processes(const char *lab, const struct state *state)
 	return all;
 }
 
+/* What its libvirts keep of it; an engine that no state names any more is the lab file's. */
+static gboolean sweep_domains(const char *name, const struct lab_paths *paths,
+			      const struct remains *remains, GError **error)
+{
+	g_autoptr(GHashTable) engines = g_hash_table_new(g_str_hash, g_str_equal);
+	g_autofree char *own = remains->lab ? lab_engine_text(&remains->lab->engine) : NULL;
+	gboolean good = TRUE;
+	GHashTableIter iter;
+	gpointer engine;
+
+	if (own)
+		g_hash_table_add(engines, own);
+	for (guint i = 0; i < remains->state->vms->len; i++)
+		if (((struct state_vm *)remains->state->vms->pdata[i])->engine)
+			g_hash_table_add(
+				engines,
+				((struct state_vm *)remains->state->vms->pdata[i])->engine);
+	g_hash_table_iter_init(&iter, engines);
+	while (good && g_hash_table_iter_next(&iter, &engine, NULL)) {
+		const char *uri = lab_engine_text_uri(engine);
+
+		if (!uri)
+			continue;
+		out_info("lab %s: its domains in %s %s", name, uri,
+			 opt_dry_run ? "would be undefined" : "are undefined");
+		if (!opt_dry_run)
+			good = engine_libvirt_sweep(uri, name, paths->state_dir, error);
+	}
+	return good;
+}
+
 /* The lab's lock is ours: no supervisor lives, and none will start meanwhile. */
 static gboolean reap(const char *name, const struct lab_dirs *dirs, const struct lab_paths *paths,
 		     GError **error)
 {
 	struct remains *remains = remains_read(name, dirs);
 	bool ended = end_processes(name, remains->state);
+	gboolean swept = ended && sweep_domains(name, paths, remains, error);
 
 	remains_free(remains);
+	if (ended && !swept)
+		return FALSE;
 	if (!ended) {
 		g_set_error(error, ORCH_ERROR, ORCH_ERROR_FAILED,
 			    "lab %s: a process cannot be ended", name);
@@ -216,8 +252,8 @@ const struct cmd cmd_gc = {
 	.summary = "Clear away dead labs and unused images",
 	.help = "A lab is dead when no supervisor keeps it: it is down and only its logs are left, or\n"
 		"its supervisor was killed. Its processes are ended, if any are left (only those that\n"
-		"this lab has started, known by pid and start time), and its directories removed,\n"
-		"logs included. To keep what a killed supervisor has left running, run `orchestrator\n"
+		"this lab has started, known by pid and start time), its domains of libvirt\n"
+		"undefined, and its directories removed, logs included. To keep what a killed supervisor has left running, run `orchestrator\n"
 		"up` first: that takes it over.\n"
 		"\n"
 		"Images of the cache that no running VM uses, and none has used for some days, are\n"

@@ -150,6 +150,8 @@ static const char *note(struct json_object *vm)
 
 	if (json_str(vm, "reason"))
 		return json_str(vm, "reason");
+	if (json_flag(vm, "paused", false))
+		return "paused, by another user of libvirt";
 	if (json_flag(vm, "needs-restart", false))
 		return "needs a restart to take its new settings";
 	if (json_str(vm, "waits-for") && stage_on_its_way(stage_from_word(stage))) {
@@ -318,6 +320,8 @@ static void print_text(struct json_object *report)
 	       out_style(stdout, OUT_PLAIN), state, path ? ", from " : "", path ? path : "");
 	if (json_str(report, "damage"))
 		out_warning("%s: what runs is told by its sockets", json_str(report, "damage"));
+	if (json_str(report, "problem"))
+		out_warning("%s", json_str(report, "problem"));
 	if (strcmp(state, "down") != 0 && gone)
 		printf("its supervisor is gone, what it started goes on; run `orchestrator up` to take it over\n");
 	if (json_object_array_length(vms) > 0) {

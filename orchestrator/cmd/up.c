@@ -144,12 +144,12 @@ static gboolean prepare_images(const struct up *up, const struct plan *plan, GEr
 }
 
 /* Said once, and only when a VM is to be started: TCG is slower, and nobody should wonder why. */
-static void say_tcg(const struct up *up, const struct plan *plan, struct qemu_caps *const *caps)
+static void say_tcg(const struct up *up, const struct plan *plan, const struct launch_caps *caps)
 {
 	for (guint i = 0; i < up->lab->vms->len; i++) {
 		const struct vm *vm = lab_vm(up->lab, i);
 
-		if (vm->accel != LAB_ACCEL_AUTO || caps[vm->arch]->kvm_usable ||
+		if (vm->accel != LAB_ACCEL_AUTO || caps->qemu[vm->arch]->kvm_usable ||
 		    !plan_has(plan, STEP_VM_START, vm->name))
 			continue;
 		out_info(
@@ -172,15 +172,14 @@ static struct plan *plan_now(const struct up *up, GError **error)
 
 static gboolean prepare(const struct up *up, GError **error)
 {
-	struct qemu_caps *caps[LAB_ARCH_COUNT] = { NULL };
+	struct launch_caps *caps = g_new0(struct launch_caps, 1);
 	struct plan *plan = plan_now(up, error);
 	gboolean good = plan && launch_check(up->lab, up->dirs, caps, error) &&
 			prepare_images(up, plan, error);
 
 	if (good)
 		say_tcg(up, plan, caps);
-	for (unsigned i = 0; i < LAB_ARCH_COUNT; i++)
-		qemu_caps_free(caps[i]);
+	launch_caps_free(caps);
 	plan_free(plan);
 	return good;
 }

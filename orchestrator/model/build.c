@@ -10,6 +10,7 @@
 #include "model/fields.h"
 #include "model/jsontree.h"
 #include "model/lab.h"
+#include "model/libvirt_uri.h"
 #include "model/names.h"
 #include "model/units.h"
 
@@ -678,6 +679,35 @@ static void check_socket_paths(struct builder *b)
 	lab_paths_free(paths);
 }
 
+/* --- the engine ----------------------------------------------------------------------------------------------------- */
+
+static void build_uri(struct builder *b, struct jt_node *node)
+{
+	struct lab_engine *engine = &b->lab->engine;
+	struct libvirt_uri parts;
+	const char *fault;
+
+	engine->uri = node ? g_strdup(node->string) : g_strdup(LIBVIRT_URI_DEFAULT);
+	fault = libvirt_uri_fault(engine->uri, &parts);
+	if (fault)
+		lab_error_at(b->errors, node, "\"%s\": %s", engine->uri, fault);
+}
+
+static void build_engine(struct builder *b)
+{
+	struct jt_node *node = build_good(b->root, "engine");
+	struct jt_node *word = node && node->type == JT_OBJECT ? build_good(node, "name") : node;
+	struct jt_node *uri = node && node->type == JT_OBJECT ? build_good(node, "uri") : NULL;
+
+	if (!word)
+		return;
+	b->lab->engine.kind = (enum lab_engine_kind)word->decoded;
+	if (b->lab->engine.kind == LAB_ENGINE_LIBVIRT)
+		build_uri(b, uri);
+	else if (uri)
+		lab_error_at_key(b->errors, uri, "only \"libvirt\" has a \"uri\"");
+}
+
 /* --- the whole ------------------------------------------------------------------------------------------------------ */
 
 static void build_vms(struct builder *b)
@@ -723,6 +753,7 @@ void lab_build(struct lab *lab, struct jt_node *root, const struct lab_dirs *dir
 	if (!lab->name)
 		lab->name = names_lab_default(lab->path);
 	lab->description = build_good_string(root, "description");
+	build_engine(&b);
 	build_link_kinds(&b);
 	build_networks(&b);
 	build_images(&b);

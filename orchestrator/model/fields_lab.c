@@ -6,6 +6,7 @@
 
 #include "model/fields_net.h"
 #include "model/lab.h"
+#include "model/libvirt_uri.h"
 #include "model/names.h"
 
 #define TEXT_MAX   1024 /* of descriptions and command lines; the kernel reads 2048 on x86 */
@@ -15,6 +16,7 @@
 
 static const char *const arch_words[] = { "x86_64", "aarch64", NULL };
 static const char *const accel_words[] = { "auto", "kvm", "tcg", NULL };
+static const char *const engine_words[] = { "qemu", "libvirt", NULL };
 static const char *const sockets_words[] = { "vsock", "none", "hvsock", NULL };
 
 static const char *const mode_words[] = { "rw", "ro", NULL };
@@ -23,6 +25,8 @@ static const char *const door_words[] = { "pmem", "ivshmem", "vhost-user", NULL 
 static_assert(G_N_ELEMENTS(door_words) == PORTAL_DOOR_COUNT + 1, "enum portal_door and its words");
 static_assert(G_N_ELEMENTS(arch_words) == LAB_ARCH_COUNT + 1, "enum lab_arch and its words");
 static_assert(G_N_ELEMENTS(accel_words) == LAB_ACCEL_COUNT + 1, "enum lab_accel and its words");
+static_assert(G_N_ELEMENTS(engine_words) == LAB_ENGINE_COUNT + 1,
+	      "enum lab_engine_kind and its words");
 static_assert(G_N_ELEMENTS(sockets_words) == LAB_SOCKETS_COUNT + 1,
 	      "enum lab_sockets and its words");
 
@@ -349,6 +353,35 @@ static const struct field_object field_vm = {
 	.fields = vm_fields,
 };
 
+static const struct field engine_fields[] = {
+	{ .key = "name",
+	  .kind = FIELD_WORD,
+	  .required = true,
+	  .words = engine_words,
+	  .brief = "`qemu`: processes of the lab's own. `libvirt`: domains of a libvirt." },
+	{ .key = "uri",
+	  .kind = FIELD_TEXT,
+	  .min = 1,
+	  .max = TEXT_MAX,
+	  .unsaid = LIBVIRT_URI_DEFAULT,
+	  .brief =
+		  "Which libvirt: a URI of its QEMU driver, `qemu:///session` or `qemu:///system`." },
+	{},
+};
+
+static const struct field_object field_engine = {
+	.name = "engine",
+	.brief = "Who holds the VMs of the lab.",
+	.fields = engine_fields,
+};
+
+/* The word alone, or what is special about it. */
+static const struct field engine_choices[] = {
+	{ .key = "word", .kind = FIELD_WORD, .words = engine_words },
+	{ .key = "object", .kind = FIELD_OBJECT, .object = &field_engine },
+	{},
+};
+
 static const struct field lab_fields[] = {
 	{ .key = "$schema",
 	  .kind = FIELD_TEXT,
@@ -369,6 +402,13 @@ static const struct field lab_fields[] = {
 	  .kind = FIELD_OBJECT,
 	  .object = &field_defaults,
 	  .brief = "What holds for every VM that does not say otherwise." },
+	{ .key = "engine",
+	  .kind = FIELD_EITHER,
+	  .choices = engine_choices,
+	  .unsaid = "qemu",
+	  .brief =
+		  "Who holds the VMs: `qemu`, processes of the lab's own, or `libvirt`, domains that libvirt's other tools "
+		  "see, too." },
 	{ .key = "port-base",
 	  .kind = FIELD_COUNT,
 	  .min = 1024,
@@ -429,12 +469,13 @@ const struct field_object field_lab = {
 };
 
 const struct field_object *const field_objects[] = {
-	&field_lab,     &field_defaults,   &field_network, &field_uplink,
-	&field_mirror,  &field_rule,       &field_match,   &field_storm,
-	&field_capture, &field_portal,     &field_access,  &field_image,
-	&field_vm,      &field_nic,        &field_vlan,    &field_sides,
-	&field_impair,  &field_impairment, &field_gemodel, &field_markov,
-	&field_slot,    &field_codel,      &field_flap,    &field_profile,
-	&field_moment,  &field_policy,     &field_class,   &field_traffic,
-	&field_probe,   &field_distro,     &field_test,    NULL,
+	&field_lab,     &field_engine,  &field_defaults,   &field_network,
+	&field_uplink,  &field_mirror,  &field_rule,       &field_match,
+	&field_storm,   &field_capture, &field_portal,     &field_access,
+	&field_image,   &field_vm,      &field_nic,        &field_vlan,
+	&field_sides,   &field_impair,  &field_impairment, &field_gemodel,
+	&field_markov,  &field_slot,    &field_codel,      &field_flap,
+	&field_profile, &field_moment,  &field_policy,     &field_class,
+	&field_traffic, &field_probe,   &field_distro,     &field_test,
+	NULL,
 };

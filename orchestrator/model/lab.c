@@ -10,11 +10,24 @@
 #include "model/fields.h"
 #include "model/jsontree.h"
 
+#define LIBVIRT_PREFIX "libvirt " /* of lab_engine_text() */
+
 const char *lab_arch_name(enum lab_arch arch)
 {
 	static const char *const names[LAB_ARCH_COUNT] = { "x86_64", "aarch64" };
 
 	return names[arch];
+}
+
+char *lab_engine_text(const struct lab_engine *engine)
+{
+	return engine->kind == LAB_ENGINE_QEMU ? g_strdup("qemu") :
+						 g_strdup_printf(LIBVIRT_PREFIX "%s", engine->uri);
+}
+
+const char *lab_engine_text_uri(const char *text)
+{
+	return g_str_has_prefix(text, LIBVIRT_PREFIX) ? text + strlen(LIBVIRT_PREFIX) : NULL;
 }
 
 const char *lab_accel_name(enum lab_accel accel)
@@ -266,6 +279,7 @@ void lab_free(struct lab *lab)
 	g_free(lab->name);
 	g_free(lab->path);
 	g_free(lab->description);
+	g_free(lab->engine.uri);
 	g_free(lab->text);
 	g_free(lab);
 }

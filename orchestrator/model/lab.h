@@ -83,6 +83,18 @@ enum lab_accel { LAB_ACCEL_AUTO, LAB_ACCEL_KVM, LAB_ACCEL_TCG, LAB_ACCEL_COUNT }
 /* hvsock (VMBus) is known by name and refused: no stock QEMU has it. */
 enum lab_sockets { LAB_SOCKETS_VSOCK, LAB_SOCKETS_NONE, LAB_SOCKETS_HVSOCK, LAB_SOCKETS_COUNT };
 
+/* Who holds the lab's QEMUs: we ourselves, or a libvirt. */
+enum lab_engine_kind { LAB_ENGINE_QEMU, LAB_ENGINE_LIBVIRT, LAB_ENGINE_COUNT };
+struct lab_engine {
+	enum lab_engine_kind kind;
+	char *uri; /* of libvirt; NULL: there is none in it */
+};
+
+/* "qemu", "libvirt qemu:///session": what it is called in settings and in the state; g_free().  And back: the URI in it, NULL for
+ * "qemu". */
+char *lab_engine_text(const struct lab_engine *engine);
+const char *lab_engine_text_uri(const char *text);
+
 /* The words of the lab file: "x86_64", "aarch64"; "auto", "kvm", "tcg"; "vsock", "none". */
 const char *lab_arch_name(enum lab_arch arch);
 const char *lab_accel_name(enum lab_accel accel);
@@ -264,6 +276,7 @@ struct lab {
 	char *path;        /* absolute path of the lab file */
 	char *text;        /* the file as read, for the copy in the state directory */
 	size_t text_len;
+	struct lab_engine engine;
 	unsigned port_base; /* the agent's port in guests and on the host, the first of six (50000 to 50005) */
 	GPtrArray *profiles;     /* of struct named: the built-in ones, then the file's */
 	GPtrArray *policies;     /* of struct named */

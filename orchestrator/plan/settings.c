@@ -77,6 +77,11 @@ char *plan_vm_settings(const struct lab *lab, const struct vm *vm)
 	g_string_append_printf(out, "vcpus %u\n", vm->vcpus);
 	g_string_append_printf(out, "arch %s\n", lab_arch_name(vm->arch));
 	g_string_append_printf(out, "accel %s\n", lab_accel_name(vm->accel));
+	if (lab->engine.kind != LAB_ENGINE_QEMU) {
+		g_autofree char *engine = lab_engine_text(&lab->engine);
+
+		g_string_append_printf(out, "engine %s\n", engine);
+	}
 	if (vm->append)
 		g_string_append_printf(out, "append %s\n", vm->append);
 	for (unsigned i = 0; i < vm->nics->len; i++)

@@ -26,6 +26,27 @@ void engine_vm_free(struct engine_vm *v)
 		v->class->free(v);
 }
 
+const char *engine_problem(const struct engine *e)
+{
+	return e->class->problem ? e->class->problem(e) : NULL;
+}
+
+void engine_drop(struct engine *e, const char *vm)
+{
+	if (e->class->drop)
+		e->class->drop(e, vm);
+}
+
+bool engine_clear(struct engine *e)
+{
+	return !e->class->clear || e->class->clear(e);
+}
+
+const char *engine_vm_console(const struct engine_vm *v)
+{
+	return v->class->console ? v->class->console(v) : NULL;
+}
+
 const struct proc_id *engine_vm_process(const struct engine_vm *v)
 {
 	return v->class->process(v);

@@ -2,7 +2,8 @@
 /* Who holds a lab's QEMUs.
  *
  * A machine decides what is to become of its VM and when (machine.h); an engine does it and says what became of it.  How is
- * the engine's own: engine_qemu.c runs a process and holds its monitor.  Everything that a lab has besides QEMUs (switches,
+ * the engine's own: engine_qemu.c runs a process and holds its monitor, engine_libvirt.c has a libvirtd do that, and hears
+ * of what its other users do.  Everything that a lab has besides QEMUs (switches,
  * sockets, portals, images, the agent) is the supervisor's under every engine, and there when start() is called.
  *
  * Level-triggered as all of run/: nothing here blocks, an order is given once and not answered, and what it leads to is an
@@ -29,7 +30,8 @@ struct vm_paths;
 
 /* What became of a VM by itself. */
 enum engine_ending {
-	ENGINE_ENDED_ITSELF, /* the guest powered itself off */
+	ENGINE_ENDED_ITSELF,    /* the guest powered itself off */
+	ENGINE_ENDED_ELSEWHERE, /* somebody else ended it, who may */
 	ENGINE_ENDED_FAILED,
 };
 
@@ -40,19 +42,39 @@ struct engine_vm_ops {
 	void (*up)(void *data);
 	/* The guest has begun anew. */
 	void (*reset)(void *data);
-	/* The VM is gone, on its own or because it was told to: the last event.  words: a sentence for people, code of enum
-	 * orch_error, both for ENGINE_ENDED_FAILED.  The engine_vm may be freed here. */
+	/* Somebody else has paused the guest, or let it go on. */
+	void (*paused)(bool paused, void *data);
+	/* The VM is gone, on its own or because it was told to: the last event.  words: a sentence for people, but for
+	 * ENGINE_ENDED_ITSELF; code of enum orch_error, for ENGINE_ENDED_FAILED.  The engine_vm may be freed here. */
 	void (*ended)(enum engine_ending how, const char *words, int code, void *data);
 };
 
 /* What a VM is started with; all of it is the caller's. */
 struct engine_start {
-	const char *const *argv;      /* the files that it names exist */
-	const struct vm_paths *paths; /* as long as the engine_vm */
-	uint32_t cid;                 /* 0: it has no socket device */
+	const char *name;
+	const char *const *argv; /* of QEMU as a process; NULL under libvirt */
+	const char *xml;         /* of its domain; NULL without libvirt */
+	const struct vm_paths
+		*paths; /* as long as the engine_vm; the files that argv or xml names exist */
+	uint32_t cid;   /* 0: it has no socket device */
 };
 
-/* One kind of engine.  Every function is there. */
+/* A VM of the lab that somebody else has started, or that nobody remembers. */
+struct engine_stray {
+	const char *name;
+	const char *settings; /* plan_vm_settings() as it was defined */
+	struct proc_id id;    /* pid 0: not known */
+};
+
+/* What its owner hears, who owns the machines, too. */
+struct engine_ops {
+	/* It is to be adopted, or ignored. */
+	void (*appeared)(const struct engine_stray *stray, void *data);
+	/* engine_problem() or engine_clear() would say something else now. */
+	void (*changed)(void *data);
+};
+
+/* One kind of engine.  Those of the last group are NULL where there is nothing to it. */
 struct engine_class {
 	const char *name;
 	void (*close)(struct engine *e);
@@ -71,6 +93,11 @@ struct engine_class {
 	void (*kill)(struct engine_vm *v);
 	void (*set_link)(struct engine_vm *v, unsigned nic, bool up);
 	void (*refresh)(struct engine_vm *v);
+
+	const char *(*console)(const struct engine_vm *v);
+	const char *(*problem)(const struct engine *e);
+	void (*drop)(struct engine *e, const char *vm);
+	bool (*clear)(struct engine *e);
 };
 
 /* What every engine and every VM of one begins with. */
@@ -85,8 +112,16 @@ struct engine_vm {
 /* QEMU as a process of ours. */
 struct engine *engine_qemu_new(void);
 
-/* NULL is nothing.  Its VMs have been freed. */
+/* NULL is nothing.  Its VMs have been freed; they run on. */
 void engine_free(struct engine *e);
+
+/* Why it cannot do its work now; NULL: it can.  Borrowed, until the next event. */
+const char *engine_problem(const struct engine *e);
+/* Forget what is kept of a VM that is out of the lab, if it does not run. */
+void engine_drop(struct engine *e, const char *vm);
+/* The lab has gone down: forget everything that is kept of it beyond its life.  Whether that is over; if not, ask again when
+ * ops->changed() has come.  What could not be forgotten is engine_problem() then. */
+bool engine_clear(struct engine *e);
 
 struct engine_vm *engine_start(struct engine *e, const struct engine_start *start,
 			       const struct engine_vm_ops *ops, void *data, GError **error);
@@ -96,6 +131,8 @@ struct engine_vm *engine_adopt(struct engine *e, const struct state_vm *was,
 /* NULL is nothing. */
 void engine_vm_free(struct engine_vm *v);
 
+/* The terminal that is its serial console; NULL: it is the socket of struct vm_paths. */
+const char *engine_vm_console(const struct engine_vm *v);
 /* Its QEMU; NULL: not known (yet). */
 const struct proc_id *engine_vm_process(const struct engine_vm *v);
 /* Whether it can be told things now: to press the power button, set a link, refresh.  What is told to one that cannot is

@@ -4,14 +4,20 @@
 #include <errno.h>
 #include <gio/gio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "err.h"
 #include "host/caps.h"
+#include "host/libvirt_caps.h"
 #include "image/guest_conf.h"
 #include "image/image.h"
 #include "image/tiny.h"
 #include "plan/plan.h"
+#include "render/libvirt.h"
 #include "render/qemu.h"
+#include "run/engine.h"
+#include "run/engine_libvirt.h"
 #include "run/state.h"
 
 /* --- images ----------------------------------------------------------------------------------------------- */
@@ -133,8 +139,60 @@ enum launch launch_image(struct supervisor *sup, const char *name, const GError 
 
 /* --- checks ----------------------------------------------------------------------------------------------- */
 
-gboolean launch_check(const struct lab *lab, const struct lab_dirs *dirs,
-		      struct qemu_caps *caps[LAB_ARCH_COUNT], GError **error)
+static void forget_caps(struct launch_caps *caps)
+{
+	for (unsigned i = 0; i < LAB_ARCH_COUNT; i++)
+		g_clear_pointer(&caps->qemu[i], qemu_caps_free);
+	g_clear_pointer(&caps->libvirt, libvirt_caps_free);
+	g_clear_pointer(&caps->engine, g_free);
+}
+
+void launch_caps_free(struct launch_caps *caps)
+{
+	forget_caps(caps);
+	g_free(caps);
+}
+
+/* Of another engine nothing of it is true. */
+static gboolean check_engine(const struct lab *lab, struct launch_caps *caps, GError **error)
+{
+	g_autofree char *engine = lab_engine_text(&lab->engine);
+
+	if (g_strcmp0(caps->engine, engine) == 0)
+		return TRUE;
+	forget_caps(caps);
+	if (lab->engine.kind == LAB_ENGINE_LIBVIRT &&
+	    !engine_libvirt_check(lab->engine.uri, &caps->libvirt, error))
+		return FALSE;
+	caps->engine = g_steal_pointer(&engine);
+	return TRUE;
+}
+
+static gboolean check_qemu(const struct vm *vm, const struct lab_dirs *dirs,
+			   struct launch_caps *caps, GError **error)
+{
+	struct qemu_caps **qemu = &caps->qemu[vm->arch];
+	gboolean known = *qemu != NULL;
+
+	if (!known && caps->libvirt)
+		known = libvirt_caps_qemu(caps->libvirt, vm->arch, dirs->cache, qemu, error);
+	else if (!known)
+		known = qemu_caps_probe(lab_arch_name(vm->arch), dirs->cache, qemu, error);
+	if (!known)
+		return FALSE;
+	if (vm->accel == LAB_ACCEL_KVM && !(*qemu)->kvm_usable) {
+		g_set_error(
+			error, ORCH_ERROR, ORCH_ERROR_HOST_UNFIT,
+			"VM %s asks for KVM, which cannot be used here "
+			"(`orchestrator doctor` says why); \"accel\": \"auto\" falls back to TCG",
+			vm->name);
+		return FALSE;
+	}
+	return render_qemu_check(vm, *qemu, error);
+}
+
+gboolean launch_check(const struct lab *lab, const struct lab_dirs *dirs, struct launch_caps *caps,
+		      GError **error)
 {
 	g_autofree char *daemon = NULL;
 
@@ -146,23 +204,11 @@ gboolean launch_check(const struct lab *lab, const struct lab_dirs *dirs,
 	g_clear_pointer(&daemon, g_free);
 	if (lab->portals->len > 0 && !host_find_daemon("vhost-user-portal", &daemon, error))
 		return FALSE;
-	for (guint i = 0; i < lab->vms->len; i++) {
-		const struct vm *vm = lab_vm(lab, i);
-
-		if (!caps[vm->arch] &&
-		    !qemu_caps_probe(lab_arch_name(vm->arch), dirs->cache, &caps[vm->arch], error))
+	if (!check_engine(lab, caps, error))
+		return FALSE;
+	for (guint i = 0; i < lab->vms->len; i++)
+		if (!check_qemu(lab_vm(lab, i), dirs, caps, error))
 			return FALSE;
-		if (vm->accel == LAB_ACCEL_KVM && !caps[vm->arch]->kvm_usable) {
-			g_set_error(
-				error, ORCH_ERROR, ORCH_ERROR_HOST_UNFIT,
-				"VM %s asks for KVM, which cannot be used here "
-				"(`orchestrator doctor` says why); \"accel\": \"auto\" falls back to TCG",
-				vm->name);
-			return FALSE;
-		}
-		if (!render_qemu_check(vm, caps[vm->arch], error))
-			return FALSE;
-	}
 	return TRUE;
 }
 
@@ -184,36 +230,59 @@ static GPtrArray *ports_of(const struct supervisor *sup, const struct vm *vm)
 	return ports;
 }
 
-static gboolean write_files(const struct supervisor *sup, const struct vm *vm,
-			    const struct image *image, GError **error)
+static gboolean write_files(const struct supervisor *sup, const struct vm *vm, const char *script,
+			    GError **error)
 {
 	const struct vm_paths *paths = lab_paths_vm(sup->paths, vm->index);
-	g_autofree char *conf = guest_conf(sup->lab, vm), *script = NULL;
-	g_auto(GStrv) argv = NULL;
-
-	if (!render_qemu(sup->lab, vm, sup->caps[vm->arch], image, sup->paths, RENDER_BY_HAND,
-			 &argv, error))
-		return FALSE;
-	script = render_qemu_script(sup->lab, vm, sup->paths, argv);
+	g_autofree char *conf = guest_conf(sup->lab, vm);
 
 	if (g_mkdir_with_parents(paths->dir, 0700) < 0) {
 		err_set_errno(error, ORCH_ERROR_FAILED, errno, "cannot make %s", paths->dir);
 		return FALSE;
 	}
 	return state_write_file(paths->guest_conf, conf, -1, error) &&
-	       state_write_file(paths->script, script, -1, error);
+	       (!script || state_write_file(paths->script, script, -1, error));
+}
+
+/* As a command line, and a script that does without us. */
+static gboolean render_process(const struct supervisor *sup, const struct vm *vm,
+			       const struct image *image, GStrv *ret_argv, char **ret_script,
+			       GError **error)
+{
+	const struct qemu_caps *caps = sup->caps->qemu[vm->arch];
+	g_auto(GStrv) by_hand = NULL;
+
+	if (!render_qemu(sup->lab, vm, caps, image, sup->paths, RENDER_SUPERVISED, ret_argv,
+			 error) ||
+	    !render_qemu(sup->lab, vm, caps, image, sup->paths, RENDER_BY_HAND, &by_hand, error))
+		return FALSE;
+	*ret_script = render_qemu_script(sup->lab, vm, sup->paths, by_hand);
+	return TRUE;
+}
+
+/* As a domain. */
+static gboolean render_domain(struct supervisor *sup, const struct vm *vm,
+			      const struct image *image, char **ret_xml, GError **error)
+{
+	g_autoptr(GPtrArray) told = g_ptr_array_new_with_free_func(g_free);
+
+	*ret_xml = render_libvirt(sup->lab, vm, sup->caps->libvirt, sup->caps->qemu[vm->arch],
+				  image, sup->paths, RENDER_OWNER_SUPERVISOR, told, error);
+	for (guint i = 0; i < told->len; i++)
+		g_message("%s", (const char *)told->pdata[i]);
+	return *ret_xml != NULL;
 }
 
 gboolean launch_vm(struct supervisor *sup, const struct vm *vm, GError **error)
 {
 	const struct image_slot *slot = g_hash_table_lookup(sup->images, vm->image->name);
 	g_autofree char *settings = plan_vm_settings(sup->lab, vm);
-	const struct qemu_caps *caps = sup->caps[vm->arch];
-	bool sockets = render_qemu_has_sockets(vm, caps);
+	bool sockets = render_qemu_has_sockets(vm, sup->caps->qemu[vm->arch]);
 	struct machine *m = sup_machine(sup, vm->name);
+	g_autofree char *engine = lab_engine_text(&sup->lab->engine), *script = NULL, *xml = NULL;
 	g_auto(GStrv) argv = NULL;
 	struct machine_start start = {
-		.engine = sup->engine,
+		.engine = sup_engine(sup, engine),
 		.settings = settings,
 		.cid = sockets ? vm->cid : 0,
 	};
@@ -222,14 +291,59 @@ gboolean launch_vm(struct supervisor *sup, const struct vm *vm, GError **error)
 	if (vm->sockets != LAB_SOCKETS_NONE && !sockets)
 		sup_event(sup, "vm", vm->name, "starting",
 			  "without sockets: this QEMU has no vhost-user-vsock-pci");
-	if (!render_qemu(sup->lab, vm, caps, slot->image, sup->paths, RENDER_SUPERVISED, &argv,
-			 error) ||
-	    !write_files(sup, vm, slot->image, error))
+	if (!(sup->caps->libvirt ? render_domain(sup, vm, slot->image, &xml, error) :
+				   render_process(sup, vm, slot->image, &argv, &script, error)) ||
+	    !write_files(sup, vm, script, error))
 		return FALSE;
+	/* It may move: what another engine keeps of it would come in the way. */
+	sup_drop_elsewhere(sup, vm->name, start.engine);
 	start.argv = (const char *const *)argv;
+	start.xml = xml;
 	start.ports = ports_of(sup, vm);
 	if (!machine_start(m, &start, error))
 		return FALSE;
 	sup_attend_agent(sup, m);
 	return TRUE;
+}
+
+/* --- one that somebody else has started ------------------------------------------------------------------- */
+
+/* What an earlier run has left there would be taken for this one's. */
+static void forget_mark(const struct machine *m, const struct proc_id *id)
+{
+	gint64 started_us = id->pid ? proc_id_start_us(id) : proc_boottime_us();
+	gint64 boot_us = g_get_real_time() - proc_boottime_us();
+	struct stat st;
+
+	if (stat(m->paths->ready, &st) < 0)
+		(void)g_file_set_contents_full(m->paths->ready, "", 0, G_FILE_SET_CONTENTS_NONE,
+					       0600, NULL);
+	else if (st.st_mtim.tv_sec * G_USEC_PER_SEC + st.st_mtim.tv_nsec / 1000 <
+		 boot_us + started_us)
+		(void)!truncate(m->paths->ready, 0);
+}
+
+void launch_adopt(struct supervisor *sup, const char *engine, const struct engine_stray *stray)
+{
+	const struct vm *vm = sup->lab ? lab_find_vm(sup->lab, stray->name) : NULL;
+	struct machine *m = vm ? sup_machine(sup, vm->name) : NULL;
+	struct state_vm was = {
+		.name = (char *)(uintptr_t)stray->name,
+		.id = stray->id,
+		.engine = (char *)(uintptr_t)engine,
+		.settings = (char *)(uintptr_t)stray->settings,
+	};
+
+	if (!vm || machine_alive(m))
+		return;
+	was.stage = STAGE_PROCESS;
+	was.cid = strstr(stray->settings, "\ncid ") ? vm->cid : 0;
+	was.ports = ports_of(sup, vm);
+	forget_mark(m, &stray->id);
+	if (machine_adopt(m, sup_engine(sup, engine), &was)) {
+		sup_event(sup, "vm", m->name, stage_word(m->stage),
+			  "started by another user of libvirt");
+		sup_attend_agent(sup, m);
+	}
+	g_ptr_array_unref(was.ports);
 }

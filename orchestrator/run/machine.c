@@ -49,6 +49,7 @@ static void detach(struct machine *m)
 	rings_settled(&m->rings);
 	g_clear_pointer(&m->agent, vm_agent_free);
 	g_clear_pointer(&m->vm, engine_vm_free);
+	m->paused = false;
 }
 
 void machine_free(struct machine *m)
@@ -75,6 +76,11 @@ bool machine_alive(const struct machine *m)
 const struct proc_id *machine_process(const struct machine *m)
 {
 	return m->vm ? engine_vm_process(m->vm) : NULL;
+}
+
+const char *machine_console(const struct machine *m)
+{
+	return m->vm ? engine_vm_console(m->vm) : NULL;
 }
 
 /* Whether the agent's word counts: it has given one, or it will. */
@@ -242,8 +248,9 @@ static void qemu_ended(enum engine_ending how, const char *words, int code, void
 		set_stage(m, STAGE_STOPPED);
 		return;
 	}
-	if (how == ENGINE_ENDED_ITSELF) {
-		m->reason = g_strdup("the guest powered itself off");
+	if (how != ENGINE_ENDED_FAILED) {
+		m->reason = g_strdup(how == ENGINE_ENDED_ITSELF ? "the guest powered itself off" :
+								  words);
 		set_stage(m, STAGE_STOPPED);
 		return;
 	}
@@ -271,6 +278,8 @@ static void qemu_up(void *data)
 {
 	struct machine *m = data;
 
+	m->ladder.process = true;
+	climb(m);
 	m->ladder.qmp = true;
 	climb(m);
 	rings_pursue(&m->rings);
@@ -284,20 +293,29 @@ static void guest_reset(void *data)
 	m->ops->changed(m, m->data);
 }
 
+static void guest_paused(bool paused, void *data)
+{
+	struct machine *m = data;
+
+	m->paused = paused;
+	m->ops->changed(m, m->data);
+}
+
 static const struct engine_vm_ops engine_vm_ops = {
 	.up = qemu_up,
 	.reset = guest_reset,
+	.paused = guest_paused,
 	.ended = qemu_ended,
 };
 
 /* --- the beginning ---------------------------------------------------------------------------------------- */
 
-/* A process is there: watch what it does. */
+/* It is there, or will be: watch what it does. */
 static void attach(struct machine *m)
 {
 	g_autoptr(GError) error = NULL;
 
-	m->ladder.process = true;
+	m->ladder.process = engine_vm_process(m->vm) != NULL;
 	m->ladder.n_nics = m->ports->len;
 	g_array_set_size(m->port_up, 0);
 	g_array_set_size(m->port_up, m->ports->len);
@@ -329,13 +347,16 @@ static gboolean fresh_ready_file(const struct machine *m, GError **error)
 gboolean machine_start(struct machine *m, const struct machine_start *start, GError **error)
 {
 	const struct engine_start its = {
+		.name = m->name,
 		.argv = start->argv,
+		.xml = start->xml,
 		.paths = m->paths,
 		.cid = start->cid,
 	};
 	g_autoptr(GError) start_error = NULL;
 
 	g_assert(!machine_alive(m));
+	m->engine = start->engine;
 	g_ptr_array_unref(m->ports);
 	m->ports = start->ports;
 	g_free(m->settings);
@@ -365,6 +386,8 @@ gboolean machine_start(struct machine *m, const struct machine_start *start, GEr
 	}
 	attach(m);
 	climb(m);
+	if (m->stage == STAGE_STARTING)
+		m->ops->changed(m, m->data); /* it has a VM, and nothing more is known of it */
 	return TRUE;
 }
 
@@ -376,7 +399,14 @@ bool machine_adopt(struct machine *m, struct engine *engine, const struct state_
 	m->ports = g_ptr_array_ref(was->ports);
 	m->ready_us = was->ready_us;
 	m->cid = was->cid;
+	g_free(m->reason);
 	m->reason = g_strdup(was->reason);
+	m->reason_code = 0;
+	g_clear_pointer(&m->guest_error, g_free);
+	m->marked = false;
+	m->resets = 0;
+	m->stop_step = 0;
+	m->engine = engine;
 	m->vm = engine_adopt(engine, was, m->paths, &engine_vm_ops, m);
 	if (!m->vm) {
 		m->stage = was->stage;
@@ -393,7 +423,7 @@ bool machine_adopt(struct machine *m, struct engine *engine, const struct state_
 	m->adopted = true;
 	m->links_down = 0;
 	m->links_unknown = UINT32_MAX;
-	m->started_us = proc_id_start_us(&was->id);
+	m->started_us = was->id.pid ? proc_id_start_us(&was->id) : proc_boottime_us();
 	m->stage = was->stage == STAGE_READY ? STAGE_READY : STAGE_STARTING;
 	if (m->stage == STAGE_READY && m->ready_us == 0)
 		m->ready_us = marked_us(m) - m->started_us;

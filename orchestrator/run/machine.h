@@ -60,6 +60,7 @@ struct machine {
 	unsigned resets;        /* of the guest, as seen */
 	bool agent_expected;    /* its image has one: it takes both, the mark and the agent */
 	bool adopted;
+	bool paused; /* by somebody else */
 	/* For ops->changed(): what its owner told others last. */
 	enum stage told_stage;
 	unsigned told_resets;
@@ -68,7 +69,8 @@ struct machine {
 	/* Private. */
 	const struct machine_ops *ops;
 	void *data;
-	struct engine_vm *vm; /* NULL: no QEMU */
+	struct engine *engine; /* that has it, or had it last; NULL: it never was started */
+	struct engine_vm *vm;  /* NULL: no QEMU */
 	struct watch *ready_watch;
 	GArray *port_up;    /* of bool, by NIC */
 	struct rings rings; /* of its socket device */
@@ -88,11 +90,14 @@ void machine_free(struct machine *m);
 /* Whether a QEMU exists. */
 bool machine_alive(const struct machine *m);
 const struct proc_id *machine_process(const struct machine *m); /* NULL: none, or not known */
+/* The terminal that is its console; NULL: none, or it is its socket. */
+const char *machine_console(const struct machine *m);
 
 /* What a machine is started with. */
 struct machine_start {
 	struct engine *engine;   /* outlives the machine */
-	const char *const *argv; /* the files that it names exist */
+	const char *const *argv; /* for the engine: struct engine_start */
+	const char *xml;         /* the same */
 	const char *settings;    /* copied */
 	GPtrArray *ports;        /* of struct state_port, by NIC; taken over */
 	uint32_t cid;            /* 0: argv has no socket device */

@@ -79,6 +79,8 @@ static void report_run(struct json_object *o, const struct state_vm *was)
 	const char *waits_for = was && was->waits_for ? was->waits_for : ladder_waits_for(stage);
 
 	json_put_str(o, "stage", stage_word(stage));
+	if (was && was->paused)
+		json_put_bool(o, "paused", true);
 	if (*waits_for)
 		json_put_str(o, "waits-for", waits_for);
 	if (!was)
@@ -191,6 +193,25 @@ static struct json_object *report_sockets(const struct vm *vm, const struct vm_p
 	return o;
 }
 
+/* Who has it, and where its console is. */
+static void report_engine(struct json_object *o, const struct lab *lab, const struct vm *vm,
+			  const struct state_vm *was, const struct vm_paths *files)
+{
+	g_autofree char *engine = was && was->id.pid ?
+					  g_strdup(was->engine ? was->engine : "qemu") :
+					  lab_engine_text(&lab->engine);
+	g_autofree char *domain = names_domain(lab->name, vm->name);
+
+	json_put_str(o, "engine", engine);
+	if (!lab_engine_text_uri(engine)) {
+		json_put_str(o, "console-socket", files->con);
+		json_put_str(o, "qmp-socket", files->qmp);
+		return;
+	}
+	json_put_str(o, "domain", domain);
+	json_put_str(o, "console", was ? was->console : NULL);
+}
+
 static struct json_object *report_vm(const struct lab *lab, const struct lab_paths *paths,
 				     const struct vm *vm, const struct state *state)
 {
@@ -211,8 +232,7 @@ static struct json_object *report_vm(const struct lab *lab, const struct lab_pat
 		json_object_array_add(nics, report_nic(vm_nic(vm, i), was));
 	json_object_object_add(o, "nics", nics);
 	json_object_object_add(o, "sockets", report_sockets(vm, files, lab->port_base, was, state));
-	json_put_str(o, "console-socket", files->con);
-	json_put_str(o, "qmp-socket", files->qmp);
+	report_engine(o, lab, vm, was, files);
 	json_put_str(o, "console-log", files->console_log);
 	json_put_str(o, "qemu-log", files->qemu_log);
 	return o;

@@ -131,6 +131,7 @@ static void do_status(struct rpc_call *call, struct json_object *params, void *d
 	struct json_object *report = report_make(s->sup->lab, s->sup->paths, state);
 
 	add_all_links(s->sup, report);
+	json_put_str(report, "problem", sup_engine_problem(s->sup));
 	rpc_reply(call, report);
 	state_free(state);
 }
@@ -358,6 +359,7 @@ static struct json_object *ruin_outcome(struct service *s)
 
 	json_put_bool(o, "changed", true);
 	json_put_bool(o, "down", true);
+	json_put_str(o, "problem", sup_engine_problem(s->sup));
 	json_object_object_add(o, "held", json_object_new_array());
 	json_object_object_add(o, "failed", json_object_get(s->ruins));
 	json_put_int(o, "ready", 0);
@@ -388,6 +390,7 @@ static struct json_object *down_outcome(struct service *s)
 	close_shop(s);
 	gone = dirs_clear(s->sup->dirs, s->sup->paths, s->sup->cleanup);
 
+	json_put_str(o, "problem", sup_engine_problem(s->sup));
 	if (!gone)
 		json_put_str(o, "logs", s->sup->paths->state_dir);
 	return o;
@@ -598,7 +601,8 @@ static void do_nat_list(struct rpc_call *call, struct json_object *params, void 
 /* Whether 'w' has been answered.  settled: nothing is under way. */
 static bool answer(struct service *s, struct waiting *w, bool settled)
 {
-	bool down = !s->sup->lab && settled && !sup_anything_runs(s->sup);
+	bool down = !s->sup->lab && settled && !sup_anything_runs(s->sup) &&
+		    sup_clear_engines(s->sup);
 
 	switch (w->want) {
 	case WANT_VM:

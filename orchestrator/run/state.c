@@ -42,6 +42,8 @@ static void vm_free(void *p)
 	struct state_vm *v = p;
 
 	g_free(v->name);
+	g_free(v->engine);
+	g_free(v->console);
 	g_free(v->settings);
 	g_free(v->reason);
 	g_free(v->sockets);
@@ -241,6 +243,8 @@ static bool read_vm(struct state *s, struct json_object *o)
 	v = state_add_vm(s, name);
 	v->id = read_id(o);
 	v->stage = stage;
+	v->engine = g_strdup(json_str(o, "engine"));
+	v->console = g_strdup(json_str(o, "console"));
 	v->settings = g_strdup(json_str(o, "settings"));
 	v->reason = g_strdup(json_str(o, "reason"));
 	v->ready_us = json_int(o, "ready-us", 0);
@@ -402,6 +406,10 @@ static struct json_object *vm_to_json(const struct state_vm *v)
 	write_id(o, &v->id);
 	json_put_str(o, "stage", stage_word(v->stage));
 	json_put_str(o, "reason", v->reason);
+	if (v->engine)
+		json_put_str(o, "engine", v->engine);
+	if (v->console)
+		json_put_str(o, "console", v->console);
 	if (v->ready_us)
 		json_put_int(o, "ready-us", v->ready_us);
 	if (v->cid)

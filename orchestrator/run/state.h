@@ -39,6 +39,8 @@ struct state_vm {
 	char *name;
 	struct proc_id id; /* pid 0: it does not run */
 	enum stage stage;
+	char *engine;        /* lab_engine_text() of who holds it; NULL: QEMU as a process */
+	char *console;       /* the terminal that is its console; NULL: it is its socket */
 	char *settings;      /* plan_vm_settings() when it was started; NULL: never was */
 	char *reason;        /* why it failed or stopped; NULL: it did not */
 	gint64 ready_us;     /* from its start to ready; 0: it never was */
@@ -47,6 +49,7 @@ struct state_vm {
 	char *agent;         /* nor is this: vm_agent_state_word(), or NULL */
 	char *agent_version; /* nor this; NULL: none has called */
 	char *waits_for;     /* nor this: more than the stage says, or NULL */
+	bool paused;         /* nor this: somebody else has paused it */
 	GPtrArray *ports;    /* of struct state_port, by NIC */
 };
 

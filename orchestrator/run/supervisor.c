@@ -11,13 +11,11 @@
 #include <glib-unix.h>
 
 #include "err.h"
-#include "host/caps.h"
 #include "plan/observed.h"
 #include "plan/plan.h"
 #include "render/switch.h"
 #include "run/agent.h"
 #include "run/dirs.h"
-#include "run/engine.h"
 #include "run/executor.h"
 #include "run/json.h"
 #include "run/logfile.h"
@@ -228,6 +226,7 @@ void sup_forget_switch(struct supervisor *sup, const char *name)
 
 void sup_forget_machine(struct supervisor *sup, const char *name)
 {
+	sup_drop_elsewhere(sup, name, NULL);
 	g_hash_table_remove(sup->machines, name);
 	sup->state_dirty = true;
 }
@@ -310,6 +309,9 @@ static void state_of_machine(struct supervisor *sup, struct state *s, const stru
 	if (machine_process(m))
 		v->id = *machine_process(m);
 	v->stage = m->stage;
+	v->engine = sup_engine_text(sup, m);
+	v->console = g_strdup(machine_console(m));
+	v->paused = m->paused;
 	v->settings = g_strdup(m->settings);
 	v->reason = g_strdup(m->reason);
 	v->ready_us = m->ready_us;
@@ -480,11 +482,17 @@ static void adopt(struct supervisor *sup)
 	/* A damaged state does not say where the lab came from: then it is from nowhere, not from its copy. */
 	g_free(sup->lab_path);
 	sup->lab_path = g_strdup(state->path);
+	/* What it keeps of the lab is there, whatever the state says. */
+	if (sup->lab) {
+		g_autofree char *engine = lab_engine_text(&sup->lab->engine);
+
+		(void)sup_engine(sup, engine);
+	}
 	for (guint i = 0; i < state->vms->len; i++) {
 		const struct state_vm *was = state->vms->pdata[i];
 		struct machine *m = sup_machine(sup, was->name);
 
-		if (machine_adopt(m, sup->engine, was))
+		if (machine_adopt(m, sup_engine(sup, was->engine), was))
 			g_message("took over VM %s, pid %d", m->name, (int)was->id.pid);
 	}
 	if (state_anything_alive(state))
@@ -588,7 +596,8 @@ static struct supervisor *sup_new(const char *lab_name)
 	sup->switches = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, daemon_free_value);
 	sup->portals = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, daemon_free_value);
 	sup->portal_texts = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
-	sup->engine = engine_qemu_new();
+	sup->engines = engines_new();
+	sup->caps = g_new0(struct launch_caps, 1);
 	sup->machines = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, machine_free_value);
 	sup->forwards = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	sup->changes = forward_changes_new();
@@ -619,7 +628,7 @@ static void sup_free(struct supervisor *sup)
 	g_hash_table_unref(sup->portals);
 	g_hash_table_unref(sup->portal_texts);
 	g_hash_table_unref(sup->machines);
-	engine_free(sup->engine);
+	g_hash_table_unref(sup->engines);
 	g_hash_table_unref(sup->forwards);
 	g_hash_table_unref(sup->changes);
 	g_ptr_array_unref(sup->forward_calls);
@@ -627,8 +636,7 @@ static void sup_free(struct supervisor *sup)
 	g_hash_table_unref(sup->changed_settings);
 	g_ptr_array_unref(sup->link_calls);
 	g_hash_table_unref(sup->images);
-	for (unsigned i = 0; i < LAB_ARCH_COUNT; i++)
-		qemu_caps_free(sup->caps[i]);
+	launch_caps_free(sup->caps);
 	lab_free(sup->lab);
 	lab_paths_free(sup->paths);
 	lab_dirs_free(sup->dirs);

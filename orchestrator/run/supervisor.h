@@ -8,7 +8,7 @@
  *
  * It can be killed at any moment: what it started goes on, and the next supervisor takes it over (remains.h).
  *
- * The files of this: supervisor.c (life and adoption), sockets.c (the daemon of sockets), portals.c (the daemons of portals), forwards.c (what it
+ * The files of this: supervisor.c (life and adoption), engines.c (who holds its QEMUs), sockets.c (the daemon of sockets), portals.c (the daemons of portals), forwards.c (what it
  * forwards), network.c (what switches are told), links.c (what clients change of that), executor.c (plan -> deeds), launch.c (what a VM needs before its QEMU starts), service.c (the methods of its
  * socket), report.c (what it says about itself).
  */
@@ -27,8 +27,10 @@
 enum launch { LAUNCH_WAIT, LAUNCH_READY, LAUNCH_FAILED };
 
 struct engine;
+struct engine_stray;
 struct executor;
 struct observed;
+struct libvirt_caps;
 struct qemu_caps;
 struct service;
 struct state;
@@ -51,10 +53,10 @@ struct supervisor {
 	GHashTable *changed_settings; /* what clients have changed of that (network.c) */
 	GPtrArray *link_calls;        /* of clients, that wait for a switch (links.c) */
 	guint expiry;                 /* when a change that was made for a time is over */
-	struct engine *engine;        /* who holds the QEMUs of the machines */
-	GHashTable *machines;         /* name -> struct machine */
-	GHashTable *images;           /* name -> struct image_slot (launch.c) */
-	struct qemu_caps *caps[LAB_ARCH_COUNT];
+	GHashTable *engines;  /* lab_engine_text() -> struct engine_link: who holds QEMUs, or did */
+	GHashTable *machines; /* name -> struct machine */
+	GHashTable *images;   /* name -> struct image_slot (launch.c) */
+	struct launch_caps *caps;
 	struct executor *executor;
 	struct service *service;
 	int lock_fd;
@@ -102,6 +104,21 @@ void sup_set_lab(struct supervisor *sup, struct lab *lab);
 
 /* Everything is down: remove what we made, and end. */
 void sup_leave(struct supervisor *sup);
+
+/* --- engines.c -------------------------------------------------------------------------------------------- */
+
+/* The table of struct supervisor. */
+GHashTable *engines_new(void);
+/* The engine of that lab_engine_text(), made if need be; NULL is "qemu". */
+struct engine *sup_engine(struct supervisor *sup, const char *text);
+/* What engines keep of a lab that has gone down: forgotten?  If not, another round will tell. */
+bool sup_clear_engines(struct supervisor *sup);
+/* Forget what engines but that one (NULL: all) keep of a VM that does not run there. */
+void sup_drop_elsewhere(struct supervisor *sup, const char *vm, const struct engine *but);
+/* Why one of them cannot do its work, or could not forget; NULL: all is well.  Borrowed. */
+const char *sup_engine_problem(const struct supervisor *sup);
+/* Which one a machine has: lab_engine_text(), g_free(); NULL: none, or "qemu". */
+char *sup_engine_text(const struct supervisor *sup, const struct machine *m);
 
 /* --- sockets.c -------------------------------------------------------------------------------------------- */
 
@@ -252,11 +269,19 @@ struct json_object *link_report(struct supervisor *sup, const char *network, con
 
 /* --- launch.c --------------------------------------------------------------------------------------------- */
 
-/* Check what can be known before anything is started: QEMU and daemon found, acceleration possible.  Fills in what is
- * missing in caps (by architecture), which is the caller's.  ORCH_ERROR_HOST_UNFIT.  Needs no supervisor: `up` asks
- * before it makes one. */
-gboolean launch_check(const struct lab *lab, const struct lab_dirs *dirs,
-		      struct qemu_caps *caps[LAB_ARCH_COUNT], GError **error);
+/* What the lab's engine can. */
+struct launch_caps {
+	char *engine;                 /* lab_engine_text(); NULL: nothing is known */
+	struct libvirt_caps *libvirt; /* NULL: it is "qemu" */
+	struct qemu_caps
+		*qemu[LAB_ARCH_COUNT]; /* that it runs; NULL: nobody has asked for that one */
+};
+void launch_caps_free(struct launch_caps *caps);
+
+/* Check what can be known before anything is started: libvirt, QEMU and daemons found, acceleration possible.  Fills in what
+ * is missing in caps.  ORCH_ERROR_HOST_UNFIT.  Needs no supervisor: `up` asks before it makes one.  Blocks. */
+gboolean launch_check(const struct lab *lab, const struct lab_dirs *dirs, struct launch_caps *caps,
+		      GError **error);
 
 /* Make an image, or find it made; blocks.  progress and cancellable may be NULL.  A file that is missing is
  * ORCH_ERROR_HOST_UNFIT. */
@@ -270,6 +295,9 @@ enum launch launch_image(struct supervisor *sup, const char *name, const GError 
 
 /* Write what the VM's QEMU reads, and start it.  Its image is ready, its ports listen. */
 gboolean launch_vm(struct supervisor *sup, const struct vm *vm, GError **error);
+
+/* Go on with a VM that somebody else has started, if the lab has it. */
+void launch_adopt(struct supervisor *sup, const char *engine, const struct engine_stray *stray);
 
 /* The table of images, for supervisor.c. */
 GHashTable *launch_images_new(void);

@@ -4,7 +4,7 @@
 plan-render-N: loading a lab of N VMs, planning it from nothing and rendering every VM's script, in one
 process (bench_plan.c).  The peer is the limit, 200 ms whatever the size.
 plan-render-linear: 1,000 VMs against ten times the time of 100.
-up-N-tiny: see up.py.  exec-true, cp-1g: see verbs.py.
+up-N-tiny: see up.py.  up-3-libvirt: see up_libvirt.py.  exec-true, cp-1g: see verbs.py.
 """
 import json
 import statistics
@@ -12,6 +12,7 @@ import subprocess
 from pathlib import Path
 
 import up
+import up_libvirt
 import verbs
 from bench import Result
 
@@ -47,7 +48,7 @@ def plan_render(b):
 def run(b):
     if any(map(b.wants, PLAN_CASES)):
         yield from plan_render(b)
-    if not any(map(b.wants, (*UP_CASES, *verbs.CASES))):
+    if not any(map(b.wants, (*UP_CASES, up_libvirt.CASE, *verbs.CASES))):
         return
     for program in ("vhost-user/net/vhost-user-net", "vhost-user/hvsock/vhost-user-hvsock",
                     "orchestrator/agent/vhost-lab-agent"):
@@ -55,4 +56,6 @@ def run(b):
     build = Path(b.program("orchestrator/orchestrator")).parent.parent
     if any(map(b.wants, UP_CASES)):
         yield from up.run(b, build)
+    if b.wants(up_libvirt.CASE):
+        yield from up_libvirt.run(b, build)
     yield from verbs.run(b, build)

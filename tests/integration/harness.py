@@ -10,6 +10,8 @@ Started as root, a suite copies the product to a place that an unprivileged user
 read, and runs as that user: the product must never need root.  Suites run beside each
 other; what they share, that place among it, is locked.
 
+VHOST_LAB_TEST_ENGINE=libvirt runs every lab that does not say otherwise on a libvirt of its own, which it starts itself.
+
 Output is TAP.
 """
 
@@ -31,6 +33,7 @@ import traceback
 from pathlib import Path
 
 USER = "vhost-lab-test"
+ENGINE = os.environ.get("VHOST_LAB_TEST_ENGINE", "qemu")
 CASES = []
 
 
@@ -56,6 +59,33 @@ def wait_for(what, seconds, condition, interval=0.05):
         if time.monotonic() > end:
             raise AssertionError(f"waited {seconds} s in vain: {what}")
         time.sleep(interval)
+
+
+def with_engine(text):
+    """A lab file's text, for the engine that is tried."""
+    if ENGINE == "qemu":
+        return text
+    try:
+        lab = json.loads(text)
+    except ValueError:
+        return text  # it is meant to be wrong
+    return json.dumps({"engine": ENGINE, **lab}, indent=2) if isinstance(lab, dict) else text
+
+
+def pid_in(file):
+    """The process that a pidfile names; None: it does not run."""
+    try:
+        pid = int(file.read_text())
+        return pid if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z" else None
+    except (OSError, ValueError):
+        return None
+
+
+def end(pid, number):
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
 
 
 class Result:
@@ -134,12 +164,17 @@ class Place:
         directory = self.root / f"d{len(self.labs)}"
         directory.mkdir()
         path = directory / name
-        path.write_text(text if isinstance(text, str) else json.dumps(text, indent=2))
+        path.write_text(with_engine(text if isinstance(text, str) else json.dumps(text, indent=2)))
         self.labs.append(path)
         return path
 
     def example(self, name):
         path = self.top / "examples" / name / "lab.json"
+        if ENGINE != "qemu":
+            copy = self.root / "examples" / name
+            shutil.copytree(path.parent, copy, dirs_exist_ok=True)
+            path = copy / "lab.json"
+            path.write_text(with_engine(path.read_text()))
         self.labs.append(path)
         return path
 
@@ -172,20 +207,29 @@ class Place:
     def vms(self, lab):
         return {vm["name"]: vm for vm in self.status(lab)["vms"]}
 
+    def libvirt_daemons(self):
+        """Of a session's libvirt that has been started by its first client: {name: pid}."""
+        found = {name: pid_in(self.runtime / "libvirt" / f"{name}.pid") for name in ("libvirtd", "virtlogd")}
+        return {name: pid for name, pid in found.items() if pid}
+
     def processes(self):
-        """Every process started under this place: {pid: command line}."""
+        """Every process started under this place, but for libvirt's own: {pid: command line}."""
+        # libvirt gives its QEMUs an environment of its own.
+        domains = {pid_in(file) for file in (self.runtime / "libvirt/qemu/run").glob("*.pid")}
         mark = f"XDG_RUNTIME_DIR={self.runtime}".encode()
         found = {}
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit() or int(entry.name) == os.getpid():
                 continue
             try:
-                if mark in (entry / "environ").read_bytes().split(b"\0"):
+                if int(entry.name) in domains or mark in (entry / "environ").read_bytes().split(b"\0"):
                     if (entry / "stat").read_text().rpartition(")")[2].split()[0] != "Z":
                         command = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
                         found[int(entry.name)] = command.decode(errors="replace").strip()
             except OSError:
                 continue
+        for pid in self.libvirt_daemons().values():
+            found.pop(pid, None)
         return found
 
     def pid_of(self, pattern):
@@ -195,8 +239,8 @@ class Place:
         return pids[0]
 
     def qemu(self, vm):
-        """The one QEMU of that VM."""
-        return self.pid_of(rf" guest={vm} ")
+        """The one QEMU of that VM: libvirt's is guest=LAB.VM,debug-threads=on."""
+        return self.pid_of(rf" guest=([a-z0-9-]+\.)?{vm}[ ,]")
 
     def qemus(self):
         """All of them."""
@@ -205,7 +249,12 @@ class Place:
     def files(self):
         """What lies in the state and runtime directories, relative."""
         return sorted(str(path.relative_to(self.root)) for base in (self.state, self.runtime)
-                      if base.exists() for path in base.rglob("*") if not path.is_dir())
+                      if base.exists() for path in base.rglob("*")
+                      if not path.is_dir() and self.runtime / "libvirt" not in path.parents)
+
+    def domains(self):
+        """The names of the domains that are defined in the session's libvirt."""
+        return sorted(file.stem for file in (self.root / ".config/libvirt/qemu").glob("*.xml"))
 
     def close(self):
         """Takes everything down; what is left over is an error."""
@@ -219,7 +268,15 @@ class Place:
         except AssertionError:
             problems.append(f"left running: {self.processes()}")
             for pid in self.processes():
-                os.kill(pid, signal.SIGKILL)
+                end(pid, signal.SIGKILL)
+        domains = self.domains()
+        if domains:
+            problems.append(f"left defined: {domains}")
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for pid in self.libvirt_daemons().values():
+                end(pid, number)
+            with contextlib.suppress(AssertionError):
+                wait_for("libvirt to end", 10, lambda: not self.libvirt_daemons())
         for report in self.root.glob("sanitizer.*"):
             problems.append(report.read_text(errors="replace")[:6000])
         if problems:

@@ -45,7 +45,8 @@ def three_nodes(place):
     assert not place.processes()
     left = place.files()
     assert left and all(path.endswith((".log", "/log")) for path in left), left
-    assert not any(place.runtime.rglob("*")), list(place.runtime.rglob("*"))
+    left = [path for path in place.runtime.iterdir() if path.name != "libvirt"]
+    assert not left, left
     assert "log" in down.err + down.out
     place.run("down", "--cleanup", lab)
     assert place.files() == []

@@ -143,6 +143,11 @@ void fake_engine_reset(struct fake_engine *f)
 	f->ops->reset(f->data);
 }
 
+void fake_engine_pause(struct fake_engine *f, bool paused)
+{
+	f->ops->paused(paused, f->data);
+}
+
 void fake_engine_end(struct fake_engine *f, enum engine_ending how, const char *words, int code)
 {
 	f->ops->ended(how, words, code, f->data);

@@ -10,10 +10,10 @@
 struct fake_engine {
 	struct engine engine;
 	struct engine_vm vm;
-	GString *told;        /* a word an order, and a blank: "start adopt button quit kill link:0:off refresh free " */
-	bool reachable;       /* what its VM is, from fake_engine_up() on */
-	const char *refusal;  /* why nothing can be started; NULL: it can */
-	bool adopts;          /* one that is to be adopted runs */
+	GString *told; /* a word an order, and a blank: "start adopt button quit kill link:0:off refresh free " */
+	bool reachable;         /* what its VM is, from fake_engine_up() on */
+	const char *refusal;    /* why nothing can be started; NULL: it can */
+	bool adopts;            /* one that is to be adopted runs */
 	struct proc_id process; /* of its VM; pid 0: not known */
 	/* The machine's; NULL: it has no VM. */
 	const struct engine_vm_ops *ops;
@@ -32,9 +32,10 @@ struct engine_vm *fake_engine_vm(struct fake_engine *f);
 /* Events. */
 void fake_engine_up(struct fake_engine *f);
 void fake_engine_reset(struct fake_engine *f);
+void fake_engine_pause(struct fake_engine *f, bool paused);
 void fake_engine_end(struct fake_engine *f, enum engine_ending how, const char *words, int code);
 
-#define assert_engine_told(f, expected)                              \
+#define assert_engine_told(f, expected)                       \
 	do {                                                  \
 		g_autofree char *told_ = fake_engine_told(f); \
 		assert_string_equal(told_, expected);         \

@@ -28,6 +28,7 @@ void supervisor_begin(struct supervisor *sup, const struct lab_dirs *dirs, const
 	sup->paths = lab_paths_new_named("web", dirs);
 	sup->lab = supervisor_lab(dirs, text);
 	sup->switches = g_hash_table_new(g_str_hash, g_str_equal);
+	sup->engines = engines_new();
 	sup->machines = g_hash_table_new(g_str_hash, g_str_equal);
 	sup->forwards = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 	sup->changes = forward_changes_new();
@@ -42,6 +43,7 @@ void supervisor_end(struct supervisor *sup)
 {
 	g_hash_table_unref(sup->switches);
 	g_hash_table_unref(sup->machines);
+	g_hash_table_unref(sup->engines);
 	g_hash_table_unref(sup->forwards);
 	g_hash_table_unref(sup->changes);
 	g_ptr_array_unref(sup->forward_calls);

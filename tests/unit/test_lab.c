@@ -605,6 +605,39 @@ static void test_socket_path_with_port(void **state)
 	refused(with, ".vs_4294967295 would have a path of");
 }
 
+/* --- the engine ----------------------------------------------------------------------------------------------------- */
+
+#define LAB_ON(engine) "{\"engine\": " engine ", \"vms\": {\"n1\": {}}}"
+
+static void assert_engine(const char *text, const char *expected)
+{
+	struct lab *lab = good(text);
+	g_autofree char *engine = lab_engine_text(&lab->engine);
+
+	assert_string_equal(engine, expected);
+	lab_free(lab);
+}
+
+static void test_engine(void **state)
+{
+	assert_engine("{\"vms\": {\"n1\": {}}}", "qemu");
+	assert_engine(LAB_ON("\"qemu\""), "qemu");
+	assert_engine(LAB_ON("\"libvirt\""), "libvirt qemu:///session");
+	assert_engine(LAB_ON("{\"name\": \"libvirt\"}"), "libvirt qemu:///session");
+	assert_engine(LAB_ON("{\"name\": \"libvirt\", \"uri\": \"qemu:///system\"}"),
+		      "libvirt qemu:///system");
+	assert_string_equal(lab_engine_text_uri("libvirt qemu:///system"), "qemu:///system");
+	assert_null(lab_engine_text_uri("qemu"));
+	refused(LAB_ON("\"xen\""), "/engine");
+	refused(LAB_ON("{\"uri\": \"qemu:///session\"}"), "/engine");
+	refused(LAB_ON("{\"name\": \"libvirt\", \"uri\": \"xen:///\"}"),
+		"/engine/uri: \"xen:///\": must begin with \"qemu:\"");
+	refused(LAB_ON("{\"name\": \"libvirt\", \"uri\": \"qemu:///sessio\"}"),
+		"/engine/uri: \"qemu:///sessio\": must end in /session or /system");
+	refused(LAB_ON("{\"name\": \"qemu\", \"uri\": \"qemu:///session\"}"),
+		"/engine/uri: only \"libvirt\" has a \"uri\"");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -632,6 +665,7 @@ int main(void)
 		cmocka_unit_test(test_sockets_said),
 		cmocka_unit_test(test_cids_are_steady),
 		cmocka_unit_test(test_socket_path_with_port),
+		cmocka_unit_test(test_engine),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -136,6 +136,40 @@ static void test_climbs(void **state)
 	assert_int_equal(m->stage, STAGE_READY);
 }
 
+/* An engine may not know a process before the VM is up, or at all. */
+static void test_climbs_without_a_process(void **state)
+{
+	struct fixture *f = *state;
+
+	f->fake.process.pid = 0;
+	assert_true(start(f, 0, NULL));
+	assert_true(machine_alive(f->machine));
+	assert_null(machine_process(f->machine));
+	assert_int_equal(f->machine->stage, STAGE_STARTING);
+	fake_engine_up(&f->fake);
+	assert_int_equal(f->machine->stage, STAGE_QMP);
+}
+
+static void test_paused(void **state)
+{
+	struct fixture *f = *state;
+	unsigned before;
+
+	to_ready(f);
+	before = f->changes;
+	fake_engine_pause(&f->fake, true);
+	assert_true(f->machine->paused);
+	assert_int_equal(f->changes, before + 1);
+	assert_int_equal(f->machine->stage, STAGE_READY);
+	fake_engine_pause(&f->fake, false);
+	assert_false(f->machine->paused);
+	fake_engine_pause(&f->fake, true);
+	fake_engine_end(&f->fake, ENGINE_ENDED_ELSEWHERE, "destroyed by a stranger", 0);
+	assert_false(f->machine->paused);
+	assert_int_equal(f->machine->stage, STAGE_STOPPED);
+	assert_string_equal(f->machine->reason, "destroyed by a stranger");
+}
+
 static void test_cannot_be_started(void **state)
 {
 	struct fixture *f = *state;
@@ -362,6 +396,8 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(test_climbs),
+		TEST(test_climbs_without_a_process),
+		TEST(test_paused),
 		TEST(test_cannot_be_started),
 		TEST(test_reset),
 		TEST(test_ends),

@@ -275,6 +275,26 @@ static void test_dead_switch(void **state)
 	lab_free(lab);
 }
 
+/* A VM moves from one engine to another when it is restarted. */
+static void test_engine_change(void **state)
+{
+	struct lab *before = parse("{\"vms\": {\"a\": {\"sockets\": \"none\"}}}");
+	struct lab *after =
+		parse("{\"engine\": \"libvirt\", \"vms\": {\"a\": {\"sockets\": \"none\"}}}");
+	struct observed *running = all_of(before);
+
+	assert_plan(after, running, PLAN_DEFAULT,
+		    "   1  restart VM a  (engine changed; not done: it runs)\n"
+		    "nothing to do\n");
+	assert_plan(after, running, PLAN_RESTART,
+		    "   1  stop VM a  (engine changed)\n"
+		    "   2  prepare image tiny  (VMs start from it)\n"
+		    "   3  start VM a  (engine changed; after 1, 2)\n");
+	observed_free(running);
+	lab_free(before);
+	lab_free(after);
+}
+
 /* Sockets whose CID has changed are made anew with their VM, not before; one that lost them is changed like any other. */
 static void test_sockets_change(void **state)
 {
@@ -593,6 +613,7 @@ int main(void)
 		cmocka_unit_test(test_network_move),
 		cmocka_unit_test(test_dead_switch),
 		cmocka_unit_test(test_sockets_change),
+		cmocka_unit_test(test_engine_change),
 		cmocka_unit_test(test_dead_vm),
 		cmocka_unit_test(test_down),
 		cmocka_unit_test(test_json),

@@ -57,6 +57,8 @@ static struct state *sample(void)
 	v->id.pid = 7;
 	v->id.start = 1234567890123;
 	v->stage = STAGE_READY;
+	v->engine = g_strdup("libvirt qemu:///session");
+	v->console = g_strdup("/dev/pts/3");
 	v->settings = g_strdup("memory 256\nimage \"tiny\"\n");
 	v->ready_us = 3456789;
 	state_add_port(v, "n1.0", "lan", "/run/x/n1-0.vu");
@@ -98,6 +100,8 @@ static void test_round_trip(void **unused)
 	assert_int_equal(v->id.pid, 7);
 	assert_true(v->id.start == 1234567890123);
 	assert_int_equal(v->stage, STAGE_READY);
+	assert_string_equal(v->engine, "libvirt qemu:///session");
+	assert_string_equal(v->console, "/dev/pts/3");
 	assert_string_equal(v->settings, "memory 256\nimage \"tiny\"\n");
 	assert_true(v->ready_us == 3456789);
 	assert_null(v->reason);
@@ -109,6 +113,7 @@ static void test_round_trip(void **unused)
 	assert_int_equal(v->id.pid, 0);
 	assert_string_equal(v->reason, "QEMU ended: exit status 1: tää \"x\"");
 	assert_null(v->settings);
+	assert_null(v->engine);
 	assert_null(state_find_vm(r, "n3"));
 	assert_int_equal(r->forwards->len, 2);
 	f = r->forwards->pdata[0];

@@ -29,6 +29,17 @@ static enum out_style style_of(enum doctor_status status)
 	return styles[status];
 }
 
+/* What it is to be done with, or by, may be lines. */
+static void print_todo(const char *todo)
+{
+	g_auto(GStrv) lines = g_strsplit(todo, "\n", -1);
+
+	printf("      %s->%s %s\n", out_style(stdout, OUT_BOLD), out_style(stdout, OUT_PLAIN),
+	       lines[0]);
+	for (char **line = lines + 1; *line; line++)
+		printf("         %s\n", *line);
+}
+
 static void print_row(const struct doctor_row *row)
 {
 	printf("%s%-4s%s  %s%s%s: %s\n", out_style(stdout, style_of(row->status)),
@@ -37,8 +48,7 @@ static void print_row(const struct doctor_row *row)
 	if (*row->why)
 		printf("      %s\n", row->why);
 	if (*row->todo && row->status != DOCTOR_OK)
-		printf("      %s->%s %s\n", out_style(stdout, OUT_BOLD),
-		       out_style(stdout, OUT_PLAIN), row->todo);
+		print_todo(row->todo);
 }
 
 static struct json_object *row_to_json(const struct doctor_row *row)
@@ -83,8 +93,8 @@ static int run(char **args, GError **error)
 	if (args[0] && !cmd_load_lab(args[0], &lab, error))
 		return -1;
 	dirs = lab_dirs_new();
-	facts = host_facts_gather(
-		&(struct host_probe){ .runtime_dir = dirs->runtime, .cache_dir = dirs->cache });
+	facts = host_facts_gather(&(struct host_probe){
+		.runtime_dir = dirs->runtime, .cache_dir = dirs->cache, .state_dir = dirs->state });
 	rows = doctor_examine(facts, lab);
 	if (opt_json)
 		print_json(rows);

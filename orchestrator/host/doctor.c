@@ -144,9 +144,64 @@ static void examine_libvirt(GPtrArray *rows, const struct host_facts *f)
 {
 	if (f->libvirt)
 		add(rows, "libvirt", DOCTOR_INFO, text("%s", f->libvirt),
-		    "labs run without it; their VMs do not show in virsh", "");
+		    "labs run without it; `render libvirt` gives their VMs to virsh", "");
 	else
 		add(rows, "libvirt", DOCTOR_INFO, text("not installed"), "labs run without it", "");
+}
+
+#define NOT_TRIED "labs run without it"
+
+static void examine_session(GPtrArray *rows, const struct host_facts *f)
+{
+	const struct libvirt_reach *r = &f->libvirt_session;
+
+	if (r->version)
+		add(rows, "libvirt-session", DOCTOR_INFO, text("%s", r->version),
+		    "qemu:///session: VMs of yours, as free as you are", "");
+	else if (r->error)
+		add(rows, "libvirt-session", DOCTOR_INFO,
+		    text("%s",
+			 strstr(r->error, "Failed to connect socket") ? "does not run" : r->error),
+		    "qemu:///session: whoever asks for it starts it", "");
+	else
+		add(rows, "libvirt-session", DOCTOR_INFO, text("no virsh"), NOT_TRIED,
+		    "for VMs in virsh: install libvirt-daemon-system and libvirt-clients");
+}
+
+static void examine_system(GPtrArray *rows, const struct host_facts *f)
+{
+	const struct libvirt_reach *r = &f->libvirt_system;
+	const char *todo = "start libvirtd, join the group libvirt, or use qemu:///session";
+
+	if (r->version)
+		add(rows, "libvirt-system", DOCTOR_INFO, text("%s", r->version),
+		    "qemu:///system: VMs of this host", "");
+	else if (r->error)
+		add(rows, "libvirt-system", DOCTOR_INFO, text("%s", r->error), NOT_TRIED, todo);
+	else
+		add(rows, "libvirt-system", DOCTOR_INFO, text("no virsh"), NOT_TRIED, "");
+}
+
+/* Rules where they are needed: for a module that is at work, and a libvirt that runs QEMUs under it. */
+static void examine_lsm(GPtrArray *rows, const struct host_facts *f)
+{
+	const struct lsm_places places = { f->runtime_dir, f->state_dir, f->cache_dir };
+	g_autofree char *rules = lsm_apparmor_rules(&places);
+	g_autofree char *into = g_strconcat("put into " LSM_APPARMOR_FILE ":\n", rules, NULL);
+	g_autofree char *commands = lsm_selinux_commands(&places);
+	g_autofree char *as_root = g_strconcat("as root:\n", commands, NULL);
+	const char *why = "it confines the VMs of qemu:///system, of no other";
+
+	if (f->lsm.apparmor)
+		add(rows, "apparmor", DOCTOR_INFO, text("active"), why, f->libvirt ? into : "");
+	else
+		add(rows, "apparmor", DOCTOR_INFO, text("not active"), "", "");
+	if (f->lsm.selinux)
+		add(rows, "selinux", DOCTOR_INFO,
+		    text("%s", f->lsm.selinux_enforcing ? "enforcing" : "permissive"), why,
+		    f->libvirt && f->lsm.selinux_enforcing ? as_root : "");
+	else
+		add(rows, "selinux", DOCTOR_INFO, text("not active"), "", "");
 }
 
 static void examine_image(GPtrArray *rows, const struct host_facts *f)
@@ -444,6 +499,9 @@ GPtrArray *doctor_examine(const struct host_facts *f, const struct lab *lab)
 	examine_cgroup(rows, f);
 	examine_tun(rows, f);
 	examine_libvirt(rows, f);
+	examine_session(rows, f);
+	examine_system(rows, f);
+	examine_lsm(rows, f);
 	if (lab)
 		examine_lab(rows, f, lab);
 	examine_unneeded(rows, f);

@@ -213,6 +213,7 @@ static void gather_places(struct host_facts *f, const struct host_probe *p)
 
 	f->runtime_dir = g_strdup(p->runtime_dir);
 	f->cache_dir = g_strdup(p->cache_dir);
+	f->state_dir = g_strdup(p->state_dir);
 	f->runtime_free = free_bytes(p->runtime_dir, &f->runtime_errnum);
 	f->cache_free = free_bytes(p->cache_dir, &ignored);
 }
@@ -242,6 +243,38 @@ static char *libvirt_version(void)
 	return version;
 }
 
+/* What stands behind a word of its answer, to the end of the line; NULL: it does not say. */
+static char *answer_of(const char *out, const char *word)
+{
+	const char *at = strstr(out, word);
+
+	return at ? g_strstrip(g_strndup(at + strlen(word), strcspn(at + strlen(word), "\n"))) :
+		    NULL;
+}
+
+/* Asked as it stands: a session's libvirt that does not run is not started by our asking. */
+static void reach_libvirt(const char *uri, struct libvirt_reach *ret)
+{
+	const char *argv[] = {
+		"env", "LIBVIRT_AUTOSTART=0", "virsh", "--connect", uri, "version", "--daemon", NULL
+	};
+	struct command command = { .argv = argv, .timeout_ms = 20000 };
+	g_autofree char *daemon = NULL, *qemu = NULL;
+	struct command_result result;
+
+	if (!command_run(&command, &result, NULL)) {
+		ret->error = g_strdup("it does not answer");
+		return;
+	}
+	daemon = answer_of(result.out, "Running against daemon:");
+	qemu = answer_of(result.out, "Running hypervisor:");
+	if (result.status == 0 && daemon)
+		ret->version = g_strjoin(", ", daemon, qemu, NULL);
+	else
+		ret->error = command_last_line(result.err);
+	command_result_clear(&result);
+}
+
 static void gather_programs(struct host_facts *f, const struct host_probe *p)
 {
 	g_autoptr(GError) qemu = NULL;
@@ -258,6 +291,10 @@ static void gather_programs(struct host_facts *f, const struct host_probe *p)
 	if (!host_find_daemon("vhost-lab-agent", &f->agent, &agent))
 		f->agent_error = g_strdup(agent->message);
 	f->libvirt = libvirt_version();
+	if (f->libvirt && !p->root) { /* a made-up host has none to ask */
+		reach_libvirt("qemu:///session", &f->libvirt_session);
+		reach_libvirt("qemu:///system", &f->libvirt_system);
+	}
 	f->busybox = in_path("busybox");
 	f->apt = in_path("apt-get");
 }
@@ -320,6 +357,7 @@ struct host_facts *host_facts_gather(const struct host_probe *probe)
 	gather_limits(f, root);
 	gather_places(f, probe);
 	gather_programs(f, probe);
+	f->lsm = lsm_look(root);
 	f->installed_kernel = has_installed_kernel(root);
 	f->tiny_built = has_tiny(probe->cache_dir);
 	gather_unneeded(f, root);
@@ -347,6 +385,11 @@ void host_facts_free(struct host_facts *f)
 	g_free(f->agent);
 	g_free(f->agent_error);
 	g_free(f->libvirt);
+	g_free(f->libvirt_session.version);
+	g_free(f->libvirt_session.error);
+	g_free(f->libvirt_system.version);
+	g_free(f->libvirt_system.error);
+	g_free(f->state_dir);
 	if (f->unneeded)
 		g_ptr_array_unref(f->unneeded);
 	g_free(f);

@@ -13,6 +13,13 @@
 
 #include "host/caps.h"
 #include "host/kvm.h"
+#include "host/lsm.h"
+
+/* Whether a libvirt can be spoken to. */
+struct libvirt_reach {
+	char *version; /* "9.0.0, QEMU 7.2.22"; NULL: see error */
+	char *error;   /* virsh's word; NULL: there is no virsh */
+};
 
 struct host_facts {
 	char *kernel;     /* "6.18.20.1-microsoft-standard-WSL2"; never NULL */
@@ -50,6 +57,9 @@ struct host_facts {
 	char *agent; /* path of vhost-lab-agent, for the tiny guest; NULL: see agent_error */
 	char *agent_error;
 	char *libvirt; /* version of virsh */
+	struct libvirt_reach libvirt_session, libvirt_system;
+	struct lsm_facts lsm;
+	char *state_dir; /* what labs leave behind; never NULL */
 
 	bool busybox;          /* a busybox in $PATH */
 	bool apt;              /* apt-get in $PATH */
@@ -64,6 +74,7 @@ struct host_probe {
 	const char *hypervisor;  /* NULL: ask the CPU; "": none */
 	const char *runtime_dir; /* the parent of the labs' socket directories; required */
 	const char *cache_dir;   /* required */
+	const char *state_dir;   /* required */
 };
 
 /* Never fails: what cannot be found out is a fact too.  Takes some tens of milliseconds, more the first time (a QEMU is

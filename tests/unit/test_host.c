@@ -134,9 +134,12 @@ static void gather(struct sample *s, const char *hypervisor)
 {
 	g_autofree char *run = g_build_filename(s->root, "run", NULL);
 	g_autofree char *cache = g_build_filename(s->root, "cache", NULL);
-	struct host_probe probe = {
-		.root = s->root, .hypervisor = hypervisor, .runtime_dir = run, .cache_dir = cache
-	};
+	g_autofree char *left = g_build_filename(s->root, "state", NULL);
+	struct host_probe probe = { .root = s->root,
+				    .hypervisor = hypervisor,
+				    .runtime_dir = run,
+				    .cache_dir = cache,
+				    .state_dir = left };
 
 	host_facts_free(s->facts);
 	s->facts = host_facts_gather(&probe);
@@ -362,6 +365,63 @@ static void cgroups_and_tun_are_no_reason_to_fail(void **state)
 	assert_row(s, "cgroups", DOCTOR_INFO, "not version 2");
 	assert_row(s, "tun", DOCTOR_INFO, "can be opened");
 	assert_row(s, "libvirt", DOCTOR_INFO, "");
+}
+
+/* What virsh said is told as it is, and asks nothing of anybody who does without. */
+static void libvirts_are_told(void **state)
+{
+	struct sample *s = *state;
+	struct host_facts *f;
+
+	gather(s, "");
+	f = s->facts;
+	assert_null(f->libvirt_session.version);
+	assert_row(s, "libvirt-session", DOCTOR_INFO, "no virsh");
+	assert_row(s, "libvirt-system", DOCTOR_INFO, "no virsh");
+	f->libvirt_session.error = g_strdup(
+		"error: Failed to connect socket to '/run/user/1000/libvirt/libvirt-sock': "
+		"No such file or directory");
+	f->libvirt_system.error = g_strdup("error: Cannot get system bus connection");
+	assert_row(s, "libvirt-session", DOCTOR_INFO, "does not run");
+	assert_row(s, "libvirt-system", DOCTOR_INFO, "system bus");
+	assert_row(s, "libvirt-system", DOCTOR_INFO, "join the group libvirt");
+	f->libvirt_session.version = g_strdup("9.0.0, QEMU 7.2.22");
+	assert_row(s, "libvirt-session", DOCTOR_INFO, "9.0.0, QEMU 7.2.22");
+}
+
+static void security_modules_get_rules(void **state)
+{
+	struct sample *s = *state;
+	const struct lsm_places odd = { "/r*un/vhost-lab", "/st at\"e", "/c.ache" };
+	g_autofree char *apparmor = lsm_apparmor_rules(&odd);
+	g_autofree char *selinux = lsm_selinux_commands(&odd);
+	g_autofree char *rule = NULL;
+
+	gather(s, "");
+	assert_row(s, "apparmor", DOCTOR_INFO, "not active");
+	assert_row(s, "selinux", DOCTOR_INFO, "not active");
+	put_text(s->root, "sys/module/apparmor/parameters/enabled", "Y\n", 0444);
+	put_text(s->root, "sys/fs/selinux/enforce", "1", 0644);
+	gather(s, "");
+	g_free(s->facts->libvirt);
+	s->facts->libvirt = g_strdup("9.0.0");
+	rule = g_strdup_printf("\n\"%s/run/**\" rw,\n", s->root);
+	assert_row(s, "apparmor", DOCTOR_INFO, rule);
+	assert_row(s, "apparmor", DOCTOR_INFO, "/etc/apparmor.d/local/abstractions/libvirt-qemu");
+	assert_row(s, "selinux", DOCTOR_INFO, "enforcing");
+	assert_row(s, "selinux", DOCTOR_INFO, "\nsemanage fcontext -a -t svirt_image_t '");
+	/* Who has no libvirt needs none; nor who is but watched. */
+	g_clear_pointer(&s->facts->libvirt, g_free);
+	assert_string_equal(row(s, "apparmor")->todo, "");
+	put_text(s->root, "sys/fs/selinux/enforce", "0", 0644);
+	gather(s, "");
+	assert_row(s, "selinux", DOCTOR_INFO, "permissive");
+	assert_string_equal(row(s, "selinux")->todo, "");
+
+	assert_string_equal(apparmor, "\"/r\\*un/vhost-lab/**\" rw,\n\"/st at\\\"e/labs/**\" rw,\n"
+				      "\"/c.ache/images/**\" r,");
+	assert_non_null(strstr(selinux, "'/r\\*un/vhost-lab(/.*)?'"));
+	assert_non_null(strstr(selinux, "\nrestorecon -R '/r*un/vhost-lab' '/st at\"e'\n"));
 }
 
 static void unneeded_parts_are_told(void **state)
@@ -650,6 +710,8 @@ int main(void)
 		HOST_TEST(portals_need_daemon_and_device),
 		HOST_TEST(memory_counts_the_cgroup),
 		HOST_TEST(cgroups_and_tun_are_no_reason_to_fail),
+		HOST_TEST(libvirts_are_told),
+		HOST_TEST(security_modules_get_rules),
 		HOST_TEST(unneeded_parts_are_told),
 		HOST_TEST(what_fails),
 		HOST_TEST(warnings_do_not_fail),

@@ -270,7 +270,6 @@ char *names_lab_default(const char *absolute_path)
 	g_autofree char *base = g_path_get_basename(absolute_path);
 	g_autofree char *dir = g_path_get_dirname(absolute_path);
 	g_autofree char *dir_base = g_path_get_basename(dir);
-	GString *name = g_string_new(NULL);
 	char *from = base;
 
 	if (g_str_has_suffix(base, ".json"))
@@ -279,9 +278,15 @@ char *names_lab_default(const char *absolute_path)
 		from = dir_base;
 	else if (g_str_has_suffix(base, ".lab"))
 		base[strlen(base) - strlen(".lab")] = '\0';
+	return names_label(from, "lab");
+}
+
+char *names_label(const char *text, const char *otherwise)
+{
+	GString *name = g_string_new(NULL);
 
 	/* Whatever a label cannot hold becomes one '-', none at the start. */
-	for (const char *p = from; *p && name->len < NAMES_LABEL_MAX; p++) {
+	for (const char *p = text; *p && name->len < NAMES_LABEL_MAX; p++) {
 		char c = g_ascii_tolower(*p);
 
 		if (g_ascii_isalnum(c))
@@ -292,7 +297,7 @@ char *names_lab_default(const char *absolute_path)
 	if (name->len > 0 && name->str[name->len - 1] == '-')
 		g_string_truncate(name, name->len - 1);
 	if (name->len == 0)
-		g_string_append(name, "lab");
+		g_string_append(name, otherwise);
 	return g_string_free(name, FALSE);
 }
 

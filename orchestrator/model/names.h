@@ -145,6 +145,9 @@ bool names_valid(const char *name);
  * its directory; made valid; "lab" when nothing is left of it. */
 char *names_lab_default(const char *absolute_path);
 
+/* Any text as a name: "Web Server" is "web-server"; where nothing is left of it, otherwise. */
+char *names_label(const char *text, const char *otherwise);
+
 /* "n1.0" */
 char *names_port(const char *vm_name, unsigned nic_index);
 

@@ -41,6 +41,7 @@ ONLY = {
     "pcap/": re.compile(r"vhost-user/net/bpf\.c|tests/"),
     "libvdeplug": re.compile(r"vhost-user/net/port_vde\.c|tests/"),
     "json-c/": re.compile(r"vhost-user/lib/(control|backend)\.[ch]|vhost-user/(net|hvsock|portal)/((\w+_)?(ctl|json)(_impl)?|main|stats|config|portspec|port_type)\.[ch]|orchestrator/|tests/"),
+    "libxml/": re.compile(r"orchestrator/import/xml\.c"),
     "glib": re.compile(r"orchestrator/|tests/"),
     "libvirt": re.compile(r"orchestrator/run/engine_libvirt(_\w+)?\.[ch]|tests/"),
 }

@@ -14,9 +14,11 @@
 #include "out.h"
 
 const struct render_form *const render_forms[] = {
-	&render_form_qemu,    &render_form_libvirt, &render_form_ssh_config,
-	&render_form_ansible, &render_form_hosts,   &render_form_dot,
-	&render_form_mermaid, &render_form_svg,     NULL,
+	&render_form_qemu,    &render_form_libvirt,
+	&render_form_systemd, &render_form_ssh_config,
+	&render_form_ansible, &render_form_hosts,
+	&render_form_dot,     &render_form_mermaid,
+	&render_form_svg,     NULL,
 };
 
 static gboolean opt_json;
@@ -297,6 +299,7 @@ const struct cmd cmd_render = {
 		"              switches, sockets and portals that it names have to be there: QEMU\n"
 		"              waits for a switch without a word\n"
 		"  libvirt     each VM as a domain, for `virsh define`\n"
+		"  systemd     the lab's daemons as units that start when they are needed\n"
 		"  ssh-config  how ssh reaches each VM, by its sockets: ssh -F FILE VM\n"
 		"  ansible     an inventory (YAML): ansible-playbook -i FILE\n"
 		"  hosts       the VMs' names and addresses, as /etc/hosts has them\n"

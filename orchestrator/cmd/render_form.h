@@ -44,6 +44,7 @@ struct render_form {
 
 extern const struct render_form render_form_qemu;
 extern const struct render_form render_form_libvirt;
+extern const struct render_form render_form_systemd;
 extern const struct render_form render_form_ssh_config;
 extern const struct render_form render_form_ansible;
 extern const struct render_form render_form_hosts;

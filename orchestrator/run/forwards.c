@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "err.h"
+#include "render/sockets.h"
 #include "run/json.h"
 #include "run/state.h"
 
@@ -73,18 +74,6 @@ static void json_unref(void *o)
 	json_object_put(o);
 }
 
-static struct json_object *forward_params(const char *id, const char *vm, const struct forward *f)
-{
-	struct json_object *o = json_object_new_object();
-
-	json_put_str(o, "id", id);
-	json_put_str(o, "vm", vm);
-	json_put_str(o, "direction", f->to_guest ? "to-guest" : "to-host");
-	json_put_int(o, "guest-port", f->port);
-	json_put_str(o, "host", f->host);
-	return o;
-}
-
 static void want_of_file(const struct supervisor *sup, const struct vm *vm, GHashTable *wanted)
 {
 	for (unsigned i = 0; i < vm->forwards->len; i++) {
@@ -92,7 +81,7 @@ static void want_of_file(const struct supervisor *sup, const struct vm *vm, GHas
 
 		if (!g_hash_table_contains(sup->changes, f->id))
 			g_hash_table_insert(wanted, g_strdup(f->id),
-					    forward_params(f->id, vm->name, f));
+					    render_sockets_forward(f->id, vm->name, f));
 	}
 }
 
@@ -102,7 +91,7 @@ static void want_added(const char *id, const struct state_forward *change, GHash
 
 	if (change->removed || forward_parse(change->text, &f))
 		return;
-	g_hash_table_insert(wanted, g_strdup(id), forward_params(id, change->vm, &f));
+	g_hash_table_insert(wanted, g_strdup(id), render_sockets_forward(id, change->vm, &f));
 	g_free(f.host);
 }
 
@@ -351,8 +340,8 @@ void sup_forward_add(struct supervisor *sup, struct rpc_call *call, const struct
 		rpc_fail_text(call, ORCH_ERROR_FAILED, "lab %s has no sockets that are up",
 			      sup->name);
 	else
-		daemon_ask(sup->sockets, "forward.add", forward_params(id, vm->name, &f), on_added,
-			   call_new(sup, call, vm->name, text));
+		daemon_ask(sup->sockets, "forward.add", render_sockets_forward(id, vm->name, &f),
+			   on_added, call_new(sup, call, vm->name, text));
 	g_free(f.host);
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "render/agent_config.h"
+#include "render/sockets.h"
 #include "render/ssh_config.h"
 #include "run/agent.h"
 #include "run/json.h"
@@ -86,28 +87,9 @@ struct daemon *sup_sockets(struct supervisor *sup)
 
 /* --- VMs -------------------------------------------------------------------------------------------------- */
 
-static struct json_object *allowed(const struct vm *vm)
-{
-	struct json_object *list = json_object_new_array();
-
-	for (unsigned i = 0; i < vm->peers->len; i++)
-		json_object_array_add(
-			list, json_object_new_int64(((const struct vm *)vm->peers->pdata[i])->cid));
-	return list;
-}
-
 void sup_add_sockets(struct supervisor *sup, const struct vm *vm)
 {
-	const struct vm_paths *paths = lab_paths_vm(sup->paths, vm->index);
-	struct json_object *o = json_object_new_object();
-
-	json_put_str(o, "name", vm->name);
-	json_put_int(o, "cid", vm->cid);
-	json_put_str(o, "socket-path", paths->vsock);
-	json_put_str(o, "uds-path", paths->vs);
-	if (vm->peers)
-		json_object_object_add(o, "allow", allowed(vm));
-	daemon_add_item(sup_sockets(sup), o, NULL);
+	daemon_add_item(sup_sockets(sup), render_sockets_vm(vm, sup->paths), NULL);
 }
 
 static const struct vm_agent_ops agent_ops = { .changed = machine_agent_changed };

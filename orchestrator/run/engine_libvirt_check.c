@@ -66,7 +66,7 @@ static gboolean ask(struct question *q, GError **error)
 		return FALSE;
 	g_atomic_ref_count_inc(&q->refs);
 	g_thread_unref(g_thread_new("libvirt", in_thread, q));
-	if (!g_async_queue_timeout_pop(q->answered, PATIENCE_S * G_USEC_PER_SEC)) {
+	if (!g_async_queue_timeout_pop(q->answered, (guint64)PATIENCE_S * G_USEC_PER_SEC)) {
 		g_set_error(
 			error, ORCH_ERROR, ORCH_ERROR_HOST_UNFIT,
 			"libvirtd does not answer at %s: restart it, or say \"engine\": \"qemu\"",

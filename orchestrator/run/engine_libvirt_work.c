@@ -67,7 +67,6 @@ virConnectPtr work_open(const char *uri, GError **error)
 /* The lab's mark; *ret untouched where it is another's. */
 static bool is_ours(virDomainPtr domain, const struct work_lab *lab, struct render_mark *ret)
 {
-	g_autofree char *xml = NULL;
 	struct render_mark mark = { 0 };
 	char *metadata = vir.virDomainGetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT,
 						  RENDER_LIBVIRT_XMLNS, 0);
@@ -456,9 +455,9 @@ struct undefining {
 /* What hangs on a definition goes with it; not every driver knows what that could be. */
 static int undefine_all_of(virDomainPtr domain)
 {
-	int result = vir.virDomainUndefineFlags(domain, VIR_DOMAIN_UNDEFINE_MANAGED_SAVE |
-								VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA |
-								VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA);
+	int result = vir.virDomainUndefineFlags(
+		domain, VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA |
+				VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA);
 	virErrorPtr last = vir.virGetLastError();
 
 	if (result < 0 && last && last->code == VIR_ERR_INVALID_ARG)

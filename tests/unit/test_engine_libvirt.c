@@ -18,7 +18,7 @@
 #include "tmp.h"
 
 #define URI        "test:///default" /* one world for all connections of a process */
-#define PATIENCE   (20 * G_USEC_PER_SEC)
+#define PATIENCE   (G_GINT64_CONSTANT(20) * G_USEC_PER_SEC)
 #define SUPERVISOR "supervisor"
 #define UUID       "00000000-0000-4000-8000-00000000abcd" /* defining it again is an update */
 

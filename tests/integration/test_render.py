@@ -33,6 +33,7 @@ def random_lab(place, seed):
                           check=True).stdout
     kernel, initrd = tiny(place)
     lab = json.loads(text)
+    lab["name"] = f"random-{seed}"  # nothing is left over from one to the next
     lab["images"]["own"] = {"kernel": kernel, "initrd": initrd}
     for vm in lab["vms"].values():
         vm.pop("arch", None)

@@ -56,7 +56,8 @@ def verified(place):
 @case("install is a script that sh and shellcheck take, and says what it can do")
 def installed(place):
     directory = render(place, "systemd", place.lab(LAB))
-    done = subprocess.run(["sh", directory / "install", "--help"], capture_output=True, text=True, check=False)
+    done = subprocess.run(["sh", directory / "install", "--help"], env=place.env, capture_output=True, text=True,
+                          check=False)
     assert done.returncode == 2 and "--autostart" in done.stderr and "--remove" in done.stderr, done
     if shutil.which("shellcheck"):
         subprocess.run(["shellcheck", "--shell=sh", directory / "install"], check=True)

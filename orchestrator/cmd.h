@@ -28,7 +28,8 @@ enum cmd_arg {
 	CMD_ARG_FORWARD, /* what to do with one, then a VM or a network */
 	CMD_ARG_LINK,    /* a plug of a switch; of `link` what to do with one before that */
 	CMD_ARG_SHELL,
-	CMD_ARG_FORM, /* what `render` makes */
+	CMD_ARG_FORM,  /* what `render` makes */
+	CMD_ARG_GUEST, /* somebody else's QEMU that is attached */
 	CMD_ARG_OTHER
 };
 

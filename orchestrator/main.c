@@ -7,18 +7,19 @@
 
 extern const struct cmd cmd_validate, cmd_plan, cmd_up, cmd_down, cmd_status, cmd_console, cmd_logs,
 	cmd_start, cmd_stop, cmd_restart, cmd_shutdown, cmd_wait, cmd_exec, cmd_shell, cmd_cp,
-	cmd_ssh, cmd_vsock_connect, cmd_forward, cmd_link, cmd_capture, cmd_stats, cmd_test,
-	cmd_render, cmd_import, cmd_schema, cmd_doctor, cmd_gc, cmd_completion, cmd_supervise,
-	cmd_complete;
+	cmd_ssh, cmd_vsock_connect, cmd_forward, cmd_attach, cmd_detach, cmd_link, cmd_capture,
+	cmd_stats, cmd_test, cmd_render, cmd_import, cmd_schema, cmd_doctor, cmd_gc, cmd_completion,
+	cmd_supervise, cmd_complete;
 
 /* In the order of `orchestrator --help`: as one needs them. */
 static const struct cmd *const verbs[] = {
-	&cmd_validate, &cmd_plan,    &cmd_up,    &cmd_down,       &cmd_status,        &cmd_console,
-	&cmd_logs,     &cmd_start,   &cmd_stop,  &cmd_restart,    &cmd_shutdown,      &cmd_wait,
-	&cmd_exec,     &cmd_shell,   &cmd_cp,    &cmd_ssh,        &cmd_vsock_connect, &cmd_forward,
-	&cmd_link,     &cmd_capture, &cmd_stats, &cmd_test,       &cmd_render,        &cmd_import,
-	&cmd_schema,   &cmd_doctor,  &cmd_gc,    &cmd_completion, &cmd_supervise,     &cmd_complete,
-	NULL,
+	&cmd_validate,  &cmd_plan,          &cmd_up,      &cmd_down,   &cmd_status,
+	&cmd_console,   &cmd_logs,          &cmd_start,   &cmd_stop,   &cmd_restart,
+	&cmd_shutdown,  &cmd_wait,          &cmd_exec,    &cmd_shell,  &cmd_cp,
+	&cmd_ssh,       &cmd_vsock_connect, &cmd_forward, &cmd_attach, &cmd_detach,
+	&cmd_link,      &cmd_capture,       &cmd_stats,   &cmd_test,   &cmd_render,
+	&cmd_import,    &cmd_schema,        &cmd_doctor,  &cmd_gc,     &cmd_completion,
+	&cmd_supervise, &cmd_complete,      NULL,
 };
 
 int main(int argc, char **argv)

@@ -238,6 +238,47 @@ static void offer_forms(char **words, const char *prefix)
 	lab_free(lab);
 }
 
+/* Of the lab as its supervisor has written it down. */
+static void offer_guests(char **words, const char *prefix)
+{
+	struct lab *lab = load(lab_said(words));
+	struct lab_dirs *dirs = lab_dirs_new();
+	struct lab_paths *paths = lab ? lab_paths_new_named(lab->name, dirs) : NULL;
+	struct state *state = NULL;
+
+	if (paths && state_load(paths->state_json, &state, NULL))
+		for (guint i = 0; i < state->guests->len; i++)
+			offer(prefix, ((const struct state_guest *)state->guests->pdata[i])->name);
+	state_free(state);
+	lab_paths_free(paths);
+	lab_dirs_free(dirs);
+	lab_free(lab);
+}
+
+/* What an option of `attach` takes; false: it is none of those. */
+static bool offer_value(const char *option, char **words, const char *prefix)
+{
+	bool network = strcmp(option, "--network") == 0 || strcmp(option, "-n") == 0;
+	bool portal = strcmp(option, "--portal") == 0 || strcmp(option, "-p") == 0;
+	struct lab *lab;
+
+	if (strcmp(option, "--sockets") == 0 || strcmp(option, "-s") == 0) {
+		offer(prefix, lab_sockets_name(LAB_SOCKETS_VSOCK));
+		return true;
+	}
+	if (strcmp(option, "--qmp") == 0 || strcmp(option, "-q") == 0)
+		return true; /* a file: the shell's business */
+	if (!network && !portal)
+		return false;
+	lab = load(lab_said(words));
+	for (guint i = 0; network && lab && i < lab->networks->len; i++)
+		offer(prefix, lab_network(lab, i)->name);
+	for (guint i = 0; portal && lab && i < lab->portals->len; i++)
+		offer(prefix, lab_portal(lab, i)->name);
+	lab_free(lab);
+	return true;
+}
+
 static void offer_argument(const struct cmd *cmd, char **words, const char *prefix)
 {
 	switch (cmd->arg) {
@@ -270,6 +311,9 @@ static void offer_argument(const struct cmd *cmd, char **words, const char *pref
 	case CMD_ARG_FORM:
 		offer_forms(words, prefix);
 		break;
+	case CMD_ARG_GUEST:
+		offer_guests(words, prefix);
+		break;
 	case CMD_ARG_NONE:
 	case CMD_ARG_OTHER:
 		break;
@@ -291,7 +335,7 @@ static int run_complete(char **args, GError **error)
 		offer_labs(prefix);
 	else if (prefix[0] == '-')
 		offer_options(cmd, prefix);
-	else
+	else if (strcmp(cmd->name, "attach") != 0 || !offer_value(before, args, prefix))
 		offer_argument(cmd, args, prefix);
 	return 0;
 }

@@ -26,19 +26,11 @@ static gboolean ask(const char *method, struct json_object *params, struct json_
 		    GError **error)
 {
 	g_autofree char *lab = cmd_lab_name(opt_lab, error);
-	g_autoptr(GError) problem = NULL;
-	struct client *c = lab ? client_connect(lab, &problem) : NULL;
+	struct client *c = lab ? client_require(lab, error) : NULL;
 	gboolean good;
 
 	if (!c) {
 		json_object_put(params);
-		if (problem)
-			g_propagate_error(error, g_steal_pointer(&problem));
-		else if (lab)
-			g_set_error(
-				error, ORCH_ERROR, ORCH_ERROR_FAILED,
-				"lab %s has no supervisor: it is down, or it was killed; run `orchestrator up`",
-				lab);
 		return FALSE;
 	}
 	good = client_call(c, method, params, CALL_MS, ret_result, error);

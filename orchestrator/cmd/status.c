@@ -295,6 +295,46 @@ static void print_networks(struct json_object *nets)
 	out_table_free(t);
 }
 
+/* "lan, sockets, shared": what a guest has of the lab.  g_free(). */
+static char *parts_words(struct json_object *guest)
+{
+	struct json_object *nics = json_member(guest, "nics", json_type_array);
+	struct json_object *portals = json_member(guest, "portals", json_type_array);
+	GString *s = g_string_new(NULL);
+
+	for (size_t i = 0; nics && i < json_object_array_length(nics); i++)
+		g_string_append_printf(s, "%s%s", s->len ? ", " : "",
+				       json_str(json_object_array_get_idx(nics, i), "network"));
+	if (json_member(guest, "sockets", json_type_object))
+		g_string_append_printf(s, "%ssockets", s->len ? ", " : "");
+	for (size_t i = 0; portals && i < json_object_array_length(portals); i++)
+		g_string_append_printf(s, "%s%s", s->len ? ", " : "",
+				       json_str(json_object_array_get_idx(portals, i), "portal"));
+	return g_string_free(s, FALSE);
+}
+
+static void print_guests(struct json_object *guests)
+{
+	static const char *const headings[] = { "GUEST", "STAGE", "HAS", "ADDRESS", "MONITOR", "" };
+	struct out_table *t = out_table_new(headings, G_N_ELEMENTS(headings));
+
+	for (size_t i = 0; i < json_object_array_length(guests); i++) {
+		struct json_object *guest = json_object_array_get_idx(guests, i);
+		g_autofree char *parts = parts_words(guest), *where = addresses(guest);
+		const char *reason = json_str(guest, "reason");
+		const char *cells[] = {
+			json_str(guest, "name"),       json_str(guest, "stage"), parts, where,
+			json_str(guest, "qmp-socket"), reason ? reason : ""
+		};
+
+		out_table_row(t, cells);
+		out_table_style(t, 1,
+				strcmp(cells[1], "attached") == 0 ? OUT_GOOD : style_of(cells[1]));
+	}
+	out_table_print(t, stdout);
+	out_table_free(t);
+}
+
 /* One line, and only when there is more to say than that it runs. */
 static void print_sockets(struct json_object *sockets)
 {
@@ -312,6 +352,7 @@ static void print_text(struct json_object *report)
 	struct json_object *vms = json_member(report, "vms", json_type_array);
 	struct json_object *nets = json_member(report, "networks", json_type_array);
 	struct json_object *portals = json_member(report, "portals", json_type_array);
+	struct json_object *guests = json_member(report, "guests", json_type_array);
 	struct json_object *supervisor = json_member(report, "supervisor", json_type_object);
 	const char *state = json_str(report, "state"), *path = json_str(report, "path");
 	bool gone = g_strcmp0(json_str(supervisor, "state"), "running") != 0;
@@ -327,6 +368,10 @@ static void print_text(struct json_object *report)
 	if (json_object_array_length(vms) > 0) {
 		putchar('\n');
 		print_vms(vms);
+	}
+	if (guests && json_object_array_length(guests) > 0) {
+		putchar('\n');
+		print_guests(guests);
 	}
 	if (json_object_array_length(nets) > 0) {
 		putchar('\n');

@@ -82,19 +82,11 @@ gboolean switch_ask(const struct links_of *l, const char *network, const char *m
 gboolean links_tell(const struct links_of *l, const char *method, struct json_object *params,
 		    struct json_object **ret_result, GError **error)
 {
-	g_autoptr(GError) problem = NULL;
-	struct client *c = client_connect(l->lab_name, &problem);
+	struct client *c = client_require(l->lab_name, error);
 	gboolean good;
 
 	if (!c) {
 		json_object_put(params);
-		if (problem)
-			g_propagate_error(error, g_steal_pointer(&problem));
-		else
-			g_set_error(
-				error, ORCH_ERROR, ORCH_ERROR_FAILED,
-				"lab %s has no supervisor: it is down, or it was killed; run `orchestrator up`",
-				l->lab_name);
 		return FALSE;
 	}
 	good = client_call(c, method, params, CALL_MS, ret_result, error);

@@ -50,20 +50,8 @@ static gboolean parse_time(const char *option, const char *given, const char *un
 static struct client *reach(const char *vm, GError **error)
 {
 	g_autofree char *name = cmd_lab_name(opt_lab, error);
-	g_autoptr(GError) problem = NULL;
-	struct client *c;
 
-	if (!name || !cmd_check_vm(name, vm, error))
-		return NULL;
-	c = client_connect(name, &problem);
-	if (problem)
-		g_propagate_error(error, g_steal_pointer(&problem));
-	else if (!c)
-		g_set_error(
-			error, ORCH_ERROR, ORCH_ERROR_FAILED,
-			"lab %s has no supervisor: it is down, or it was killed; run `orchestrator up`",
-			name);
-	return c;
+	return name && cmd_check_vm(name, vm, error) ? client_require(name, error) : NULL;
 }
 
 static int call(const char *method, const char *vm, bool starts, const char *done, GError **error)

@@ -198,6 +198,21 @@ static struct client *connect_or_spawn(const char *lab_name, const struct lab_di
 	}
 }
 
+struct client *client_require(const char *lab_name, GError **error)
+{
+	g_autoptr(GError) problem = NULL;
+	struct client *c = client_connect(lab_name, &problem);
+
+	if (problem)
+		g_propagate_error(error, g_steal_pointer(&problem));
+	else if (!c)
+		g_set_error(
+			error, ORCH_ERROR, ORCH_ERROR_FAILED,
+			"lab %s has no supervisor: it is down, or it was killed; run `orchestrator up`",
+			lab_name);
+	return c;
+}
+
 struct client *client_start(const char *lab_name, GError **error)
 {
 	struct lab_dirs *dirs = lab_dirs_new();

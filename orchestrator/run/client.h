@@ -29,7 +29,10 @@ void client_free(struct client *c);
 /* Connect to the supervisor that runs.  NULL without an error: there is none.  With one: it is there and does not answer. */
 struct client *client_connect(const char *lab_name, GError **error);
 
-/* The same, or start one: it takes over whatever an earlier one has left. */
+/* Of a lab that has to have one: ORCH_ERROR_FAILED if it has none. */
+struct client *client_require(const char *lab_name, GError **error);
+
+/* client_connect(), or start one: it takes over whatever an earlier one has left. */
 struct client *client_start(const char *lab_name, GError **error);
 
 /* One call, to its answer; timeout_ms < 0 waits forever. */

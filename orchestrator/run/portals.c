@@ -13,6 +13,7 @@
 
 #include "err.h"
 #include "render/portal.h"
+#include "run/guests.h"
 #include "run/json.h"
 #include "run/state.h"
 
@@ -137,7 +138,7 @@ void sup_add_access(struct supervisor *sup, const struct vm *vm, const struct po
 				render_portal_client(vm, access, sup->paths), NULL);
 }
 
-/* Whether a VM runs that has been started with a portal of that name. */
+/* Whether a VM runs that has been started with a portal of that name, or a guest has it. */
 static bool is_mapped(const struct supervisor *sup, const char *name)
 {
 	g_autofree char *lines = g_strdup_printf("\nportal.%s.", name);
@@ -151,7 +152,7 @@ static bool is_mapped(const struct supervisor *sup, const char *name)
 		if (machine_alive(m) && m->settings && strstr(m->settings, lines))
 			return true;
 	}
-	return false;
+	return guests_map(sup->guests, name);
 }
 
 /* Whether the memory that is left is of another size, or was made by a daemon that was told another port, which is in its

@@ -20,6 +20,7 @@ struct qmp {
 	unsigned refs; /* the owner's, and one for each round of callbacks */
 	gboolean freed;
 	gboolean greeted;
+	bool ended;
 	struct jsonline *stream;
 	const struct qmp_ops *ops;
 	void *data;
@@ -92,6 +93,7 @@ static void on_closed(struct jsonline *stream, const char *why, void *data)
 		error = g_error_new(ORCH_ERROR, ORCH_ERROR_FAILED, "QEMU's monitor closed");
 
 	q->refs++;
+	q->ended = true;
 	while (!q->freed && !g_queue_is_empty(&q->commands))
 		answer_next(q, NULL, error);
 	if (!q->freed)
@@ -123,6 +125,11 @@ void qmp_free(struct qmp *q)
 	q->freed = TRUE;
 	jsonline_free(q->stream);
 	unref(q);
+}
+
+bool qmp_ended(const struct qmp *q)
+{
+	return q->ended;
 }
 
 void qmp_execute(struct qmp *q, const char *command, struct json_object *arguments,

@@ -10,6 +10,7 @@
 #ifndef RUN_QMP_H
 #define RUN_QMP_H
 
+#include <stdbool.h>
 #include <glib.h>
 
 struct json_object;
@@ -31,6 +32,8 @@ typedef void qmp_answer_fn(struct json_object *result, const GError *error, void
 struct qmp *qmp_new(int fd, const struct qmp_ops *ops, void *data);
 /* Commands under way are never answered. */
 void qmp_free(struct qmp *q);
+/* The other side has hung up: an answer that comes now is not QEMU's. */
+bool qmp_ended(const struct qmp *q);
 
 /* arguments: NULL or a reference that is taken.  answer may be NULL.  Before ready() commands wait their turn. */
 void qmp_execute(struct qmp *q, const char *command, struct json_object *arguments,

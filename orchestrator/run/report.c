@@ -394,6 +394,16 @@ static struct json_object *report_portals(const struct lab *lab, const struct la
 	return list;
 }
 
+/* QEMUs of others that have devices of the lab. */
+static struct json_object *report_guests(const struct state *state)
+{
+	struct json_object *list = json_object_new_array();
+
+	for (guint i = 0; i < state->guests->len; i++)
+		json_object_array_add(list, state_guest_report(state->guests->pdata[i]));
+	return list;
+}
+
 /* "ready": every VM is; "down": nothing runs; "starting": some are on their way; else "partial". */
 static const char *summary(struct json_object *vms, const struct state *state)
 {
@@ -451,6 +461,7 @@ struct json_object *report_make(const struct lab *lab, const struct lab_paths *p
 	json_object_object_add(o, "networks", nets);
 	json_object_object_add(o, "portals", report_portals(lab, paths, state));
 	json_object_object_add(o, "vms", vms);
+	json_object_object_add(o, "guests", report_guests(state));
 	return o;
 }
 

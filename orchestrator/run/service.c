@@ -9,6 +9,7 @@
 #include "plan/plan.h"
 #include "run/dirs.h"
 #include "run/executor.h"
+#include "run/guests.h"
 #include "run/json.h"
 #include "run/jsonrpc.h"
 #include "run/report.h"
@@ -38,6 +39,8 @@ struct service {
 	struct rpc_server *rpc;
 	char *path;
 	GPtrArray *waiting;
+	bool leaving; /* the lab goes down once its guests have left */
+	unsigned grace_ms;
 	bool done;        /* somebody has been served: without a lab there is nothing to stay for */
 	guint idle_timer; /* … or nobody has come */
 	bool fresh; /* nothing ran before the plan under way: if all of it fails, nothing shall stay */
@@ -229,7 +232,7 @@ static gboolean apply(struct service *s, const char *path, unsigned jobs, bool *
 	lab = read_lab(sup, path, error);
 	if (!lab)
 		return FALSE;
-	if ((runs && !check_path(sup, path, error)) ||
+	if ((runs && !check_path(sup, path, error)) || !guests_agree(sup->guests, lab, error) ||
 	    !launch_check(lab, sup->dirs, sup->caps, error) ||
 	    !state_write_file(sup->paths->lab_json, lab->text, (gssize)lab->text_len, error)) {
 		lab_free(lab);
@@ -368,18 +371,30 @@ static struct json_object *ruin_outcome(struct service *s)
 
 /* --- down ------------------------------------------------------------------------------------------------- */
 
+/* Not before the QEMUs of others have let go of what is to end. */
+static void go_down(struct service *s)
+{
+	bool changed;
+
+	if (!s->leaving || !guests_leave(s->sup->guests))
+		return;
+	s->leaving = false;
+	begin_plan(s, NULL, 0, s->grace_ms, &changed);
+}
+
 static void do_down(struct rpc_call *call, struct json_object *params, void *data)
 {
 	struct service *s = data;
 	int64_t grace = json_int(params, "grace-ms", GRACE_MS);
-	bool changed;
 
 	s->sup->cleanup |= json_flag(params, "cleanup", false);
 	s->fresh = false;
 	s->done = true;
+	s->leaving = true;
+	s->grace_ms = (unsigned)CLAMP(grace, 0, G_MAXINT);
 	sup_event(s->sup, "lab", s->sup->name, "stopping", NULL);
 	(void)wait_for(s, WANT_DOWN, call);
-	begin_plan(s, NULL, 0, (unsigned)CLAMP(grace, 0, G_MAXINT), &changed);
+	go_down(s);
 }
 
 static struct json_object *down_outcome(struct service *s)
@@ -596,6 +611,26 @@ static void do_nat_list(struct rpc_call *call, struct json_object *params, void 
 	link_method_nat_list(((struct service *)data)->sup, call, params);
 }
 
+/* --- guests ------------------------------------------------------------------------------------------------ */
+
+static void do_guest_attach(struct rpc_call *call, struct json_object *params, void *data)
+{
+	struct service *s = data;
+
+	if (goes_down(s))
+		rpc_fail_text(call, ORCH_ERROR_CONFLICT, "the lab is being taken down");
+	else if (!s->sup->lab)
+		rpc_fail_text(call, ORCH_ERROR_FAILED,
+			      "lab %s is down: `orchestrator up` starts it", s->sup->name);
+	else
+		guests_attach(s->sup->guests, call, params);
+}
+
+static void do_guest_detach(struct rpc_call *call, struct json_object *params, void *data)
+{
+	guests_detach(((struct service *)data)->sup->guests, call, params);
+}
+
 /* --- the round -------------------------------------------------------------------------------------------- */
 
 /* Whether 'w' has been answered.  settled: nothing is under way. */
@@ -632,8 +667,10 @@ static bool answer(struct service *s, struct waiting *w, bool settled)
 
 void service_run(struct service *s)
 {
-	bool settled = executor_settled(s->sup->executor);
+	bool settled;
 
+	go_down(s);
+	settled = executor_settled(s->sup->executor);
 	if (settled && s->sup->lab && begin_ruin(s))
 		return; /* another round comes */
 	for (guint i = 0; i < s->waiting->len;) {
@@ -669,6 +706,8 @@ static const struct rpc_method methods[] = {
 	{ "nat.add", "network,forward", do_nat_add },
 	{ "nat.remove", "network,forward", do_nat_remove },
 	{ "nat.list", "network", do_nat_list },
+	{ "guest.attach", "name,qmp,networks,sockets,portals,permanent", do_guest_attach },
+	{ "guest.detach", "name,force", do_guest_detach },
 	{ "subscribe", "", do_subscribe },
 	{ NULL, NULL, NULL },
 };

@@ -14,8 +14,9 @@
  *   forward.remove {"vm","forward"}     -> {}
  *   forward.list {"vm"?}                -> {"forwards":[…]}: the daemon's members, "forward" (its text), "origin"
  *                                          ("file", "added", "other") and "active"
+ *   guest.attach, guest.detach          as guests.h says
  *   subscribe   {}                      -> {}, and from then on notifications
- *                  "event" {"time-ms","kind":"vm|network|lab","subject","stage","text"?,"elapsed-ms"?}
+ *                  "event" {"time-ms","kind":"vm|network|sockets|portal|guest|lab","subject","stage","text"?,"elapsed-ms"?}
  *
  * A client that goes away takes back nothing: what it asked for is done.
  */

@@ -7,6 +7,7 @@
 #include "render/sockets.h"
 #include "render/ssh_config.h"
 #include "run/agent.h"
+#include "run/guests.h"
 #include "run/json.h"
 #include "run/state.h"
 
@@ -36,6 +37,7 @@ static void sockets_item(struct daemon *d, const char *vm, const char *state, vo
 		machine_sockets_back(m);
 	else if (m && g_strcmp0(state, "running") == 0)
 		machine_sockets_known(m);
+	guests_sockets_state(sup->guests, vm, state);
 	sup_poke(sup);
 }
 
@@ -47,6 +49,7 @@ static void all_lost(struct supervisor *sup)
 	g_hash_table_iter_init(&iter, sup->machines);
 	while (g_hash_table_iter_next(&iter, NULL, &value))
 		machine_sockets_lost(value);
+	guests_sockets_lost(sup->guests);
 }
 
 static void sockets_died(struct daemon *d, const char *text, void *data)

@@ -76,6 +76,11 @@ void state_forward_free(struct state_forward *f)
 	g_free(f);
 }
 
+static void guest_free(void *p)
+{
+	state_guest_free(p);
+}
+
 static void forward_free(void *p)
 {
 	state_forward_free(p);
@@ -103,6 +108,7 @@ struct state *state_new(const char *lab, const char *path)
 	s->vms = g_ptr_array_new_with_free_func(vm_free);
 	s->forwards = g_ptr_array_new_with_free_func(forward_free);
 	s->settings = g_ptr_array_new_with_free_func(setting_free);
+	s->guests = g_ptr_array_new_with_free_func(guest_free);
 	return s;
 }
 
@@ -119,6 +125,7 @@ void state_free(struct state *s)
 	g_ptr_array_unref(s->vms);
 	g_ptr_array_unref(s->forwards);
 	g_ptr_array_unref(s->settings);
+	g_ptr_array_unref(s->guests);
 	g_free(s);
 }
 
@@ -188,6 +195,11 @@ struct state_setting *state_add_setting(struct state *s, const char *network, co
 	l->key = g_strdup(key);
 	g_ptr_array_add(s->settings, l);
 	return l;
+}
+
+void state_add_guest(struct state *s, struct state_guest *guest)
+{
+	g_ptr_array_add(s->guests, guest);
 }
 
 struct state_vm *state_find_vm(const struct state *s, const char *name)
@@ -290,6 +302,18 @@ static bool read_settings(struct state *s, struct json_object *list)
 	return true;
 }
 
+static bool read_guests(struct state *s, struct json_object *list)
+{
+	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
+		struct state_guest *g = state_guest_from_json(json_object_array_get_idx(list, i));
+
+		if (!g)
+			return false;
+		state_add_guest(s, g);
+	}
+	return true;
+}
+
 static bool read_all(struct state *s, struct json_object *o)
 {
 	struct json_object *nets = json_member(o, "networks", json_type_array);
@@ -320,13 +344,15 @@ static bool read_all(struct state *s, struct json_object *o)
 		if (!read_vm(s, json_object_array_get_idx(vms, i)))
 			return false;
 	return read_forwards(s, json_member(o, "forwards", json_type_array)) &&
-	       read_settings(s, json_member(o, "settings", json_type_array));
+	       read_settings(s, json_member(o, "settings", json_type_array)) &&
+	       read_guests(s, json_member(o, "guests", json_type_array));
 }
 
 /* Nothing of another boot runs. */
 static void forget_pids(struct state *s)
 {
 	s->supervisor.pid = 0;
+	g_ptr_array_set_size(s->guests, 0);
 	for (guint i = 0; i < s->nets->len; i++)
 		((struct state_net *)s->nets->pdata[i])->id.pid = 0;
 	for (guint i = 0; i < s->portals->len; i++)
@@ -465,6 +491,15 @@ static struct json_object *settings_to_json(const struct state *s)
 	return list;
 }
 
+static struct json_object *guests_to_json(const struct state *s)
+{
+	struct json_object *list = json_object_new_array();
+
+	for (guint i = 0; i < s->guests->len; i++)
+		json_object_array_add(list, state_guest_to_json(s->guests->pdata[i]));
+	return list;
+}
+
 static struct json_object *nets_to_json(const GPtrArray *nets)
 {
 	struct json_object *list = json_object_new_array();
@@ -509,6 +544,7 @@ gboolean state_save(const char *path, const struct state *s, GError **error)
 	json_object_object_add(o, "vms", vms);
 	json_object_object_add(o, "forwards", forwards_to_json(s));
 	json_object_object_add(o, "settings", settings_to_json(s));
+	json_object_object_add(o, "guests", guests_to_json(s));
 	text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY |
 							 JSON_C_TO_STRING_NOSLASHESCAPE);
 	return state_write_file(path, text, -1, error);

@@ -18,6 +18,7 @@
 
 #include "run/ladder.h"
 #include "run/proc.h"
+#include "run/state_guest.h"
 
 struct state_net {
 	char *name;
@@ -80,6 +81,7 @@ struct state {
 	GPtrArray *vms;            /* of struct state_vm */
 	GPtrArray *forwards;       /* of struct state_forward */
 	GPtrArray *settings;       /* of struct state_setting */
+	GPtrArray *guests;         /* of struct state_guest */
 };
 
 /* Empty, of this boot. */
@@ -97,13 +99,15 @@ void state_forward_free(struct state_forward *f);
 /* The other strings are set by the caller. */
 struct state_setting *state_add_setting(struct state *s, const char *network, const char *key);
 void state_setting_free(struct state_setting *l);
+/* Takes it over. */
+void state_add_guest(struct state *s, struct state_guest *guest);
 struct state_vm *state_find_vm(const struct state *s, const char *name);
 
 /* A file that is not there is an empty state with lab == NULL.  After a reboot every pid is 0.  FALSE: damaged; says how. */
 gboolean state_load(const char *path, struct state **ret_state, GError **error);
 gboolean state_save(const char *path, const struct state *s, GError **error);
 
-/* Whether anything of it runs now, the supervisor not counted. */
+/* Whether anything of it runs now, the supervisor and the QEMUs of others not counted. */
 bool state_anything_alive(const struct state *s);
 bool state_supervisor_alive(const struct state *s);
 

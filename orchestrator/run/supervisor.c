@@ -17,6 +17,7 @@
 #include "run/agent.h"
 #include "run/dirs.h"
 #include "run/executor.h"
+#include "run/guests.h"
 #include "run/json.h"
 #include "run/logfile.h"
 #include "run/remains.h"
@@ -45,6 +46,7 @@ static gboolean round_of_all(gpointer p)
 	sup->poke = 0;
 	network_tell_all(sup);
 	link_show_carriers(sup);
+	guests_run(sup->guests);
 	executor_run(sup->executor);
 	if (sup->state_dirty && !sup->leaving)
 		sup_save_state(sup);
@@ -231,15 +233,20 @@ void sup_forget_machine(struct supervisor *sup, const char *name)
 	sup->state_dirty = true;
 }
 
-static void observe_sockets(const struct daemon *d, struct observed *o)
+/* One that serves nobody but guests is none of the plan's. */
+static void observe_sockets(const struct supervisor *sup, struct observed *o)
 {
+	const struct daemon *d = sup->sockets;
+
 	if (!d || !daemon_alive(d) || d->stage == DAEMON_STOPPING)
 		return;
-	o->sockets = true;
+	o->sockets = d->items->len == 0;
 	for (guint i = 0; i < d->items->len; i++) {
 		const struct daemon_item *item = d->items->pdata[i];
+		bool guest = guests_own(sup->guests, item->name);
 
-		if (!item->problem)
+		o->sockets |= !guest;
+		if (!item->problem && !guest)
 			observed_add_sockets_of(o, item->name);
 	}
 }
@@ -254,8 +261,9 @@ static void observe_portal(const struct supervisor *sup, const struct daemon *d,
 	for (guint i = 0; i < d->items->len; i++) {
 		const struct daemon_item *item = d->items->pdata[i];
 
-		/* The processes of the host are no VM. */
-		if (!item->problem && names_valid(item->name))
+		/* The processes of the host are no VM, nor are guests. */
+		if (!item->problem && names_valid(item->name) &&
+		    !guests_own(sup->guests, item->name))
 			g_ptr_array_add(portal->vms, g_strdup(item->name));
 	}
 }
@@ -284,11 +292,11 @@ struct observed *sup_observe(struct supervisor *sup)
 		for (guint i = 0; i < sw->items->len; i++) {
 			const struct daemon_item *port = sw->items->pdata[i];
 
-			if (!port->problem)
+			if (!port->problem && !guests_own(sup->guests, port->name))
 				observed_add_port(o, sw->name, port->name);
 		}
 	}
-	observe_sockets(sup->sockets, o);
+	observe_sockets(sup, o);
 	g_hash_table_iter_init(&iter, sup->portals);
 	while (g_hash_table_iter_next(&iter, NULL, &value))
 		observe_portal(sup, value, o);
@@ -376,6 +384,7 @@ struct state *sup_state(struct supervisor *sup)
 		state_of_machine(sup, s, value);
 	sup_save_forwards(sup, s);
 	network_save_changes(sup, s);
+	guests_save(sup->guests, s);
 	return s;
 }
 
@@ -495,8 +504,10 @@ static void adopt(struct supervisor *sup)
 		if (machine_adopt(m, sup_engine(sup, was->engine), was))
 			g_message("took over VM %s, pid %d", m->name, (int)was->id.pid);
 	}
-	if (state_anything_alive(state))
+	if (state_anything_alive(state)) {
 		network_adopt_changes(sup, state);
+		guests_adopt(sup->guests, state);
+	}
 	if (state_anything_alive(state))
 		for (guint i = 0; i < state->nets->len; i++)
 			adopt_switch(sup, state->nets->pdata[i], state);
@@ -606,6 +617,7 @@ static struct supervisor *sup_new(const char *lab_name)
 	sup->changed_settings = network_changes_new();
 	sup->link_calls = link_calls_new();
 	sup->images = launch_images_new();
+	sup->guests = guests_new(sup);
 	sup->executor = executor_new(sup);
 	sup->lock_fd = -1;
 	return sup;
@@ -620,6 +632,7 @@ static void sup_free(struct supervisor *sup)
 	executor_free(sup->executor);
 	sup_lose_forwards(sup, "the supervisor has ended");
 	link_calls_lost(sup, NULL, "the supervisor has ended");
+	guests_free(sup->guests);
 	if (sup->expiry)
 		g_source_remove(sup->expiry);
 	service_free(sup->service);

@@ -10,7 +10,7 @@
  *
  * The files of this: supervisor.c (life and adoption), engines.c (who holds its QEMUs), sockets.c (the daemon of sockets), portals.c (the daemons of portals), forwards.c (what it
  * forwards), network.c (what switches are told), links.c (what clients change of that), executor.c (plan -> deeds), launch.c (what a VM needs before its QEMU starts), service.c (the methods of its
- * socket), report.c (what it says about itself).
+ * socket), report.c (what it says about itself); guests.h has its own.
  */
 #ifndef RUN_SUPERVISOR_H
 #define RUN_SUPERVISOR_H
@@ -29,6 +29,7 @@ enum launch { LAUNCH_WAIT, LAUNCH_READY, LAUNCH_FAILED };
 struct engine;
 struct engine_stray;
 struct executor;
+struct guests;
 struct observed;
 struct libvirt_caps;
 struct qemu_caps;
@@ -57,6 +58,7 @@ struct supervisor {
 	GHashTable *machines; /* name -> struct machine */
 	GHashTable *images;   /* name -> struct image_slot (launch.c) */
 	struct launch_caps *caps;
+	struct guests *guests; /* QEMUs of others that have devices of the lab (guests.h) */
 	struct executor *executor;
 	struct service *service;
 	int lock_fd;
@@ -73,7 +75,7 @@ int supervise(const char *lab_name, int client_fd);
 /* Look at everything once the current event has been dealt with. */
 void sup_poke(struct supervisor *sup);
 
-/* Tell subscribers and the log.  kind is "vm", "network", "sockets", "portal" or "lab"; text may be NULL. */
+/* Tell subscribers and the log.  kind is "vm", "network", "sockets", "portal", "guest" or "lab"; text may be NULL. */
 void sup_event(struct supervisor *sup, const char *kind, const char *subject, const char *stage,
 	       const char *text);
 

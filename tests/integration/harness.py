@@ -320,7 +320,8 @@ def stage_product(top, build, stage, user):
     for name in ("examples", "tests/integration"):
         shutil.copytree(top / name, stage / name, dirs_exist_ok=True, copy_function=refresh)
     refresh(top / "orchestrator/lab.schema.json", stage / "lab.schema.json")
-    for page in ("vhost-user/hvsock/vhost-user-hvsock.8.scd", "vhost-user/net/vhost-user-net.8.scd", "README.md"):
+    for page in ("vhost-user/hvsock/vhost-user-hvsock.8.scd", "vhost-user/net/vhost-user-net.8.scd",
+                 "vhost-user/portal/vhost-user-portal.8.scd", "README.md"):
         refresh(top / page, stage / page)
     cache = stage / "cache"
     cache.mkdir(exist_ok=True)

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 import harness
+import initramfs
 from harness import case, wait_for
 
 STREAM = 8 << 20  # bytes of a stream that is hashed: seconds under TCG
@@ -38,42 +39,17 @@ while :; do setsid sh </dev/ttyS1 >/dev/ttyS1 2>&1; done
 
 # ---- the guest ---------------------------------------------------------------------------------------------------------
 
-def cpio(entries):
-    """An initramfs ("newc") of (name, mode, bytes)."""
-    out = bytearray()
-    for number, (name, mode, data) in enumerate([*entries, ("TRAILER!!!", 0, b"")], 1):
-        encoded = name.encode() + b"\0"
-        fields = [number, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(encoded), 0]
-        out += b"070701" + b"".join(b"%08X" % field for field in fields) + encoded
-        out += bytes(-len(out) % 4) + data
-        out += bytes(-len(out) % 4)
-    return bytes(out)
-
-
-def program(path):
-    """A dynamic program and all it needs, as entries."""
-    listed = subprocess.run(["ldd", path], capture_output=True, text=True, check=True).stdout
-    libraries = re.findall(r"(?:=> )?(/\S+) \(0x", listed)
-    files = [*sorted(set(libraries)), os.path.realpath(path)]
-    directories = sorted({str(parent) for file in files for parent in Path(file).parents} - {"/", "/bin", "/usr/bin"},
-                         key=len)
-    yield from ((directory[1:], stat.S_IFDIR | 0o755, b"") for directory in directories)
-    yield from ((file[1:].replace("usr/bin/", "bin/"), stat.S_IFREG | 0o755, Path(file).read_bytes())
-                for file in files)
-
-
 def boot_files(place):
     """The tiny guest's kernel, and its initramfs with ours behind it: later files replace earlier ones."""
-    script = place.run("render", "qemu", place.lab({"version": 1, "vms": {"a": {"sockets": "none"}}}), timeout=600).out
-    kernel, initrd = (re.search(rf"-{word} (\S+)", script).group(1) for word in ("kernel", "initrd"))
-    tiny = Path(initrd).read_bytes()
+    kernel, initrd = initramfs.tiny(place)
+    tiny = initrd.read_bytes()
     if b"vmw_vsock_virtio_transport.ko" not in tiny:
         raise harness.Skip("the tiny guest has no vsock modules")
     if not shutil.which("socat"):
         raise harness.Skip("no socat on this host")
-    overlay = cpio([("hvsock-init", stat.S_IFREG | 0o755, INIT.encode()), *program(shutil.which("socat"))])
+    overlay = initramfs.cpio([("hvsock-init", stat.S_IFREG | 0o755, INIT.encode()), *initramfs.program(shutil.which("socat"))])
     shutil.copy(kernel, place.root / "vmlinuz")
-    (place.root / "initrd").write_bytes(tiny + bytes(-len(tiny) % 512) + overlay)
+    (place.root / "initrd").write_bytes(initramfs.over(tiny, overlay))
 
 
 def daemon_program(place):

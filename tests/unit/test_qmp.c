@@ -184,8 +184,10 @@ static void test_rubbish(void **state)
 	assert_string_equal(m->log->str, "");
 	qemu_says(m, GREETING DONE RUNNING DONE DONE "{\"error\": 1}\r\n{\"event\": 2}\r\n{}\r\n");
 	assert_string_equal(m->log->str, "ready:running ");
+	assert_false(qmp_ended(m->qmp));
 	qemu_says(m, "no JSON\r\n");
 	assert_string_equal(m->log->str, "ready:running closed ");
+	assert_true(qmp_ended(m->qmp));
 }
 
 static void test_status_of_nonsense(void **state)

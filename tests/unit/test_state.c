@@ -12,6 +12,7 @@
 #include <glib/gstdio.h>
 
 #include "err.h"
+#include "run/json.h"
 #include "run/state.h"
 
 static char *directory, *path;
@@ -41,6 +42,27 @@ static int teardown(void **state)
 	return 0;
 }
 
+static struct state_guest *sample_guest(void)
+{
+	struct state_guest *g = state_guest_new("guest", "/run/guest.qmp");
+	struct guest_nic *nic = state_guest_add_nic(g, "lan", "guest.0", "/run/x/guest-0.vu");
+
+	nic->mac = g_strdup("52:54:00:00:00:01");
+	nic->ip = g_strdup("10.0.0.127/24");
+	nic->state = g_strdup("running");
+	state_guest_add_portal(g, "shared", "ivshmem");
+	g->id.pid = 9;
+	g->id.start = 10;
+	g->stage = GUEST_FAILED;
+	g->reason = g_strdup("it stays");
+	g->cid = 4000000000u;
+	g->uds_path = g_strdup("/run/x/guest.vs");
+	g->sockets = g_strdup("connected");
+	g->steps = json_tokener_parse(
+		"[{\"kind\":\"device\",\"id\":\"vl.web.guest.nic0\",\"part\":1}]");
+	return g;
+}
+
 static struct state *sample(void)
 {
 	struct state *s = state_new("web", "/home/u/web/lab.json");
@@ -68,7 +90,50 @@ static struct state *sample(void)
 	v->reason = g_strdup("QEMU ended: exit status 1: tää \"x\"");
 	state_add_forward(s, "n1", "tcp:127.0.0.1:2222:22", false);
 	state_add_forward(s, "n2", "8080:unix:/run/\"x\".sock", true);
+	state_add_guest(s, sample_guest());
 	return s;
+}
+
+/* What is not in the file is not there afterwards, but in a copy it is, and in what `status` says. */
+static void test_guest(void **unused)
+{
+	struct state_guest *g = sample_guest(), *copy = state_guest_copy(g), *r;
+	auto_json o = state_guest_to_json(g);
+	auto_json report = state_guest_report(g);
+	const struct guest_nic *nic = copy->nics->pdata[0];
+	struct json_object *nics = json_member(report, "nics", json_type_array);
+
+	assert_string_equal(nic->state, "running");
+	assert_string_equal(copy->sockets, "connected");
+	assert_string_equal(json_object_to_json_string(copy->steps),
+			    json_object_to_json_string(g->steps));
+	assert_string_equal(json_str(report, "stage"), "failed");
+	assert_string_equal(json_str(json_object_array_get_idx(nics, 0), "state"), "running");
+	assert_string_equal(json_str(json_member(report, "sockets", json_type_object), "state"),
+			    "connected");
+	assert_false(json_object_object_get_ex(report, "steps", NULL));
+	assert_false(json_object_object_get_ex(report, "start", NULL));
+
+	r = state_guest_from_json(o);
+	assert_string_equal(r->qmp, "/run/guest.qmp");
+	assert_int_equal(r->stage, GUEST_FAILED);
+	assert_string_equal(r->reason, "it stays");
+	assert_int_equal(r->id.pid, 9);
+	assert_true(r->cid == 4000000000u);
+	assert_string_equal(r->uds_path, "/run/x/guest.vs");
+	assert_null(r->sockets);
+	nic = r->nics->pdata[0];
+	assert_string_equal(nic->port, "guest.0");
+	assert_string_equal(nic->ip, "10.0.0.127/24");
+	assert_null(nic->state);
+	assert_string_equal(((struct guest_portal *)r->portals->pdata[0])->door, "ivshmem");
+	state_guest_free(r);
+	json_put_str(o, "stage", "asleep");
+	assert_null(state_guest_from_json(o));
+	assert_null(state_guest_from_json(NULL));
+	state_guest_free(copy);
+	state_guest_free(g);
+	state_guest_free(NULL);
 }
 
 static void test_round_trip(void **unused)
@@ -115,6 +180,8 @@ static void test_round_trip(void **unused)
 	assert_null(v->settings);
 	assert_null(v->engine);
 	assert_null(state_find_vm(r, "n3"));
+	assert_int_equal(r->guests->len, 1);
+	assert_string_equal(((struct state_guest *)r->guests->pdata[0])->name, "guest");
 	assert_int_equal(r->forwards->len, 2);
 	f = r->forwards->pdata[0];
 	assert_string_equal(f->vm, "n1");
@@ -276,6 +343,7 @@ static void test_lock(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_guest),
 		cmocka_unit_test_setup_teardown(test_round_trip, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_absent, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cut_off, setup, teardown),

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/* QEMUs that somebody else started and that are given devices of this lab: `attach`, `detach`.
+ *
+ * Such a guest is no VM of the lab: nobody here starts, stops or judges it.  What it has of the lab is a port of a switch for
+ * each network, its sockets and its leases of portals, which are items of their daemons as a VM's are and, as those, outlive
+ * daemons and supervisors.  The devices are hot-plugged through its monitor (hotplug.h), which is held for that moment only.
+ *
+ * An attach is a transaction.  What was done of it is undone if any of it fails, and what is to be done is in the state file
+ * before the first of it is: a supervisor that finds it half done takes it out.  When the guest's QEMU ends, which is told by
+ * the process that listens at its monitor, it is forgotten.
+ *
+ * Its addresses are derived as a VM's are, from its name.  A lab file that is applied later must not need the same: `up` then
+ * says which guest to detach.
+ *
+ * The files of this: guests.c (the transaction), guests_lab.c (what it has of the lab).
+ *
+ * Threads: the thread of the default main context.
+ */
+#ifndef RUN_GUESTS_H
+#define RUN_GUESTS_H
+
+#include <glib.h>
+#include <stdbool.h>
+
+struct guests;
+struct json_object;
+struct lab;
+struct rpc_call;
+struct state;
+struct supervisor;
+
+struct guests *guests_new(struct supervisor *sup);
+/* Calls that wait are answered; the guests go on. */
+void guests_free(struct guests *g);
+
+/* The methods.  The call is answered when the guest has its devices, or has let go of them.
+ *
+ *   guest.attach {"name","qmp","networks"?:["lan"…],"sockets"?:"vsock","portals"?:[{"portal","door"?}…],"permanent"?}
+ *                -> the guest, as in "guests" of `status --json`
+ *   guest.detach {"name","force"?} -> {}, or {"left":"…"}: what could not be taken out, and why; only with "force", else that
+ *                is the error */
+void guests_attach(struct guests *g, struct rpc_call *call, struct json_object *params);
+void guests_detach(struct guests *g, struct rpc_call *call, struct json_object *params);
+
+/* One round: go on with those whose ports have come. */
+void guests_run(struct guests *g);
+/* The lab is going down: take everything out of all of them, and forget them whatever comes of it.  True: there is none left. */
+bool guests_leave(struct guests *g);
+
+/* Whether the name is a guest's, or the port or client of a daemon is one ("web", "web.0"): the plan knows nothing of those. */
+bool guests_own(const struct guests *g, const char *item);
+/* Whether one has that portal's memory. */
+bool guests_map(const struct guests *g, const char *portal);
+/* Whether the lab leaves them what they have.  ORCH_ERROR_CONFLICT, naming whom to detach. */
+gboolean guests_agree(const struct guests *g, const struct lab *lab, GError **error);
+
+/* The daemon of sockets died, or says how it is with one that it serves. */
+void guests_sockets_lost(struct guests *g);
+void guests_sockets_state(struct guests *g, const char *name, const char *state);
+
+/* To and from a state; taken over before the daemons are. */
+void guests_save(const struct guests *g, struct state *state);
+void guests_adopt(struct guests *g, const struct state *state);
+
+#endif

@@ -1,0 +1,538 @@
+/* SPDX-License-Identifier: MIT */
+#include "run/guests_impl.h"
+
+#include <arpa/inet.h>
+#include <string.h>
+
+#include "err.h"
+#include "render/portal.h"
+#include "render/switch.h"
+#include "run/json.h"
+
+/* --- whose is what ------------------------------------------------------------------------------------------------ */
+
+bool guests_own(const struct guests *g, const char *item)
+{
+	size_t len = strcspn(item, ".");
+
+	for (guint i = 0; g && i < g->list->len; i++) {
+		const char *name = ((const struct guest *)g->list->pdata[i])->is->name;
+
+		if (strlen(name) == len && strncmp(name, item, len) == 0)
+			return true;
+	}
+	return false;
+}
+
+bool guests_map(const struct guests *g, const char *portal)
+{
+	for (guint i = 0; g && i < g->list->len; i++) {
+		const struct state_guest *is = ((const struct guest *)g->list->pdata[i])->is;
+
+		for (guint j = 0; j < is->portals->len; j++)
+			if (strcmp(((const struct guest_portal *)is->portals->pdata[j])->portal,
+				   portal) == 0)
+				return true;
+	}
+	return false;
+}
+
+/* Whether somebody has it already: the lab's NICs, its uplinks, the guests (NULL: those are not looked at). */
+static bool ip_is_taken(const struct guests *g, const struct lab *lab, const struct network *n,
+			struct in_addr ip, const char *text)
+{
+	for (guint i = 0; i < lab->vms->len; i++)
+		for (guint j = 0; j < lab_vm(lab, i)->nics->len; j++)
+			if (vm_nic(lab_vm(lab, i), j)->ip.s_addr == ip.s_addr)
+				return true;
+	for (guint i = 0; i < n->uplinks->len; i++)
+		if (network_uplink(n, i)->gateway.s_addr == ip.s_addr ||
+		    network_uplink(n, i)->dns.s_addr == ip.s_addr)
+			return true;
+	for (guint i = 0; g && i < g->list->len; i++) {
+		const struct state_guest *is = ((const struct guest *)g->list->pdata[i])->is;
+
+		for (guint j = 0; j < is->nics->len; j++)
+			if (g_strcmp0(((const struct guest_nic *)is->nics->pdata[j])->ip, text) ==
+			    0)
+				return true;
+	}
+	return false;
+}
+
+static bool mac_is_taken(const struct guests *g, const struct lab *lab, const char *text)
+{
+	char other[NAMES_MAC_LEN + 1];
+
+	for (guint i = 0; i < lab->vms->len; i++) {
+		for (guint j = 0; j < lab_vm(lab, i)->nics->len; j++) {
+			names_mac_format(vm_nic(lab_vm(lab, i), j)->mac, other);
+			if (strcmp(other, text) == 0)
+				return true;
+		}
+	}
+	for (guint i = 0; g && i < g->list->len; i++) {
+		const struct state_guest *is = ((const struct guest *)g->list->pdata[i])->is;
+
+		for (guint j = 0; j < is->nics->len; j++)
+			if (g_strcmp0(((const struct guest_nic *)is->nics->pdata[j])->mac, text) ==
+			    0)
+				return true;
+	}
+	return false;
+}
+
+static bool cid_is_taken(const struct guests *g, const struct lab *lab, uint32_t cid)
+{
+	bool taken = false;
+
+	for (guint i = 0; i < lab->vms->len; i++)
+		taken |= lab_vm(lab, i)->cid == cid;
+	for (guint i = 0; g && i < g->list->len; i++)
+		taken |= ((const struct guest *)g->list->pdata[i])->is->cid == cid;
+	return taken;
+}
+
+/* --- addresses ---------------------------------------------------------------------------------------------------- */
+
+static char *give_mac(const struct guests *g, const struct lab *lab, const char *name, unsigned nic,
+		      const struct state_guest *own)
+{
+	char text[NAMES_MAC_LEN + 1];
+	bool taken = true;
+
+	for (unsigned attempt = 0; taken; attempt++) {
+		uint8_t mac[6];
+
+		names_mac(lab->name, name, nic, attempt, mac);
+		names_mac_format(mac, text);
+		taken = mac_is_taken(g, lab, text);
+		for (guint i = 0; i < own->nics->len; i++)
+			taken |= g_strcmp0(((const struct guest_nic *)own->nics->pdata[i])->mac,
+					   text) == 0;
+	}
+	return g_strdup(text);
+}
+
+/* From the middle of the subnet down: what labs deal to their VMs comes from below, and above is what NAT's DHCP leases.  NULL:
+ * the subnet is full. */
+static char *give_ip(const struct guests *g, const struct lab *lab, const struct network *n,
+		     const struct state_guest *own)
+{
+	for (uint32_t host = MAX(names_ip_count(n->prefix) / 2, 1); host > 0; host--) {
+		struct in_addr ip = { htonl(ntohl(n->subnet.s_addr) + host) };
+		char address[INET_ADDRSTRLEN];
+		g_autofree char *text = NULL;
+		bool taken;
+
+		inet_ntop(AF_INET, &ip, address, sizeof(address));
+		text = g_strdup_printf("%s/%u", address, n->prefix);
+		taken = ip_is_taken(g, lab, n, ip, text);
+		for (guint i = 0; i < own->nics->len; i++)
+			taken |= g_strcmp0(((const struct guest_nic *)own->nics->pdata[i])->ip,
+					   text) == 0;
+		if (!taken)
+			return g_steal_pointer(&text);
+	}
+	return NULL;
+}
+
+static uint32_t give_cid(const struct guests *g, const struct lab *lab, const char *name)
+{
+	unsigned attempt = 0;
+	uint32_t cid;
+
+	do
+		cid = names_cid(lab->name, name, attempt++);
+	while (cid_is_taken(g, lab, cid));
+	return cid;
+}
+
+/* --- what is asked for -------------------------------------------------------------------------------------------- */
+
+static gboolean fail(GError **error, enum orch_error code, const char *format, ...)
+	G_GNUC_PRINTF(3, 4);
+
+static gboolean fail(GError **error, enum orch_error code, const char *format, ...)
+{
+	g_autofree char *text = NULL;
+	va_list ap;
+
+	va_start(ap, format);
+	text = g_strdup_vprintf(format, ap);
+	va_end(ap);
+	g_set_error_literal(error, ORCH_ERROR, code, text);
+	return FALSE;
+}
+
+static gboolean check_name(const struct guests *all, const char *name, GError **error)
+{
+	const struct supervisor *sup = all->sup;
+
+	if (!names_valid(name))
+		return fail(error, ORCH_ERROR_USAGE,
+			    "\"%s\" is no name for a guest: a-z, 0-9 and '-', as a VM's", name);
+	if (lab_find_vm(sup->lab, name))
+		return fail(error, ORCH_ERROR_CONFLICT,
+			    "lab %s has a VM %s: the guest needs another name", sup->name, name);
+	if (guests_own(all, name))
+		return fail(
+			error, ORCH_ERROR_CONFLICT,
+			"a guest %s is attached already: `orchestrator detach %s` first, or take "
+			"another name",
+			name, name);
+	return TRUE;
+}
+
+static gboolean plan_nics(struct guests *all, struct state_guest *is, struct json_object *networks,
+			  GError **error)
+{
+	const struct lab *lab = all->sup->lab;
+	size_t n = networks ? json_object_array_length(networks) : 0;
+	struct vm_paths *paths =
+		vm_paths_new(all->sup->paths, is->name, (unsigned)MIN(n, LAB_NICS_MAX));
+	gboolean good = n <= LAB_NICS_MAX ||
+			fail(error, ORCH_ERROR_USAGE, "at most %u networks", LAB_NICS_MAX);
+
+	for (unsigned i = 0; good && i < n; i++) {
+		const char *name = json_object_get_string(json_object_array_get_idx(networks, i));
+		const struct network *network = name ? lab_find_network(lab, name) : NULL;
+		const struct daemon *sw = network ? sup_find_switch(all->sup, name) : NULL;
+		g_autofree char *port = names_port(is->name, i), *mac = NULL, *ip = NULL;
+		struct guest_nic *nic;
+
+		if (!network || !sw || !daemon_alive(sw)) {
+			good = network ?
+				       fail(error, ORCH_ERROR_FAILED,
+					    "network %s has no switch: run `orchestrator up`",
+					    name) :
+				       fail(error, ORCH_ERROR_USAGE, "lab %s has no network \"%s\"",
+					    lab->name, name ? name : "");
+			break;
+		}
+		mac = give_mac(all, lab, is->name, i, is);
+		ip = give_ip(all, lab, network, is);
+		nic = state_guest_add_nic(is, name, port, vm_paths_port(paths, i));
+		nic->mac = g_steal_pointer(&mac);
+		nic->ip = g_steal_pointer(&ip);
+	}
+	vm_paths_free(paths);
+	return good;
+}
+
+static gboolean plan_sockets(struct guests *all, struct state_guest *is, const char *kind,
+			     GError **error)
+{
+	struct vm_paths *paths;
+
+	if (!kind)
+		return TRUE;
+	if (strcmp(kind, lab_sockets_name(LAB_SOCKETS_VSOCK)) != 0)
+		return fail(error, ORCH_ERROR_USAGE,
+			    "\"%s\" are no sockets that can be plugged in: vsock", kind);
+	paths = vm_paths_new(all->sup->paths, is->name, 0);
+	is->cid = give_cid(all, all->sup->lab, is->name);
+	is->uds_path = g_strdup(paths->vs);
+	vm_paths_free(paths);
+	return TRUE;
+}
+
+/* Whether it can be had by that door, by a guest that runs already. */
+static gboolean check_door(const struct portal *p, const char *door, bool permanent, GError **error)
+{
+	bool pmem = strcmp(door, portal_door_name(PORTAL_DOOR_PMEM)) == 0;
+
+	if (!pmem && strcmp(door, portal_door_name(PORTAL_DOOR_IVSHMEM)) != 0)
+		return fail(error, ORCH_ERROR_USAGE,
+			    "\"%s\" is no door that can be plugged in: ivshmem, or pmem", door);
+	if (pmem && !permanent)
+		return fail(
+			error, ORCH_ERROR_USAGE,
+			"no QEMU lets go of a pmem device before it ends: say --permanent if that is "
+			"meant, or %s:ivshmem",
+			p->name);
+	if (!pmem && (p->size & (p->size - 1)) != 0)
+		return fail(
+			error, ORCH_ERROR_USAGE,
+			"portal %s is no PCI device, since its size is no power of two: %s:pmem "
+			"--permanent",
+			p->name, p->name);
+	return TRUE;
+}
+
+/* As the lab says, and running. */
+static gboolean check_portal(const struct guests *all, const struct portal *p, GError **error)
+{
+	const struct daemon *d = sup_find_portal(all->sup, p->name);
+	g_autofree char *text = render_portal_text(all->sup->lab, p);
+
+	if (!d || !daemon_alive(d))
+		return fail(error, ORCH_ERROR_FAILED,
+			    "portal %s does not run: run `orchestrator up`", p->name);
+	if (strcmp(text, sup_portal_text(all->sup, p->name)) != 0)
+		return fail(
+			error, ORCH_ERROR_CONFLICT,
+			"portal %s runs with other settings than the lab file's: stop the VMs that "
+			"have it, and `orchestrator up` makes it anew",
+			p->name);
+	return TRUE;
+}
+
+static gboolean plan_portals(struct guests *all, struct state_guest *is,
+			     struct json_object *portals, bool permanent, GError **error)
+{
+	size_t n = portals ? json_object_array_length(portals) : 0;
+
+	if (n > LAB_ACCESSES_MAX)
+		return fail(error, ORCH_ERROR_USAGE, "at most %u portals", LAB_ACCESSES_MAX);
+	if (n > 0 && !is->cid)
+		return fail(
+			error, ORCH_ERROR_USAGE,
+			"what a guest has of a portal it is granted by its sockets: say --sockets "
+			"vsock, too");
+	if (n > 0 && strlen(is->name) > LAB_PORTAL_NAME_MAX)
+		return fail(
+			error, ORCH_ERROR_USAGE,
+			"%s is too long for the name of a portal's client: %u bytes are allowed",
+			is->name, LAB_PORTAL_NAME_MAX);
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *o = json_object_array_get_idx(portals, i);
+		const char *name = json_str(o, "portal"), *door = json_str(o, "door");
+		const struct portal *p = name ? lab_find_portal(all->sup->lab, name) : NULL;
+
+		door = door ? door : portal_door_name(PORTAL_DOOR_IVSHMEM);
+		if (!p)
+			return fail(error, ORCH_ERROR_USAGE, "lab %s has no portal \"%s\"",
+				    all->sup->name, name ? name : "");
+		for (guint j = 0; j < is->portals->len; j++)
+			if (strcmp(((const struct guest_portal *)is->portals->pdata[j])->portal,
+				   name) == 0)
+				return fail(error, ORCH_ERROR_USAGE, "portal %s is said twice",
+					    name);
+		if (!check_door(p, door, permanent, error) || !check_portal(all, p, error))
+			return FALSE;
+		state_guest_add_portal(is, name, door);
+	}
+	return TRUE;
+}
+
+static gboolean check_paths(const struct state_guest *is, GError **error)
+{
+	g_autofree char *longest =
+		is->uds_path ? g_strdup_printf("%s_%u", is->uds_path, G_MAXUINT32) : g_strdup("");
+	size_t len = strlen(longest);
+
+	for (guint i = 0; i < is->nics->len; i++)
+		len = MAX(len, strlen(((const struct guest_nic *)is->nics->pdata[i])->path));
+	return len <= NAMES_SOCKET_PATH_MAX ||
+	       fail(error, ORCH_ERROR_USAGE,
+		    "the name %s makes its sockets' paths too long: %u bytes are allowed", is->name,
+		    NAMES_SOCKET_PATH_MAX);
+}
+
+struct state_guest *guest_plan(struct guests *all, struct json_object *params, GError **error)
+{
+	const char *name = json_str(params, "name"), *qmp = json_str(params, "qmp");
+	bool permanent = json_flag(params, "permanent", false);
+	struct state_guest *is;
+
+	if (!name || !qmp || !g_path_is_absolute(qmp)) {
+		fail(error, ORCH_ERROR_USAGE,
+		     "guest.attach needs \"name\", and \"qmp\", an absolute path");
+		return NULL;
+	}
+	if (!check_name(all, name, error))
+		return NULL;
+	is = state_guest_new(name, qmp);
+	if (plan_nics(all, is, json_member(params, "networks", json_type_array), error) &&
+	    plan_sockets(all, is, json_str(params, "sockets"), error) &&
+	    plan_portals(all, is, json_member(params, "portals", json_type_array), permanent,
+			 error) &&
+	    (is->nics->len > 0 || is->cid ||
+	     fail(error, ORCH_ERROR_USAGE, "nothing to plug in: --network, --sockets, --portal")) &&
+	    check_paths(is, error))
+		return is;
+	state_guest_free(is);
+	return NULL;
+}
+
+/* --- its items of daemons ----------------------------------------------------------------------------------------- */
+
+static void want_port(struct supervisor *sup, const struct guest_nic *nic)
+{
+	const struct network *n = sup->lab ? lab_find_network(sup->lab, nic->network) : NULL;
+	static const struct network bare;
+	static const struct link nothing_said;
+	struct json_object *params, *more = NULL;
+
+	render_nic_port(n ? n : &bare, nic->port, nic->path, &nothing_said, &params, &more);
+	daemon_add_item(sup_switch(sup, nic->network), params, more);
+}
+
+static void want_sockets(struct supervisor *sup, const struct state_guest *is)
+{
+	struct vm_paths *paths = vm_paths_new(sup->paths, is->name, 0);
+	struct json_object *o = json_object_new_object();
+
+	json_put_str(o, "name", is->name);
+	json_put_int(o, "cid", is->cid);
+	json_put_str(o, "socket-path", paths->vsock);
+	json_put_str(o, "uds-path", paths->vs);
+	daemon_add_item(sup_sockets(sup), o, NULL);
+	vm_paths_free(paths);
+}
+
+static void want_access(struct supervisor *sup, const struct state_guest *is, const char *name)
+{
+	const struct portal *p = sup->lab ? lab_find_portal(sup->lab, name) : NULL;
+	struct vm_paths *paths = vm_paths_new(sup->paths, is->name, 0);
+	g_autofree char *path = p ? vm_paths_vs_port(paths, p->port) : NULL;
+	struct json_object *o;
+
+	vm_paths_free(paths);
+	if (!p)
+		return;
+	o = json_object_new_object();
+	json_put_str(o, "name", is->name);
+	json_put_str(o, "socket-path", path);
+	json_put_str(o, "mode", "rw");
+	json_put_int(o, "linger-ms", RENDER_PORTAL_LINGER_MS);
+	daemon_add_item(sup_portal(sup, name), o, NULL);
+}
+
+void guest_want_items(struct guest *g)
+{
+	struct supervisor *sup = g->all->sup;
+
+	for (guint i = 0; i < g->is->nics->len; i++)
+		want_port(sup, g->is->nics->pdata[i]);
+	if (g->is->cid)
+		want_sockets(sup, g->is);
+	for (guint i = 0; i < g->is->portals->len; i++)
+		want_access(sup, g->is,
+			    ((const struct guest_portal *)g->is->portals->pdata[i])->portal);
+}
+
+static enum launch look_at(const struct daemon *d, const char *item, GError **error)
+{
+	const struct daemon_item *i = d ? daemon_find_item(d, item) : NULL;
+
+	if (!i || d->stage == DAEMON_FAILED) {
+		fail(error, ORCH_ERROR_FAILED, "%s",
+		     d && d->reason ? d->reason : "its daemon has gone");
+		return LAUNCH_FAILED;
+	}
+	if (i->problem) {
+		fail(error, strstr(i->problem, "in use") ? ORCH_ERROR_CONFLICT : ORCH_ERROR_FAILED,
+		     "%s", i->problem);
+		return LAUNCH_FAILED;
+	}
+	return i->state ? LAUNCH_READY : LAUNCH_WAIT;
+}
+
+enum launch guest_has_items(struct guest *g, GError **error)
+{
+	struct supervisor *sup = g->all->sup;
+	enum launch worst = LAUNCH_READY, one;
+
+	for (guint i = 0; i < g->is->nics->len; i++) {
+		const struct guest_nic *nic = g->is->nics->pdata[i];
+
+		one = look_at(sup_find_switch(sup, nic->network), nic->port, error);
+		if (one == LAUNCH_FAILED)
+			return one;
+		worst = one == LAUNCH_WAIT ? one : worst;
+	}
+	for (guint i = 0; i < g->is->portals->len; i++) {
+		const struct guest_portal *p = g->is->portals->pdata[i];
+
+		one = look_at(sup_find_portal(sup, p->portal), g->is->name, error);
+		if (one == LAUNCH_FAILED)
+			return one;
+		worst = one == LAUNCH_WAIT ? one : worst;
+	}
+	if (!g->is->cid)
+		return worst;
+	/* A lab without a VM that has sockets has had no use for their daemon. */
+	if (sup->sockets->stage == DAEMON_DOWN)
+		(void)daemon_start(sup->sockets, NULL); /* a failure is in its stage and reason */
+	one = look_at(sup->sockets, g->is->name, error);
+	return one == LAUNCH_READY ? worst : one;
+}
+
+void guest_drop_items(struct guest *g)
+{
+	struct supervisor *sup = g->all->sup;
+
+	for (guint i = 0; i < g->is->nics->len; i++) {
+		const struct guest_nic *nic = g->is->nics->pdata[i];
+		struct daemon *sw = sup_find_switch(sup, nic->network);
+
+		if (sw)
+			daemon_remove_item(sw, nic->port);
+	}
+	if (g->is->cid && sup->sockets)
+		daemon_remove_item(sup->sockets, g->is->name);
+	for (guint i = 0; i < g->is->portals->len; i++) {
+		const struct guest_portal *p = g->is->portals->pdata[i];
+		struct daemon *d = sup_find_portal(sup, p->portal);
+
+		if (d)
+			daemon_remove_item(d, g->is->name);
+	}
+}
+
+/* --- another lab -------------------------------------------------------------------------------------------------- */
+
+/* What of the lab the guest would lose, or has to share; NULL: nothing.  g_free(). */
+static char *objection(const struct guest *g, const struct lab *lab)
+{
+	const struct state_guest *is = g->is;
+
+	if (lab_find_vm(lab, is->name))
+		return g_strdup_printf("the lab has a VM of that name");
+	for (guint i = 0; i < is->nics->len; i++) {
+		const struct guest_nic *nic = is->nics->pdata[i];
+		const struct network *n = lab_find_network(lab, nic->network);
+		g_autofree char *address = nic->ip ? g_strndup(nic->ip, strcspn(nic->ip, "/")) :
+						     NULL;
+		struct in_addr ip;
+		bool taken = n && address && inet_pton(AF_INET, address, &ip) == 1 &&
+			     ip_is_taken(NULL, lab, n, ip, nic->ip);
+
+		if (!n)
+			return g_strdup_printf("the lab file has no network %s any more",
+					       nic->network);
+		if (taken)
+			return g_strdup_printf("the lab file gives away its address %s", address);
+		if (nic->mac && mac_is_taken(NULL, lab, nic->mac))
+			return g_strdup_printf("the lab file gives away its MAC %s", nic->mac);
+	}
+	if (is->cid && cid_is_taken(NULL, lab, is->cid))
+		return g_strdup_printf("the lab file gives away its CID %" G_GUINT32_FORMAT,
+				       is->cid);
+	for (guint i = 0; i < is->portals->len; i++) {
+		const char *name = ((const struct guest_portal *)is->portals->pdata[i])->portal;
+		const struct portal *p = lab_find_portal(lab, name);
+		g_autofree char *text = p ? render_portal_text(lab, p) : NULL;
+
+		if (!text || strcmp(text, sup_portal_text(g->all->sup, name)) != 0)
+			return g_strdup_printf("the lab file has portal %s %s", name,
+					       p ? "with other settings" : "no more");
+	}
+	return NULL;
+}
+
+gboolean guests_agree(const struct guests *g, const struct lab *lab, GError **error)
+{
+	for (guint i = 0; g && i < g->list->len; i++) {
+		const struct guest *guest = g->list->pdata[i];
+		g_autofree char *why = objection(guest, lab);
+
+		if (why)
+			return fail(error, ORCH_ERROR_CONFLICT,
+				    "guest %s is attached, and %s: `orchestrator detach %s` first",
+				    guest->is->name, why, guest->is->name);
+	}
+	return TRUE;
+}

@@ -1,0 +1,337 @@
+# SPDX-License-Identifier: MIT
+"""QEMUs that somebody else started are given devices of a lab, and give them back.
+
+They are started by plain scripts, as a reader of orchestrator(1) would.  Where no guest is needed there is none: a machine
+that has only its firmware has PCI ports, too, and can be asked for all that counts.
+"""
+
+import json
+import os
+import re
+import signal
+import socket
+import threading
+
+import harness
+import initramfs
+from harness import case, wait_for
+
+LAB = {"version": 1, "networks": {"lan": {}}, "portals": {"shared": {"size": "16MiB"}, "odd": {"size": "12MiB"}},
+       "vms": {"n1": {"nics": [{"network": "lan"}], "portals": ["shared"]}}}
+# Of which nothing has to boot.
+SMALL = {"version": 1, "networks": {"lan": {}}, "portals": {"shared": {"size": "16MiB"}, "odd": {"size": "12MiB"}, "bar": {"size": "64MiB"}},
+         "vms": {"n1": {"nics": [{"network": "lan"}], "sockets": "none"}}}
+
+SHARED = "-machine q35,accel=tcg,memory-backend=mem0 -m 256M -object memory-backend-memfd,id=mem0,size=256M,share=on"
+PORTS = " ".join(f"-device pcie-root-port,id=hot{i},chassis={i + 1}{',pref64-reserve=16M' * (i == 0)}" for i in range(4))
+BOOT_S = 120
+
+
+# ---- somebody else's QEMU ----------------------------------------------------------------------------------------------
+
+class Monitor:
+    """QMP at a path; held only while something is asked."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def ask(self, command, **arguments):
+        with socket.socket(socket.AF_UNIX) as s, s.makefile("rw") as stream:
+            s.settimeout(30)
+            s.connect(str(self.path))
+            stream.readline()
+            for request in ({"execute": "qmp_capabilities"}, {"execute": command, "arguments": arguments}):
+                stream.write(json.dumps(request) + "\n")
+                stream.flush()
+                while True:
+                    answer = json.loads(stream.readline())
+                    if "return" in answer or "error" in answer:
+                        break
+        return answer["return"]
+
+    def ours(self):
+        """What of the lab is in it."""
+        found = [c["label"] for c in self.ask("query-chardev") if c["label"].startswith("vl.")]
+        return found + [p["name"] for p in self.ask("qom-list", path="/machine/peripheral") if p["name"].startswith("vl.")]
+
+    def firmware_is_done(self):
+        bridges = [d["pci_bridge"]["bus"]["secondary"] for d in self.ask("query-pci")[0]["devices"] if "pci_bridge" in d]
+        return all(bridges)
+
+
+def start(place, name, *words):
+    """A QEMU by a script of its own, its guest's console on our end of its standard streams."""
+    script = place.root / f"{name}.sh"
+    script.write_text("#!/bin/sh\nexec qemu-system-x86_64 -nographic -no-reboot "
+                      f"-qmp unix:{place.root}/{name}.qmp,server=on,wait=off {' '.join(words)}\n")
+    console = harness.Console(place, "sh", script, cwd=place.root)
+    place.consoles.append(console)
+    monitor = Monitor(place.root / f"{name}.qmp")
+    wait_for(f"{name}'s monitor", 30, monitor.path.exists)
+    return console, monitor
+
+
+def bare(place, name, words=f"{SHARED} {PORTS}"):
+    """One whose firmware finds nothing to boot."""
+    console, monitor = start(place, name, "-vga none", words)
+    wait_for(f"the firmware of {name}", 60, monitor.firmware_is_done)
+    return console, monitor
+
+
+def boot(place, name):
+    """One with the tiny guest, which gets nothing else from the lab's makers: a root shell on its console."""
+    kernel, initrd = initramfs.tiny(place)
+    console, monitor = start(place, name, SHARED, PORTS, f"-kernel {kernel} -initrd {initrd} -append console=ttyS0")
+    wait_for(f"the shell of {name}", BOOT_S, lambda: "root shell" in console._pump())  # pylint: disable=protected-access
+    console.process.stdin.write(b"dmesg -n 1\n")
+    return console, monitor
+
+
+def end(console, monitor):
+    """As its owner ends it."""
+    try:
+        monitor.ask("quit")
+    except (OSError, ValueError, KeyError):
+        pass
+    console.process.wait(20)
+
+
+# ---- the lab -----------------------------------------------------------------------------------------------------------
+
+def attach(place, lab, name, *words, code=0, qmp=None):
+    return place.run("attach", "-l", lab, "--qmp", qmp or place.root / f"{name}.qmp", *words, name, code=code)
+
+
+def guests(place, lab):
+    return place.status(lab)["guests"]
+
+
+def guest_sh(console, command, seconds=30):
+    status, text = console.sh(command, seconds)
+    assert status == 0, (command, status, text)
+    return text
+
+
+def give_address(console, address):
+    wait_for("the card in the guest", 20, lambda: console.sh("ip link show eth0")[0] == 0)
+    guest_sh(console, f"ip addr add {address} dev eth0 && ip link set eth0 up")
+
+
+def reaches(console, address):
+    return console.sh(f"ping -c 1 -W 2 {address} >/dev/null")[0] == 0
+
+
+def lease(console):
+    """The portal's names: the lease comes by its sockets, the memory by its device."""
+    status, text = console.sh("portal -t 5s -p shared ls")
+    return status == 0 and "greeting" in text
+
+
+@case("a guest of a plain script is given a card, sockets and memory, keeps them through kills, and gives them back under traffic")
+def whole(place):
+    lab = place.lab(LAB)
+    up = place.start("up", lab)
+    console, monitor = boot(place, "web")
+    out, err = up.communicate(timeout=300)
+    assert up.returncode == 0, (out, err)
+    place.run("exec", "-l", lab, "n1", "--", "portal", "-p", "shared", "put", "--background", "greeting", "/etc/hosts")
+    n1 = place.vms(lab)["n1"]["nics"][0]["ip"].split("/")[0]
+    before = place.status(lab)
+
+    everything = ("--network", "lan", "--sockets", "vsock", "--portal", "shared", "--json")
+    given = attach(place, lab, "web", *everything).json()
+    address = given["nics"][0]["ip"]
+    assert given["stage"] == "attached" and given["sockets"]["cid"] > 2, given
+    give_address(console, address)
+    assert guest_sh(console, "cat /sys/class/net/eth0/address").strip() == given["nics"][0]["mac"]
+    wait_for("the guest to reach the lab", 20, lambda: reaches(console, n1))
+    wait_for("the guest to have the portal", 30, lambda: lease(console))
+    listed, = guests(place, lab)
+    assert listed["nics"][0]["state"] == "running" and listed["sockets"]["state"] == "running", listed
+    table = place.run("status", lab).out
+    assert re.search(rf"^web +attached +lan, sockets, shared +{re.escape(address)} ", table, re.M), table
+    # The plan has nothing to do with it.
+    assert place.run("plan", "--json", lab).json()["steps"] == []
+    assert place.run("__complete", "detach", "-l", lab, "w").out == "web\n"
+
+    os.kill(place.pid_of("vhost-user-net"), signal.SIGKILL)
+    wait_for("the guest to reach the lab by the next switch", 30, lambda: reaches(console, n1))
+    os.kill(place.pid_of("vhost-user-hvsock"), signal.SIGKILL)
+    wait_for("its sockets by the next daemon", 40, lambda: lease(console))
+
+    os.kill(place.status(lab)["supervisor"]["pid"], signal.SIGKILL)
+    left, = wait_for("the supervisor to be gone", 10, lambda: guests(place, lab))
+    assert left["stage"] == "attached" and left["nics"][0]["mac"] == given["nics"][0]["mac"], left
+    place.run("up", lab, timeout=120)
+    assert guests(place, lab)[0]["nics"][0]["state"] == "running"
+    assert reaches(console, n1)
+
+    flood = place.start("exec", "-l", lab, "n1", "--", "ping", "-i", "0.05", "-c", "2000", "-W", "1", address.split("/")[0])
+    place.run("detach", "-l", lab, "web")
+    assert monitor.ours() == [] and guests(place, lab) == [], monitor.ours()
+    wait_for("the card to be gone", 10, lambda: console.sh("ls /sys/class/net/eth0")[0] != 0)
+    assert guest_sh(console, "ls /sys/bus/pci/devices | wc -l")
+    again = attach(place, lab, "web", "--network", "lan", "--json").json()
+    assert again["nics"] == given["nics"], again
+    give_address(console, address)
+    wait_for("the lab to reach the guest again", 20,
+             lambda: place.run("exec", "-l", lab, "n1", "--", "ping", "-c", "1", "-W", "2", address.split("/")[0], code=None).code == 0)
+    flood.terminate()
+    flood.communicate(timeout=20)
+    assert place.vms(lab)["n1"]["uptime-ms"] > before["vms"][0]["uptime-ms"], "n1 was left alone"
+
+    place.run("down", lab, "--cleanup")
+    assert monitor.ours() == [] and place.files() == [], (monitor.ours(), place.files())
+    assert console.sh("echo alive")[1] == "alive\n"
+    end(console, monitor)
+
+
+# ---- what it does without a guest --------------------------------------------------------------------------------------
+
+class Door(threading.Thread):
+    """A socket that is no QEMU's monitor: says its words to whoever comes, reads some lines, and hangs up."""
+
+    def __init__(self, path, words, lines):
+        super().__init__(daemon=True)
+        self.words, self.lines = words, lines
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.bind(str(path))
+        self.socket.listen(4)
+        self.start()
+
+    def run(self):
+        while True:
+            peer, _ = self.socket.accept()
+            with peer, peer.makefile("r") as stream:
+                peer.sendall(self.words.encode())
+                for _ in range(self.lines):
+                    if not stream.readline():
+                        break
+                    peer.sendall(b'{"return": {}}\n')
+
+
+GREETING = '{"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": ""}, "capabilities": []}}\n'
+
+
+def refused(place, lab, code, words, *args, name="web", qmp=None):
+    done = attach(place, lab, name, *args, code=code, qmp=qmp)
+    assert words in done.err and done.err.count("\n") == 1, done.err
+
+
+@case("what cannot be attached is told in one line, with what to do, and leaves everything as it was")
+def bad(place):
+    lab = place.lab(SMALL)
+    place.run("up", "--no-wait", lab, timeout=600)
+    console, monitor = bare(place, "web")
+    card = ("--network", "lan")
+    refused(place, lab, 1, "No such file or directory", *card, qmp=place.root / "none.qmp")
+    (place.root / "plain").write_text("no socket")
+    refused(place, lab, 1, "no QEMU monitor at", *card, qmp=place.root / "plain")
+    Door(place.root / "hmp", "QEMU 7.2 monitor - type 'help'\n(qemu) ", 0)
+    refused(place, lab, 1, "is no QEMU monitor", *card, qmp=place.root / "hmp")
+    Door(place.root / "short", GREETING, 4)
+    refused(place, lab, 1, "has closed", *card, qmp=place.root / "short")
+    with socket.socket(socket.AF_UNIX) as holder:
+        holder.connect(str(monitor.path))
+        holder.recv(4096)
+        refused(place, lab, 1, "somebody else holds this monitor", *card)
+
+    refused(place, lab, 2, 'no network "lam"', "--network", "lam")
+    refused(place, lab, 2, "nothing to plug in")
+    refused(place, lab, 2, "vsock", "--sockets", "hvsock")
+    refused(place, lab, 2, 'no portal "none"', "--sockets", "vsock", "--portal", "none")
+    refused(place, lab, 2, "--sockets vsock, too", "--portal", "shared")
+    refused(place, lab, 2, "--permanent", "--sockets", "vsock", "--portal", "shared:pmem")
+    refused(place, lab, 2, "power of two", "--sockets", "vsock", "--portal", "odd")
+    refused(place, lab, 2, "no name for a guest", *card, name="Web")
+    refused(place, lab, 7, "another name", *card, name="n1")
+    assert place.run("detach", "-l", lab, "nobody", code=2).err.count("\n") == 1
+    assert place.run("attach", "-l", lab, *card, "web", code=2).err.count("--qmp")
+    refused(place, lab, 4, "slots=1,maxmem=272M", "--sockets", "vsock", "--portal", "shared:pmem", "--permanent")
+    refused(place, lab, 4, "5 free PCI ports are needed, and there are 4", *(card * 5))
+    assert guests(place, lab) == [] and monitor.ours() == [], monitor.ours()
+
+    attach(place, lab, "web", *card)
+    refused(place, lab, 7, "is attached already", *card)
+    # A lab file that takes away what it has is refused, and nothing is done.
+    lab.write_text(json.dumps({**SMALL, "vms": {**SMALL["vms"], "web": {"sockets": "none"}}}))
+    assert "orchestrator detach web" in place.run("up", lab, code=7).err
+    lab.write_text(json.dumps(SMALL))
+    end(console, monitor)
+    wait_for("the guest whose QEMU has ended to be forgotten", 10, lambda: guests(place, lab) == [])
+    assert not list(place.runtime.rglob("web-0.vu"))
+
+
+@case("the words that a command line lacks are the ones that make it fit")
+def fit(place):
+    lab = place.lab(SMALL)
+    place.run("up", "--no-wait", lab, timeout=600)
+    plain = "-machine q35,accel=tcg -m 256M"
+    console, monitor = bare(place, "web", plain)
+    asked = ("--network", "lan", "--sockets", "vsock", "--portal", "shared:pmem", "--portal", "bar", "--permanent")
+    told = attach(place, lab, "web", *asked, code=4).err
+    words = " ".join(re.findall(r"with (-[^;\n]*)", told))
+    assert all(word in words for word in ("share=on", "pcie-root-port", "pref64-reserve=64M", "maxmem")), told
+    end(console, monitor)
+
+    console, monitor = bare(place, "web", f"{plain} {words}")
+    attach(place, lab, "web", *asked)
+    assert sorted(d["data"]["id"] for d in monitor.ask("query-memory-devices")) == [f"vl.{place.status(lab)['name']}.web.shared"]
+    # Nobody is there to let go of a device: the lab goes down all the same, and its QEMU goes on.
+    stuck = place.run("down", lab, "--timeout", "0", timeout=120)
+    assert stuck.seconds < 60 and monitor.ask("query-status")["running"]
+    end(console, monitor)
+
+
+class Between(threading.Thread):
+    """Passes a monitor on, but for one order, which it keeps to itself; whoever comes afterwards is passed on whole."""
+
+    def __init__(self, path, monitor, order):
+        super().__init__(daemon=True)
+        self.monitor, self.order = monitor, order.encode()
+        self.kept = threading.Event()
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.bind(str(path))
+        self.socket.listen(4)
+        self.start()
+
+    @staticmethod
+    def answers(source, target):
+        while data := source.recv(65536):
+            target.sendall(data)
+
+    def run(self):
+        while True:
+            client, _ = self.socket.accept()
+            with client, socket.socket(socket.AF_UNIX) as qemu:
+                qemu.connect(str(self.monitor.path))
+                threading.Thread(target=self.answers, args=(qemu, client), daemon=True).start()
+                while data := client.recv(65536):
+                    if self.order in data and not self.kept.is_set():
+                        self.kept.set()
+                        continue
+                    qemu.sendall(data)
+                qemu.shutdown(socket.SHUT_RDWR)
+
+
+@case("a supervisor that is killed in the middle of an attach: the next one takes out what there is")
+def interrupted(place):
+    lab = place.lab(SMALL)
+    place.run("up", "--no-wait", lab, timeout=600)
+    console, monitor = bare(place, "web")
+    between = Between(place.root / "between", monitor, "device_add")
+    attaching = place.start("attach", "-l", lab, "--qmp", place.root / "between", "--network", "lan", "web")
+    assert between.kept.wait(30)
+    assert guests(place, lab)[0]["stage"] == "attaching"
+    os.kill(place.status(lab)["supervisor"]["pid"], signal.SIGKILL)
+    attaching.communicate(timeout=30)
+    assert attaching.returncode == 1
+    wait_for("the chardev to be there still", 20, lambda: len(monitor.ours()) == 1)
+    place.run("up", "--no-wait", lab)
+    wait_for("the next supervisor to have cleared it away", 20, lambda: guests(place, lab) == [])
+    assert monitor.ours() == []
+    end(console, monitor)
+
+
+if __name__ == "__main__":
+    harness.main()

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Leases, over real connections: what clients get, what they cannot take, and what their end gives back. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>

@@ -31,7 +31,7 @@ struct supervisor;
 
 struct guests *guests_new(struct supervisor *sup);
 /* Calls that wait are answered; the guests go on. */
-void guests_free(struct guests *g);
+void guests_free(struct guests *all);
 
 /* The methods.  The call is answered when the guest has its devices, or has let go of them.
  *
@@ -39,27 +39,27 @@ void guests_free(struct guests *g);
  *                -> the guest, as in "guests" of `status --json`
  *   guest.detach {"name","force"?} -> {}, or {"left":"…"}: what could not be taken out, and why; only with "force", else that
  *                is the error */
-void guests_attach(struct guests *g, struct rpc_call *call, struct json_object *params);
-void guests_detach(struct guests *g, struct rpc_call *call, struct json_object *params);
+void guests_attach(struct guests *all, struct rpc_call *call, struct json_object *params);
+void guests_detach(struct guests *all, struct rpc_call *call, struct json_object *params);
 
 /* One round: go on with those whose ports have come. */
-void guests_run(struct guests *g);
+void guests_run(struct guests *all);
 /* The lab is going down: take everything out of all of them, and forget them whatever comes of it.  True: there is none left. */
-bool guests_leave(struct guests *g);
+bool guests_leave(struct guests *all);
 
 /* Whether the name is a guest's, or the port or client of a daemon is one ("web", "web.0"): the plan knows nothing of those. */
-bool guests_own(const struct guests *g, const char *item);
+bool guests_own(const struct guests *all, const char *item);
 /* Whether one has that portal's memory. */
-bool guests_map(const struct guests *g, const char *portal);
+bool guests_map(const struct guests *all, const char *portal);
 /* Whether the lab leaves them what they have.  ORCH_ERROR_CONFLICT, naming whom to detach. */
-gboolean guests_agree(const struct guests *g, const struct lab *lab, GError **error);
+gboolean guests_agree(const struct guests *all, const struct lab *lab, GError **error);
 
 /* The daemon of sockets died, or says how it is with one that it serves. */
-void guests_sockets_lost(struct guests *g);
-void guests_sockets_state(struct guests *g, const char *name, const char *state);
+void guests_sockets_lost(struct guests *all);
+void guests_sockets_state(struct guests *all, const char *name, const char *state);
 
 /* To and from a state; taken over before the daemons are. */
-void guests_save(const struct guests *g, struct state *state);
-void guests_adopt(struct guests *g, const struct state *state);
+void guests_save(const struct guests *all, struct state *state);
+void guests_adopt(struct guests *all, const struct state *state);
 
 #endif

@@ -11,12 +11,12 @@
 
 /* --- whose is what ------------------------------------------------------------------------------------------------ */
 
-bool guests_own(const struct guests *g, const char *item)
+bool guests_own(const struct guests *all, const char *item)
 {
 	size_t len = strcspn(item, ".");
 
-	for (guint i = 0; g && i < g->list->len; i++) {
-		const char *name = ((const struct guest *)g->list->pdata[i])->is->name;
+	for (guint i = 0; all && i < all->list->len; i++) {
+		const char *name = ((const struct guest *)all->list->pdata[i])->is->name;
 
 		if (strlen(name) == len && strncmp(name, item, len) == 0)
 			return true;
@@ -24,10 +24,10 @@ bool guests_own(const struct guests *g, const char *item)
 	return false;
 }
 
-bool guests_map(const struct guests *g, const char *portal)
+bool guests_map(const struct guests *all, const char *portal)
 {
-	for (guint i = 0; g && i < g->list->len; i++) {
-		const struct state_guest *is = ((const struct guest *)g->list->pdata[i])->is;
+	for (guint i = 0; all && i < all->list->len; i++) {
+		const struct state_guest *is = ((const struct guest *)all->list->pdata[i])->is;
 
 		for (guint j = 0; j < is->portals->len; j++)
 			if (strcmp(((const struct guest_portal *)is->portals->pdata[j])->portal,
@@ -523,10 +523,10 @@ static char *objection(const struct guest *g, const struct lab *lab)
 	return NULL;
 }
 
-gboolean guests_agree(const struct guests *g, const struct lab *lab, GError **error)
+gboolean guests_agree(const struct guests *all, const struct lab *lab, GError **error)
 {
-	for (guint i = 0; g && i < g->list->len; i++) {
-		const struct guest *guest = g->list->pdata[i];
+	for (guint i = 0; all && i < all->list->len; i++) {
+		const struct guest *guest = all->list->pdata[i];
 		g_autofree char *why = objection(guest, lab);
 
 		if (why)

@@ -107,13 +107,27 @@ static bool is_port(struct json_object *device)
 	return false;
 }
 
-static void add_bus(struct hotplug_facts *f, const char *name, uint64_t window)
+static void add_bus(struct hotplug_facts *f, const char *name, uint64_t first, uint64_t last)
 {
 	struct hotplug_bus *b = g_new0(struct hotplug_bus, 1);
 
 	b->name = g_strdup(name);
-	b->window = window;
+	b->first = first;
+	b->last = last;
 	g_ptr_array_add(f->buses, b);
+}
+
+static uint64_t room_of(const struct hotplug_bus *b)
+{
+	return b->last > b->first ? b->last - b->first : 0;
+}
+
+/* A BAR lies at a multiple of its size; the firmware gives windows without regard to that. */
+static bool has_room(const struct hotplug_bus *b, uint64_t size)
+{
+	uint64_t skip = size ? (size - b->first % size) % size : 0;
+
+	return size == 0 || (room_of(b) >= skip && room_of(b) - skip >= size - 1);
 }
 
 static void bus_free(void *p)
@@ -124,12 +138,13 @@ static void bus_free(void *p)
 	g_free(b);
 }
 
-static uint64_t window_of(struct json_object *bus)
+static void add_port(struct hotplug_facts *f, const char *name, struct json_object *bus)
 {
 	struct json_object *range = json_member(bus, "prefetchable_range", json_type_object);
 	int64_t base = json_int(range, "base", 0), limit = json_int(range, "limit", 0);
+	bool sane = base > 0 && limit > base;
 
-	return base >= 0 && limit > base ? (uint64_t)(limit - base) + 1 : 0;
+	add_bus(f, name, sane ? (uint64_t)base : 1, sane ? (uint64_t)limit : 0);
 }
 
 static void look_at_bus(struct hotplug_facts *f, struct json_object *devices);
@@ -149,7 +164,7 @@ static void look_at_bridge(struct hotplug_facts *f, struct json_object *device)
 	if (behind && json_object_array_length(behind) > 0)
 		look_at_bus(f, behind);
 	else if (is_port(device) && name && *name) /* a bus that has no name cannot be meant */
-		add_bus(f, name, window_of(bus));
+		add_port(f, name, bus);
 }
 
 static void look_at_bus(struct hotplug_facts *f, struct json_object *devices)
@@ -181,7 +196,7 @@ static void look_at_i440fx(struct hotplug_facts *f, struct json_object *devices)
 	}
 	for (unsigned i = 0; found && i < I440FX_SLOTS; i++)
 		if (!taken[i])
-			add_bus(f, I440FX_BUS, G_MAXUINT64);
+			add_bus(f, I440FX_BUS, 0, G_MAXUINT64);
 }
 
 static void read_pci(struct hotplug_facts *f, struct json_object *buses)
@@ -234,7 +249,7 @@ const char *hotplug_take_bus(struct hotplug_facts *f, uint64_t window)
 	for (guint i = 0; i < f->buses->len; i++) {
 		struct hotplug_bus *b = f->buses->pdata[i];
 
-		if (!b->taken && b->window >= window && (!best || b->window < best->window))
+		if (!b->taken && has_room(b, window) && (!best || room_of(b) < room_of(best)))
 			best = b;
 	}
 	if (!best)
@@ -305,11 +320,11 @@ static unsigned n_buses(const struct hotplug_facts *f, uint64_t window)
 	unsigned n = 0;
 
 	for (guint i = 0; i < f->buses->len; i++)
-		n += ((const struct hotplug_bus *)f->buses->pdata[i])->window >= window;
+		n += has_room(f->buses->pdata[i], window);
 	return n;
 }
 
-/* Ports that keep room for memory are ports, too. */
+/* Ports that keep room for memory are ports, too.  Twice as much has a multiple of the size in it, wherever it begins. */
 static void want_buses(GString *out, const struct hotplug_facts *f, const struct hotplug_need *need)
 {
 	g_autoptr(GString) words = g_string_new(NULL);
@@ -327,7 +342,7 @@ static void want_buses(GString *out, const struct hotplug_facts *f, const struct
 				       200 + i, 200 + i);
 		if (i < windows)
 			g_string_append_printf(words, ",pref64-reserve=%" G_GUINT64_FORMAT "M",
-					       need->window / MIB);
+					       2 * need->window / MIB);
 	}
 	if (lacking > 0)
 		complain(

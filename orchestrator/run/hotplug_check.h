@@ -32,8 +32,9 @@ extern const struct hotplug_question hotplug_questions[HOTPLUG_QUESTIONS];
 /* A place for one device. */
 struct hotplug_bus {
 	char *name;
-	uint64_t window; /* bytes of prefetchable memory that a device behind it can have */
-	bool taken;      /* by hotplug_take_bus() */
+	uint64_t first,
+		last; /* prefetchable memory that a device behind it can have; last < first: none */
+	bool taken;   /* by hotplug_take_bus() */
 };
 
 struct hotplug_facts {
@@ -56,8 +57,8 @@ void hotplug_facts_free(struct hotplug_facts *facts);
 struct hotplug_need {
 	unsigned buses; /* one for each device … */
 	unsigned windows; /* … so many of which have that much memory: no guest finds room for it … */
-	uint64_t window;      /* … behind a port whose firmware has kept less */
-	unsigned slots;       /* memory devices among them … */
+	uint64_t window; /* … behind a port whose firmware has kept less; a power of two, or 0 */
+	unsigned slots;  /* memory devices among them … */
 	uint64_t slots_bytes; /* … and how much memory these are */
 };
 
@@ -65,7 +66,7 @@ struct hotplug_need {
  * g_free(). */
 char *hotplug_missing(const struct hotplug_facts *facts, const struct hotplug_need *need);
 
-/* A free place with room for that much memory, and little more, that nobody was given yet; NULL: there is none.  Lives as long as
+/* A free place with room for that much memory (a power of two, or 0), and little more, that nobody was given yet; NULL: there is none.  Lives as long as
  * the facts. */
 const char *hotplug_take_bus(struct hotplug_facts *facts, uint64_t window);
 

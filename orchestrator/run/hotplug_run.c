@@ -74,19 +74,19 @@ static void on_removed(struct json_object *result, const GError *error, void *da
 {
 	struct hotplug *h = data;
 	struct hotplug_step *s = undone_step(h);
+	bool gone, begun;
 
 	if (hotplug_is_over(h) || !s)
 		return;
 	hotplug_stop_waiting(h);
-	if (s->deleted || (error && strstr(error->message, "not found")))
+	gone = s->deleted || (error && strstr(error->message, "not found"));
+	begun = !error || strstr(error->message, "process of unplug");
+	if (gone || (!error && s->kind != HOTPLUG_DEVICE))
 		undo_done(h);
-	else if (s->kind == HOTPLUG_DEVICE &&
-		 (!error || strstr(error->message, "process of unplug")))
+	else if (begun && s->kind == HOTPLUG_DEVICE)
 		wait_for_guest(h);
-	else if (error)
-		undo_fails(h, error->message);
 	else
-		undo_done(h);
+		undo_fails(h, error->message);
 }
 
 static void undo_one(struct hotplug *h)
@@ -117,7 +117,7 @@ static void undo_next(struct hotplug *h)
 	hotplug_stop_waiting(h);
 	while ((s = undone_step(h)) && (!s->there || s->stuck || is_held(h, s)))
 		h->at--;
-	h->deadline_us = g_get_monotonic_time() + h->deleted_ms * 1000ll;
+	h->deadline_us = g_get_monotonic_time() + h->deleted_ms * G_GINT64_CONSTANT(1000);
 	if (s)
 		undo_one(h);
 	else
@@ -253,7 +253,8 @@ static void do_next(struct hotplug *h)
 		hotplug_finish(h);
 		return;
 	}
-	h->deadline_us = g_get_monotonic_time() + hotplug_patience.connected * 1000ll;
+	h->deadline_us =
+		g_get_monotonic_time() + hotplug_patience.connected * G_GINT64_CONSTANT(1000);
 	do_one(h);
 }
 

@@ -23,7 +23,7 @@ SMALL = {"version": 1, "networks": {"lan": {}}, "portals": {"shared": {"size": "
          "vms": {"n1": {"nics": [{"network": "lan"}], "sockets": "none"}}}
 
 SHARED = "-machine q35,accel=tcg,memory-backend=mem0 -m 256M -object memory-backend-memfd,id=mem0,size=256M,share=on"
-PORTS = " ".join(f"-device pcie-root-port,id=hot{i},chassis={i + 1}{',pref64-reserve=16M' * (i == 0)}" for i in range(4))
+PORTS = " ".join(f"-device pcie-root-port,id=hot{i},chassis={i + 1}{',pref64-reserve=32M' * (i == 0)}" for i in range(4))
 BOOT_S = 120
 
 
@@ -271,7 +271,7 @@ def fit(place):
     asked = ("--network", "lan", "--sockets", "vsock", "--portal", "shared:pmem", "--portal", "bar", "--permanent")
     told = attach(place, lab, "web", *asked, code=4).err
     words = " ".join(re.findall(r"with (-[^;\n]*)", told))
-    assert all(word in words for word in ("share=on", "pcie-root-port", "pref64-reserve=64M", "maxmem")), told
+    assert all(word in words for word in ("share=on", "pcie-root-port", "pref64-reserve=128M", "maxmem")), told
     end(console, monitor)
 
     console, monitor = bare(place, "web", f"{plain} {words}")

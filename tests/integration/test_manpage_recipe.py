@@ -171,11 +171,15 @@ def sockets_by_hand(place):
 def portal_by_hand(place):
     prepare(place)
     daemon = subprocess.Popen(["sh", "-c", recipe(place, "arena", "portal") + "wait\n"], env=place.env, cwd=place.root,
-                              stdin=subprocess.DEVNULL)
+                              stdin=subprocess.DEVNULL, stderr=open(place.root / "portal.log", "wb"))
     wait_for("the daemon", 20, (place.root / "shared.sock").exists)
     uuid = re.search(rb"uuid +(\S+)", shell(place, recipe(place, "info", "portal"))).group(1).decode()
     console = boot(place, recipe(place, "machine", "portal"))
     prompt(console)
+    # Where nothing loads modules for devices, as a distribution does.
+    status, text = console.sh("for m in $(sed -n 's/^portal: //p' /lib/modules/demand); do insmod /lib/modules/$m; done")
+    assert status == 0, text
+    wait_for("the device", 20, lambda: console.sh("[ -e /dev/dax0.0 ]")[0] == 0)
     status, text = console.sh("portal -p dax:/dev/dax0.0 -l none info")
     assert status == 0 and uuid in text, (uuid, text)
     power_off(console)

@@ -166,16 +166,23 @@ static void test_windows(void **state)
 	struct hotplug_facts *f = facts_of("7.2");
 	struct hotplug_need need = { .buses = 1, .windows = 1, .window = 2 << 20 };
 	g_autofree char *text = hotplug_missing(f, &need);
+	struct hotplug_bus *bus;
 
 	assert_null(text);
-	need.window++;
-	assert_null(hotplug_take_bus(f, need.window));
+	assert_null(hotplug_take_bus(f, need.window << 1));
 	need.window = 64 << 20;
 	text = hotplug_missing(f, &need);
 	assert_string_equal(
 		text, "1 free PCI port is needed, 1 of them with room for 64 MiB, and there is 1 "
 		      "that can be plugged into: start QEMU (-machine q35) with "
-		      "-device pcie-root-port,id=hot200,chassis=200,pref64-reserve=64M");
+		      "-device pcie-root-port,id=hot200,chassis=200,pref64-reserve=128M");
+	/* As SeaBIOS gives it: 64 MiB, but not from a multiple of them on; 128 have one in them. */
+	bus = f->buses->pdata[0];
+	bus->first = 0xf2c00000;
+	bus->last = 0xf6bfffff;
+	assert_null(hotplug_take_bus(f, need.window));
+	bus->last = bus->first + (128 << 20) - 1;
+	assert_string_equal(hotplug_take_bus(f, need.window), "rp0");
 	hotplug_facts_free(f);
 	f = facts_of("7.2-pc");
 	assert_string_equal(hotplug_take_bus(f, need.window), "pci.0");

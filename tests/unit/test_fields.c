@@ -106,10 +106,19 @@ static void test_times(void **state)
 	}
 }
 
+static const struct field *fields_of(const char *name)
+{
+	for (unsigned i = 0; field_objects[i]; i++)
+		if (strcmp(field_objects[i]->name, name) == 0)
+			return field_objects[i]->fields;
+	fail_msg("there is no object %s", name);
+	return NULL;
+}
+
 /* Words that the code uses as numbers. */
 static void test_words(void **state)
 {
-	for (const struct field *f = field_objects[1]->fields; f->key; f++) {
+	for (const struct field *f = fields_of("defaults"); f->key; f++) {
 		if (strcmp(f->key, "arch") == 0)
 			for (unsigned i = 0; i < LAB_ARCH_COUNT; i++)
 				assert_string_equal(f->words[i], lab_arch_name((enum lab_arch)i));
@@ -134,7 +143,7 @@ static void test_unsaid(void **state)
 
 	assert_true(lab_parse(text, strlen(text), "t.json", &dirs, &lab, &errors));
 	vm = lab_vm(lab, 0);
-	for (const struct field *f = field_objects[1]->fields; f->key; f++) {
+	for (const struct field *f = fields_of("defaults"); f->key; f++) {
 		g_autofree char *memory = unit_format_size(vm->memory),
 				*vcpus = g_strdup_printf("%u", vm->vcpus);
 		const char *said = strcmp(f->key, "image") == 0  ? vm->image->name :
@@ -146,7 +155,7 @@ static void test_unsaid(void **state)
 
 		assert_string_equal(f->unsaid, said);
 	}
-	for (const struct field *f = field_objects[2]->fields; f->key; f++) {
+	for (const struct field *f = fields_of("network"); f->key; f++) {
 		g_autofree char *mtu = g_strdup_printf("%u", vm_nic(vm, 0)->network->mtu);
 
 		if (strcmp(f->key, "mtu") == 0)

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "err.h"
-#include "render/qemu.h"
 #include "run/hotplug.h"
 #include "run/json.h"
 #include "run/state.h"
@@ -340,8 +339,7 @@ static void add_devices(struct guest *g)
 			g_autofree char *id = device_id(g, p->portal);
 
 			if (!is_pmem(p) && pass == 0)
-				hotplug_add_ivshmem(g->hotplug, id, own->ivshmem, portal->size,
-						    RENDER_IVSHMEM_VECTORS);
+				hotplug_add_ivshmem(g->hotplug, id, own->memory, portal->size);
 			else if (is_pmem(p) && pass == 1 && !is_there(g, p))
 				hotplug_add_pmem(g->hotplug, id, own->memory, portal->size);
 		}

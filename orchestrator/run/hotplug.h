@@ -57,9 +57,10 @@ struct hotplug_facts *hotplug_facts(struct hotplug *h); /* NULL: not asked */
 void hotplug_add_nic(struct hotplug *h, const char *id, const char *socket_path, const char *mac,
 		     unsigned mtu);
 void hotplug_add_vsock(struct hotplug *h, const char *id, const char *socket_path);
-void hotplug_add_ivshmem(struct hotplug *h, const char *id, const char *socket_path, uint64_t size,
-			 unsigned vectors);
-/* The file as memory: no QEMU can take that out again, so it comes last, is not undone, and is not in hotplug_left(). */
+/* The file as memory of a PCI device without a doorbell: ivshmem-plain.  QEMU forgets to let go of a doorbell's descriptors when
+ * it is unplugged, and dies of them a little later. */
+void hotplug_add_ivshmem(struct hotplug *h, const char *id, const char *file, uint64_t size);
+/* The same as a memory device: no QEMU can take that out again, so it comes last, is not undone, and is not in hotplug_left(). */
 void hotplug_add_pmem(struct hotplug *h, const char *id, const char *file, uint64_t size);
 
 /* The steps as they are to be remembered before hotplug_plug(): who dies meanwhile has all of them taken out, whether they were

@@ -43,13 +43,14 @@ struct json_object *hotplug_with_id(const char *id)
 	return o;
 }
 
-/* {"id","backend":{"type":"socket","data":{"addr":{"type":"unix","data":{"path"}},"server":false}}} */
+/* {"id","backend":{"type":"socket","data":{"addr":{"type":"unix","data":{"path"}},"server":false,"reconnect…"}}} */
 static struct json_object *socket_chardev(const char *id, const char *path,
-					  const struct hotplug_facts *reconnects)
+					  const struct hotplug_facts *facts)
 {
 	struct json_object *o = hotplug_with_id(id), *backend = json_object_new_object();
 	struct json_object *data = json_object_new_object(), *addr = json_object_new_object();
 	struct json_object *where = json_object_new_object();
+	const char *member;
 	int value;
 
 	json_put_str(where, "path", path);
@@ -57,26 +58,21 @@ static struct json_object *socket_chardev(const char *id, const char *path,
 	json_object_object_add(addr, "data", where);
 	json_object_object_add(data, "addr", addr);
 	json_put_bool(data, "server", false);
-	if (reconnects) {
-		const char *member = hotplug_reconnect_member(reconnects, &value);
-
-		json_put_int(data, member, value);
-	}
+	member = hotplug_reconnect_member(facts, &value);
+	json_put_int(data, member, value);
 	json_put_str(backend, "type", "socket");
 	json_object_object_add(backend, "data", data);
 	json_object_object_add(o, "backend", backend);
 	return o;
 }
 
-static void add_chardev(struct hotplug *h, const char *device, const char *path, bool reconnects)
+static void add_chardev(struct hotplug *h, const char *device, const char *path)
 {
 	g_autofree char *id = below(device, "chardev");
 
 	h->parts++;
-	add_step(h, HOTPLUG_CHARDEV, g_strdup(id),
-		 socket_chardev(id, path, reconnects ? h->facts : NULL));
-	if (reconnects)
-		add_step(h, HOTPLUG_CONNECTED, g_strdup(id), NULL);
+	add_step(h, HOTPLUG_CHARDEV, g_strdup(id), socket_chardev(id, path, h->facts));
+	add_step(h, HOTPLUG_CONNECTED, g_strdup(id), NULL);
 }
 
 /* {"driver","id","bus"}: the caller adds what else it has. */
@@ -100,7 +96,7 @@ void hotplug_add_nic(struct hotplug *h, const char *id, const char *socket_path,
 	g_autofree char *chardev = below(id, "chardev"), *netdev = below(id, "netdev");
 	struct json_object *o;
 
-	add_chardev(h, id, socket_path, true);
+	add_chardev(h, id, socket_path);
 	o = hotplug_with_id(netdev);
 	json_put_str(o, "type", "vhost-user");
 	json_put_str(o, "chardev", chardev);
@@ -120,27 +116,16 @@ void hotplug_add_vsock(struct hotplug *h, const char *id, const char *socket_pat
 	g_autofree char *chardev = below(id, "chardev");
 	struct json_object *o;
 
-	add_chardev(h, id, socket_path, true);
+	add_chardev(h, id, socket_path);
 	o = add_device(h, id, "vhost-user-vsock-pci", 0);
 	json_put_str(o, "chardev", chardev);
 	if (hotplug_vectors(h->facts) >= 0)
 		json_put_int(o, "vectors", hotplug_vectors(h->facts));
 }
 
-void hotplug_add_ivshmem(struct hotplug *h, const char *id, const char *socket_path, uint64_t size,
-			 unsigned vectors)
-{
-	g_autofree char *chardev = below(id, "chardev");
-	struct json_object *o;
-
-	/* The device takes its memory once, so there is nothing to connect to again. */
-	add_chardev(h, id, socket_path, false);
-	o = add_device(h, id, "ivshmem-doorbell", size);
-	json_put_str(o, "chardev", chardev);
-	json_put_int(o, "vectors", vectors);
-}
-
-void hotplug_add_pmem(struct hotplug *h, const char *id, const char *file, uint64_t size)
+/* The file as an object of QEMU's, and the device that is made of it: the last two steps. */
+static void add_memory(struct hotplug *h, const char *id, const char *file, uint64_t size,
+		       const char *driver, uint64_t window)
 {
 	g_autofree char *object = below(id, "memory");
 	struct json_object *o = hotplug_with_id(object);
@@ -151,10 +136,20 @@ void hotplug_add_pmem(struct hotplug *h, const char *id, const char *file, uint6
 	json_put_int(o, "size", (int64_t)size);
 	json_put_bool(o, "share", true);
 	add_step(h, HOTPLUG_OBJECT, g_strdup(object), o);
-	o = add_device(h, id, "virtio-pmem-pci", 0);
+	o = add_device(h, id, driver, window);
 	json_put_str(o, "memdev", object);
-	((struct hotplug_step *)h->steps->pdata[h->steps->len - 1])->permanent = true;
-	((struct hotplug_step *)h->steps->pdata[h->steps->len - 2])->permanent = true;
+}
+
+void hotplug_add_ivshmem(struct hotplug *h, const char *id, const char *file, uint64_t size)
+{
+	add_memory(h, id, file, size, "ivshmem-plain", size);
+}
+
+void hotplug_add_pmem(struct hotplug *h, const char *id, const char *file, uint64_t size)
+{
+	add_memory(h, id, file, size, "virtio-pmem-pci", 0);
+	for (guint i = h->steps->len - 2; i < h->steps->len; i++)
+		((struct hotplug_step *)h->steps->pdata[i])->permanent = true;
 }
 
 static struct json_object *list_steps(const struct hotplug *h, bool there)

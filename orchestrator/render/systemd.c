@@ -248,7 +248,6 @@ static void add_port(struct json_object *ports, struct json_object *port, struct
 static struct json_object *ports_of(const struct rendering *r, const struct network *n,
 				    GPtrArray *listen)
 {
-	g_autoptr(GPtrArray) nics = lab_network_nics(r->lab, n);
 	struct json_object *ports = json_object_new_array(), *port, *more;
 
 	for (unsigned i = 0; i < r->lab->vms->len; i++) {

@@ -105,7 +105,7 @@ static unsigned n_kept;
 
 bool listen_path(int fd, char ret_path[LISTEN_PATH_MAX])
 {
-	struct sockaddr_un addr;
+	struct sockaddr_un addr = { .sun_family = AF_UNSPEC };
 	socklen_t len = sizeof(addr), size = sizeof(int);
 	int listening = 0;
 

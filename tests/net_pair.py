@@ -3,6 +3,7 @@
 import json
 import socket
 import tempfile
+import time
 
 import guests
 
@@ -63,18 +64,31 @@ class Pair:
         if code != 0:
             raise Failed(out.strip()[-200:])
 
+    @staticmethod
+    def arrived(guest, seconds):
+        """Wait until all of it is there, however long that takes a busy machine, unless nothing comes for so long."""
+        size, grew = -1, time.monotonic()
+        while guest.sh("[ -e /tmp/end ]")[0] != 0:
+            now = int(guest.sh("[ -e /tmp/back ] && wc -c </tmp/back || echo 0")[1])
+            if now != size:
+                size, grew = now, time.monotonic()
+            elif time.monotonic() - grew > seconds:
+                raise Failed(f"{guest.name}: nothing has come for {seconds} s, after {size} bytes")
+            time.sleep(0.5)
+        guest.sh("rm /tmp/end")
+
     def sent(self, source, target, between=lambda: None, seconds=90):
         """The data of one guest to the other; `between` runs while they are under way."""
         a, b = self.guest[source], self.guest[target]
         # Its input never ends, or it would close the connection at once.
-        b.sh(f"[ -e /tmp/hold ] || mkfifo /tmp/hold; "
-             f"(nc -l -p {PORT} <>/tmp/hold >/tmp/back 2>/dev/null; echo done >/tmp/end) >/dev/null 2>&1 & sleep 0.3")
+        b.sh(f"[ -e /tmp/hold ] || mkfifo /tmp/hold; rm -f /tmp/back; "
+             f"(nc -l -p {PORT} <>/tmp/hold >/tmp/back 2>/dev/null; echo done >/tmp/end) >/dev/null 2>&1 & "
+             f"until cat /proc/net/tcp* | grep -q ':{PORT:04X} .* 0A '; do sleep 0.1; done")
         a.sh(f"(nc {ADDRESS[target]} {PORT} </tmp/data >/dev/null 2>&1 &)")
         between()
-        code, _ = b.sh(f"n=0; while [ ! -e /tmp/end ] && [ $n -lt {10 * seconds} ]; do sleep 0.1; n=$((n + 1)); done; rm /tmp/end",
-                       seconds + 30)
+        self.arrived(b, seconds)
         sums = [guest.sh(f"sha256sum <{path}")[1].split()[0] for guest, path in ((a, "/tmp/data"), (b, "/tmp/back"))]
-        if code != 0 or sums[0] != sums[1]:
+        if sums[0] != sums[1]:
             raise Failed(f"{source} to {target}: {b.sh('ls -l /tmp/back')[1].strip()}")
 
     def both_ways(self):

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Kicks and calls: vhost-user/lib/session_ring.c (kick_drain) and vq.c (vq_call).
+/* Kicks and calls: vhost-user/lib/eventfd.c.
  *
  * A descriptor passed to us keeps its flags with its other owner, who can clear O_NONBLOCK whenever it likes.
  * preadv2(RWF_NOWAIT) of an eventfd asks the kernel not to wait whatever the flags are.  A full counter says

@@ -118,6 +118,14 @@ static int receive_part(struct msg_rx *rx, int sock, const char **ret_why)
 
 int msg_recv(struct msg_rx *rx, int sock, struct msg *ret_msg, const char **ret_why)
 {
+	static const struct msg_protocol vhost_user = { proto_check_header, proto_check };
+
+	return msg_recv_as(rx, sock, &vhost_user, ret_msg, ret_why);
+}
+
+int msg_recv_as(struct msg_rx *rx, int sock, const struct msg_protocol *protocol,
+		struct msg *ret_msg, const char **ret_why)
+{
 	int r;
 
 	do {
@@ -125,13 +133,13 @@ int msg_recv(struct msg_rx *rx, int sock, struct msg *ret_msg, const char **ret_
 		if (r <= 0)
 			return r;
 		if (rx->have == HEADER_SIZE) {
-			r = proto_check_header(&rx->msg.hdr, ret_why);
+			r = protocol->check_header(&rx->msg.hdr, ret_why);
 			if (r < 0)
 				return r;
 		}
 	} while (!complete(rx));
 
-	r = proto_check(&rx->msg.hdr, &rx->msg.payload, rx->msg.n_fds, ret_why);
+	r = protocol->check(&rx->msg.hdr, &rx->msg.payload, rx->msg.n_fds, ret_why);
 	if (r < 0)
 		return r;
 	*ret_msg = rx->msg;

@@ -11,7 +11,8 @@
  * MSG_DONTWAIT is per call and cannot be undone from outside.
  *
  * Trust:     the sizes come from the frontend.  A header is judged before its
- *            payload is read; a message is handed out only after proto_check().
+ *            payload is read; a message is handed out only after proto_check(),
+ *            or what its protocol has in that place.
  * Ownership: every descriptor belongs to struct msg_rx from the recvmsg() on
  *            (close-on-exec), then to struct msg, then to whoever takes it with
  *            msg_take_fd().  What nobody took, msg_done() closes.
@@ -54,6 +55,16 @@ struct msg_tx {
 	} wire;
 };
 
+/* What messages there are, and how they are judged: functions like those of proto.h.  A device that speaks another protocol
+ * in vhost-user's framing has its own. */
+struct msg_protocol {
+	/* A header by itself, before a byte of payload is read. */
+	int (*check_header)(const struct proto_header *hdr, const char **ret_why);
+	/* A whole message. */
+	int (*check)(const struct proto_header *hdr, const union proto_payload *payload,
+		     unsigned n_fds, const char **ret_why);
+};
+
 void msg_rx_init(struct msg_rx *rx);
 
 /* Drop a message that is half received, closing its descriptors. */
@@ -67,6 +78,10 @@ void msg_rx_done(struct msg_rx *rx);
  *   other       the socket failed: -ECONNRESET (also: closed within a message) and such.
  * After a negative return the stream is lost: call msg_rx_done(). */
 int msg_recv(struct msg_rx *rx, int sock, struct msg *ret_msg, const char **ret_why);
+
+/* The same of another protocol. */
+int msg_recv_as(struct msg_rx *rx, int sock, const struct msg_protocol *protocol,
+		struct msg *ret_msg, const char **ret_why);
 
 /* The message's i-th descriptor, which is the caller's from now on; -1 if it
  * was taken before or never came. */

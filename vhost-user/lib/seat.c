@@ -18,19 +18,48 @@ static void count(uint64_t *counter)
 		++*counter;
 }
 
+/* ---- the usual frontend: a session of vhost-user ------------------------ */
+
+static int vhost_user_begin(struct seat *s, int fd)
+{
+	int r = vu_session_new(s->loop, fd, s->ops, s->device, s->tag, &s->log, &s->session);
+
+	if (r == 0)
+		vu_session_set_places(s->session, s->places);
+	return r;
+}
+
+static void vhost_user_end(struct seat *s)
+{
+	vu_session_close(s->session, 0);
+}
+
+static const char *vhost_user_state(const struct seat *s)
+{
+	return vu_session_state(s->session);
+}
+
+static const struct seat_protocol vhost_user = {
+	.begin = vhost_user_begin,
+	.end = vhost_user_end,
+	.state = vhost_user_state,
+};
+
+/* ---- one frontend after the other --------------------------------------- */
+
 static void serve(struct seat *s, int fd)
 {
 	int r;
 
 	if (s->seating)
 		s->seating(s);
-	r = vu_session_new(s->loop, fd, s->ops, s->device, s->tag, &s->log, &s->session);
+	r = s->protocol->begin(s, fd);
 	if (r < 0) {
 		log_limited(&s->log, LOG_LEVEL_ERROR, s->tag, "cannot serve a frontend: %s",
 			    strerror(-r));
 		return;
 	}
-	vu_session_set_places(s->session, s->places);
+	s->taken = true;
 	count(s->n_sessions);
 	if (s->seated)
 		s->seated(s);
@@ -85,7 +114,7 @@ static void on_listener(struct loop_source *src, uint32_t events)
 		return;
 	if (r < 0) {
 		log_limited(&s->log, LOG_LEVEL_ERROR, s->tag, "accept: %s", strerror(-r));
-	} else if (!s->session) {
+	} else if (!s->taken) {
 		serve(s, fd);
 	} else if (s->pending_fd < 0) {
 		s->pending_fd = fd;
@@ -130,7 +159,7 @@ static void on_dial(struct loop_timer *timer)
 	}
 	s->dial_wait_ns = SEAT_DIAL_MIN_NS;
 	serve(s, fd);
-	if (!s->session)
+	if (!s->taken)
 		dial_after(s, SEAT_DIAL_MAX_NS);
 }
 
@@ -156,6 +185,7 @@ void seat_init(struct seat *seat, struct loop *loop, const struct vu_device_ops 
 		.ops = ops,
 		.device = device,
 		.tag = tag,
+		.protocol = &vhost_user,
 		.listen_fd = -1,
 		.pending_fd = -1,
 	};
@@ -189,6 +219,7 @@ void seat_adopt(struct seat *seat, int fd)
 void seat_vacate(struct seat *seat)
 {
 	seat->session = NULL;
+	seat->taken = false;
 }
 
 void seat_next(struct seat *seat, int reason)
@@ -217,14 +248,14 @@ bool seat_close(struct seat *seat)
 	loop_timer_cancel(seat->loop, &seat->dial);
 	free(seat->dial_path);
 	seat->dial_path = NULL;
-	if (seat->session)
-		vu_session_close(seat->session, 0);
-	return seat->session;
+	if (seat->taken)
+		seat->protocol->end(seat);
+	return seat->taken;
 }
 
 const char *seat_state(const struct seat *seat)
 {
-	const char *state = seat->session ? vu_session_state(seat->session) : "closing";
+	const char *state = seat->taken ? seat->protocol->state(seat) : "closing";
 
 	if (strcmp(state, "closing") != 0)
 		return state;

@@ -12,6 +12,8 @@
  *	… ops->closed() calls seat_vacate(&port->seat), then seat_next(&port->seat, reason) …
  *	if (!seat_close(&port->seat)) free the port; else ops->closed() does
  *
+ * A frontend is served by a session of vhost-user, unless the device has a protocol of its own (seat.protocol).
+ *
  * Trust:     who connects is a stranger; session.h tells how it is met.
  * Ownership: seat_open() and seat_adopt() own their descriptor from the call on, also on failure.
  * Threads:   the loop's.
@@ -37,9 +39,23 @@
 #define SEAT_DIAL_MIN_NS 50000000ull
 #define SEAT_DIAL_MAX_NS 1000000000ull
 
+struct seat;
+
+/* What is done with a frontend. */
+struct seat_protocol {
+	/* Serve the one connected to fd, which is owned from the call on, also on failure: then nothing has begun.  When it is
+	 * over, and not from within, the device calls seat_vacate() and seat_next(). */
+	int (*begin)(struct seat *seat, int fd);
+	/* End that. */
+	void (*end)(struct seat *seat);
+	/* In a word, for seat_state(); "closing": it is about to be over. */
+	const char *(*state)(const struct seat *seat);
+};
+
 struct seat {
 	/* For the device, reading. */
-	struct vu_session *session; /* NULL: no frontend */
+	bool taken;                 /* there is a frontend */
+	struct vu_session *session; /* what serves it, if that is a session of vhost-user */
 	char *path;                 /* NULL: the socket was inherited */
 	int listen_fd;              /* -1: a connection was adopted, there is no listener */
 	struct log_limit log;       /* of the frontends, one after the other */
@@ -49,6 +65,7 @@ struct seat {
 	void (*seated)(struct seat *seat);  /* a session has begun; no op has been called */
 	uint64_t *n_sessions, *n_refused;   /* counters of its own */
 	struct places *places;              /* for vu_session_set_places() of each session */
+	const struct seat_protocol *protocol; /* in the place of vhost-user's sessions */
 
 	struct loop *loop;
 	const struct vu_device_ops *ops;
@@ -63,7 +80,8 @@ struct seat {
 	uint64_t dial_wait_ns;     /* what is waited after it */
 };
 
-/* An empty seat.  `ops` and `device` are what sessions get; `tag` is borrowed, and names it in log lines. */
+/* An empty seat.  `ops` and `device` are what sessions get (`ops` may be NULL where seat.protocol is set); `tag` is borrowed,
+ * and names it in log lines. */
 void seat_init(struct seat *seat, struct loop *loop, const struct vu_device_ops *ops, void *device,
 	       const char *tag);
 
@@ -90,8 +108,9 @@ void seat_next(struct seat *seat, int reason);
  * called (and does neither of the two); false: there was no session. */
 bool seat_close(struct seat *seat);
 
-/* "listening" no frontend, "dialling" none either, and it is we who look for it, "closed" there will be none, else vu_session_state().  A session that is closing is none any
- * more: nobody has to know that word. */
+/* "listening" no frontend, "dialling" none either, and it is we who look for it, "closed" there will be none, else
+ * vu_session_state() or what the protocol has in its place.  A session that is closing is none any more: nobody has to
+ * know that word. */
 const char *seat_state(const struct seat *seat);
 
 #endif

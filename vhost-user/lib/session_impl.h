@@ -106,10 +106,6 @@ void session_update_state(struct vu_session *s);
 int session_obey(struct vu_session *s, const struct proto_request_info *info, struct vu_queue *q,
 		 struct msg *msg);
 
-/* Whether fd is an eventfd: asked of /proc, since asking the file could mean waiting for who serves it.  The name of an
- * anonymous inode is the kernel's, and no path looks like it. */
-bool session_is_eventfd(int fd);
-
 /* Was the bit of the table's last column but one negotiated?  SHMEM_MAP's is the device's choice. */
 bool session_has_feature(const struct vu_session *s, int protocol_feature);
 

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "base.h"
+#include "eventfd.h"
 #include "session_impl.h"
 
 /* The rings go on over it: nobody holds a pointer into the log. */
@@ -17,7 +18,7 @@ int session_set_log_fd(struct vu_session *s, struct vu_queue *q, struct msg *msg
 {
 	int fd = msg_take_fd(msg, 0);
 
-	if (fd >= 0 && !session_is_eventfd(fd)) {
+	if (fd >= 0 && !eventfd_is(fd)) {
 		close(fd);
 		return -EINVAL;
 	}

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <linux/virtio_config.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base.h"
 #include "checked.h"
 #include "cleanup.h"
+#include "eventfd.h"
 #include "log.h"
 #include "session_impl.h"
 
@@ -234,23 +234,13 @@ static int get_vring_base(struct vu_session *s, struct vu_queue *q, struct msg *
 	return 0;
 }
 
-bool session_is_eventfd(int fd)
-{
-	static const char name[] = "anon_inode:[eventfd]";
-	char link[32], text[sizeof(name)];
-
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	return readlink(link, text, sizeof(text)) == sizeof(name) - 1 &&
-	       memcmp(text, name, sizeof(name) - 1) == 0;
-}
-
 /* Take the message's eventfd in the place of *fd; none is -1.  Returns 0, or
  * -EINVAL: it is something else, and *fd stays. */
 static int take_eventfd(struct msg *msg, int *fd)
 {
 	int fresh = msg_take_fd(msg, 0);
 
-	if (fresh >= 0 && !session_is_eventfd(fresh)) {
+	if (fresh >= 0 && !eventfd_is(fresh)) {
 		close(fresh);
 		return -EINVAL;
 	}

@@ -2,11 +2,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 #include "base.h"
 #include "cleanup.h"
+#include "eventfd.h"
 #include "log.h"
 #include "session_impl.h"
 
@@ -14,23 +13,6 @@ static void ring_log(struct vu_queue *q, const char *what, const char *detail)
 {
 	log_limited(q->session->log, LOG_LEVEL_WARNING, q->session->tag, "vq%u: %s: %s", q->index,
 		    what, detail);
-}
-
-/* Empty the kick descriptor.  RWF_NOWAIT because its flags are the frontend's as
- * much as ours: a plain read() of a descriptor made blocking and emptied behind
- * our back would hang every port.  Returns 0, or -errno: it can kick no more. */
-static int kick_drain(int fd)
-{
-	uint64_t count;
-	struct iovec iov = { &count, sizeof(count) };
-	ssize_t n;
-
-	do
-		n = preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
-	while (n < 0 && errno == EINTR);
-	if (n > 0 || (n < 0 && errno == EAGAIN))
-		return 0;
-	return n == 0 ? -EPIPE : -errno;
 }
 
 /* The device looks at the ring, and then so do we: on a quiet ring nobody else
@@ -45,7 +27,7 @@ static void on_kick(struct loop_source *src, uint32_t events)
 {
 	struct vu_queue *q = container_of(src, struct vu_queue, kick);
 	struct vu_session *s = q->session;
-	int r = kick_drain(q->kick_fd);
+	int r = eventfd_drain(q->kick_fd);
 
 	if (r < 0) {
 		ring_log(q, "kick descriptor is of no use", strerror(-r));
@@ -212,8 +194,6 @@ int session_ring_set_kick(struct vu_session *s, struct vu_queue *q, int fd)
 
 void vu_session_queue_broken(struct vu_session *s, struct vu_queue *q)
 {
-	const uint64_t one = 1;
-
 	if (!q->started)
 		return;
 	q->broken = true;
@@ -223,8 +203,7 @@ void vu_session_queue_broken(struct vu_session *s, struct vu_queue *q)
 	session_ring_stop(s, q);
 	if (q->err_fd >= 0 && !s->blocked) {
 		(void)fcntl(q->err_fd, F_SETFL, O_NONBLOCK);
-		if (write(q->err_fd, &one, sizeof(one)) < 0 && errno == EINTR)
-			s->blocked = true; /* see vq_call() */
+		(void)eventfd_signal(q->err_fd, &s->blocked);
 	}
 	session_update_state(s);
 }

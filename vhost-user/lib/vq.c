@@ -5,9 +5,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "checked.h"
+#include "eventfd.h"
 #include "vq_impl.h"
 
 const char *vq_cause_name(enum vq_cause cause)
@@ -129,7 +129,6 @@ void vq_publish(struct vq *vq)
 
 bool vq_call(struct vq *vq)
 {
-	uint64_t one = 1;
 	bool wanted;
 
 	if (vq->n_uncalled == 0 || vq->call_fd < 0)
@@ -139,13 +138,7 @@ bool vq_call(struct vq *vq)
 	if (!wanted || (vq->blocked && __atomic_load_n(vq->blocked, __ATOMIC_RELAXED)))
 		return false;
 	vq->call_any = false;
-	if (write(vq->call_fd, &one, sizeof(one)) == sizeof(one))
-		return true;
-	/* A full counter (EAGAIN) is a call that is still pending.  A write that does not wait is not interrupted: the
-	 * descriptor was made blocking behind our back.  Any other failure is the frontend's own. */
-	if (errno == EINTR && vq->blocked)
-		__atomic_store_n(vq->blocked, true, __ATOMIC_RELAXED);
-	return false;
+	return eventfd_signal(vq->call_fd, vq->blocked);
 }
 
 void vq_kick_off(struct vq *vq)

@@ -11,12 +11,14 @@
 
 #include "base.h"
 #include "listen.h"
+#include "port_vmbus.h"
 #include "port_vsock.h"
 
 struct hv_vm {
 	struct hv_relay *relay;
 	char name[HV_VM_NAME_MAX];
 	uint32_t cid;
+	const char *transport;
 	struct hv_limits limits;
 	const char *state;
 	char *path;
@@ -287,7 +289,7 @@ const char *hv_vm_state(const struct hv_vm *vm)
 
 const char *hv_vm_transport(const struct hv_vm *vm)
 {
-	return "fake";
+	return vm->transport;
 }
 
 const struct hv_stats *hv_vm_stats(const struct hv_vm *vm)
@@ -337,7 +339,7 @@ void hv_vm_close(struct hv_vm *vm)
 	free(vm);
 }
 
-/* ---- port_vsock.h ---- */
+/* ---- port_vsock.h, port_vmbus.h ---- */
 
 int port_vsock_open(struct hv_relay *relay, const struct hv_vm_config *config, const char *path,
 		    int listen_fd, struct hv_vm **ret_vm)
@@ -346,7 +348,7 @@ int port_vsock_open(struct hv_relay *relay, const struct hv_vm_config *config, c
 	int r = strchr(config->name, ' ') ? -EINVAL : 0;
 
 	for (vm = relay->vms; vm; vm = vm->next)
-		if (strcmp(vm->name, config->name) == 0 || vm->cid == config->cid)
+		if (strcmp(vm->name, config->name) == 0 || (vm->cid && vm->cid == config->cid))
 			r = -EEXIST;
 	if (r < 0) {
 		close(listen_fd);
@@ -357,6 +359,7 @@ int port_vsock_open(struct hv_relay *relay, const struct hv_vm_config *config, c
 	vm->relay = relay;
 	(void)snprintf(vm->name, sizeof(vm->name), "%s", config->name);
 	vm->cid = config->cid;
+	vm->transport = "fake";
 	vm->limits = config->limits;
 	vm->state = "listening";
 	vm->path = path ? strdup(path) : NULL;
@@ -372,4 +375,21 @@ int port_vsock_adopt(struct hv_relay *relay, const struct hv_vm_config *config, 
 		     struct hv_vm **ret_vm)
 {
 	return port_vsock_open(relay, config, NULL, fd, ret_vm);
+}
+
+int port_vmbus_open(struct hv_relay *relay, const struct hv_vm_config *config, const char *path,
+		    int listen_fd, struct hv_vm **ret_vm)
+{
+	int r = port_vsock_open(relay, config, path, listen_fd, ret_vm);
+
+	assert(config->cid == 0);
+	if (r == 0)
+		(*ret_vm)->transport = "fake hvsock";
+	return r;
+}
+
+int port_vmbus_adopt(struct hv_relay *relay, const struct hv_vm_config *config, int fd,
+		     struct hv_vm **ret_vm)
+{
+	return port_vmbus_open(relay, config, NULL, fd, ret_vm);
 }

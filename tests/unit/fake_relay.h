@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A relay without guests, for tests of the host's side: it stands in for relay.h and port_vsock.h in the link, and the
- * test says what the guest does.
+/* A relay without guests, for tests of the host's side: it stands in for relay.h, port_vsock.h and port_vmbus.h in the
+ * link, and the test says what the guest does.
  *
  * A VM is made by host_add_vm() as ever.  hv_connect() leaves a connection that the test answers; fake_request() makes one that
  * the host's side is to answer.  Connections stay until fake_clear(), with what became of them. */

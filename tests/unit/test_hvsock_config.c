@@ -192,6 +192,30 @@ static void test_vms(void **state)
 	refuse_vm(members, "uds-path: longer than 96 bytes");
 }
 
+static void test_transport(void **state)
+{
+	struct config_vm vm;
+
+	accept_text("{\"vms\":[{\"name\":\"h\",\"transport\":\"hvsock\",\"socket-path\":\"/s\","
+		    "\"allow\":null},{\"name\":\"v\",\"cid\":3,\"transport\":\"vsock\","
+		    "\"socket-path\":\"/v\"}]}");
+	config_vm(&config, 0, &vm);
+	assert_true(vm.vm.hvsock);
+	assert_int_equal(vm.vm.vm.cid, 0);
+	config_vm(&config, 1, &vm);
+	assert_false(vm.vm.hvsock);
+	refuse_vm("\"transport\":\"tcp\"", "/vms/0/transport: neither vsock nor hvsock");
+	refuse_vm("\"transport\":1", "transport: not a string");
+	refuse_vm("\"transport\":\"hvsock\"", "cid: a guest of Hyper-V sockets has none");
+	refuse("{\"vms\":[{\"name\":\"h\",\"transport\":\"hvsock\",\"socket-path\":\"/s\","
+	       "\"allow\":[3]}]}",
+	       "allow: a guest of Hyper-V sockets reaches no other");
+	refuse("{\"vms\":[{\"name\":\"h\",\"transport\":\"hvsock\"}]}",
+	       "needs name and socket-path");
+	refuse("{\"vms\":[{\"name\":\"v\",\"transport\":\"vsock\",\"socket-path\":\"/s\"}]}",
+	       "needs name, cid and socket-path");
+}
+
 static void refuse_forward(const char *members, const char *why)
 {
 	char text[512];
@@ -234,9 +258,10 @@ static void test_top(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_no_file),  cmocka_unit_test(test_everything),
-		cmocka_unit_test(test_allow),    cmocka_unit_test(test_vms),
-		cmocka_unit_test(test_forwards), cmocka_unit_test(test_top),
+		cmocka_unit_test(test_no_file),   cmocka_unit_test(test_everything),
+		cmocka_unit_test(test_allow),     cmocka_unit_test(test_vms),
+		cmocka_unit_test(test_transport), cmocka_unit_test(test_forwards),
+		cmocka_unit_test(test_top),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

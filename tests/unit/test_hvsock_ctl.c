@@ -113,6 +113,27 @@ static void test_vms(void **state)
 	assert_says(call("vm.list", "{}"), "{\"vms\":[]}");
 }
 
+/* A guest of Hyper-V sockets has no CID, and is not told by one. */
+static void test_vm_of_hvsock(void **state)
+{
+	assert_says(call("vm.add", "{\"name\":\"h1\",\"transport\":\"hvsock\","
+				   "\"socket-path\":\"DIR/h1.vu\",\"uds-path\":\"DIR/h1.vs\"}"),
+		    "\"result\":{}");
+	assert_true(exists("h1.vu") && exists("h1.vs"));
+	assert_says(call("vm.list", "{}"),
+		    "{\"name\":\"h1\",\"transport\":\"fake hvsock\",\"state\":\"listening\"");
+	assert_says(call("vm.add", "{\"name\":\"h2\",\"transport\":\"hvsock\","
+				   "\"socket-path\":\"DIR/h2.vu\"}"),
+		    "\"result\":{}");
+	assert_says(call("vm.add", "{\"name\":\"h1\",\"transport\":\"hvsock\","
+				   "\"socket-path\":\"DIR/x\"}"),
+		    "there is a VM of name \\\"h1\\\"\"");
+	assert_says(call("vm.add", "{\"name\":\"h3\",\"cid\":3,\"transport\":\"hvsock\","
+				   "\"socket-path\":\"DIR/x\"}"),
+		    "cid: a guest of Hyper-V sockets has none");
+	assert_false(exists("x"));
+}
+
 static void test_forwards(void **state)
 {
 	add_n1();
@@ -283,8 +304,13 @@ static void test_events(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_vms),         TEST(test_forwards), TEST(test_longest_list_of_forwards),
-		TEST(test_connections), TEST(test_stats),    TEST(test_longest_lists_of_vms),
+		TEST(test_vms),
+		TEST(test_vm_of_hvsock),
+		TEST(test_forwards),
+		TEST(test_longest_list_of_forwards),
+		TEST(test_connections),
+		TEST(test_stats),
+		TEST(test_longest_lists_of_vms),
 		TEST(test_events),
 	};
 

@@ -63,6 +63,7 @@ static void test_limit_of_vms(void **state)
 	for (unsigned i = 0; i <= n; i++) {
 		(void)snprintf(name, sizeof(name), "many%u", i);
 		c.cid = 1000 + i;
+		vms[i].ops = fx.vm[0]->ops;
 		assert_int_equal(hv_vm_init(&vms[i], fx.relay, &c), i < n ? 0 : -ENOSPC);
 	}
 	assert_ptr_equal(hv_vm_of_cid(fx.relay, 1000 + n - 1), &vms[n - 1]);

@@ -81,6 +81,8 @@ void settle(void)
 		for (unsigned j = 0; j < N_VM; j++)
 			if (fx.guest[j].bucket && fx.guest[j].held < 0)
 				vsd_poll(&fx.guest[j]);
+		if (fx.other_guest)
+			fx.other_guest();
 	}
 }
 

@@ -27,6 +27,7 @@ struct fixture {
 	struct tmp_dir dir;
 	struct hv_vm *vm[N_VM]; /* CIDs 3, 4, 5 */
 	struct vsd guest[N_VM];
+	void (*other_guest)(void); /* has its turn in settle(), too */
 	char journal[128];
 
 	enum host_answer answer;

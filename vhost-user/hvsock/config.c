@@ -116,6 +116,19 @@ static int read_allow(struct json_object *o, struct config_vm *c, char *why)
 	return r;
 }
 
+static int read_transport(struct json_object *o, bool *ret_hvsock, char *why)
+{
+	const char *text = "";
+	int r = read_string("transport", o, &text, why);
+
+	if (r < 0)
+		return r;
+	*ret_hvsock = strcmp(text, "hvsock") == 0;
+	if (!*ret_hvsock && strcmp(text, "vsock") != 0)
+		return wrong(why, "transport: neither vsock nor hvsock");
+	return 0;
+}
+
 static int read_vm_member(struct config_vm *c, const char *key, struct json_object *value,
 			  char *why)
 {
@@ -127,13 +140,33 @@ static int read_vm_member(struct config_vm *c, const char *key, struct json_obje
 		return read_u32(key, value, HV_CID_MIN, HV_CID_MAX, &vm->vm.cid, why);
 	if (strcmp(key, "socket-path") == 0)
 		return read_string(key, value, &vm->socket_path, why);
+	if (strcmp(key, "transport") == 0)
+		return read_transport(value, &vm->hvsock, why);
 	if (strcmp(key, "uds-path") == 0)
 		return read_string(key, value, &vm->uds_path, why);
 	if (strcmp(key, "limits") == 0)
 		return read_limits(value, &vm->vm.limits, why);
 	if (strcmp(key, "allow") == 0)
 		return read_allow(value, c, why);
-	return wrong(why, "%.32s: not one of name, cid, socket-path, uds-path, limits, allow", key);
+	return wrong(why,
+		     "%.32s: not one of name, cid, socket-path, transport, uds-path, limits, allow",
+		     key);
+}
+
+/* What a VM needs depends on how its guest is reached. */
+static int check_vm(const struct host_vm_config *vm, char *why)
+{
+	if (vm->hvsock && vm->vm.cid)
+		return wrong(why, "cid: a guest of Hyper-V sockets has none");
+	if (vm->hvsock && vm->vm.allow_listed)
+		return wrong(why, "allow: a guest of Hyper-V sockets reaches no other");
+	if (vm->hvsock && (!vm->vm.name || !vm->socket_path))
+		return wrong(why, "a VM with Hyper-V sockets needs name and socket-path");
+	if (!vm->hvsock && (!vm->vm.name || !vm->vm.cid || !vm->socket_path))
+		return wrong(why, "a VM needs name, cid and socket-path");
+	if (vm->uds_path && strlen(vm->uds_path) > HYBRID_PATH_MAX)
+		return wrong(why, "uds-path: longer than %zu bytes", HYBRID_PATH_MAX);
+	return 0;
 }
 
 int config_vm_read(struct json_object *o, struct config_vm *ret_vm, char why[CONFIG_WHY_MAX])
@@ -148,11 +181,7 @@ int config_vm_read(struct json_object *o, struct config_vm *ret_vm, char why[CON
 		if (r < 0)
 			return r;
 	}
-	if (!ret_vm->vm.vm.name || !ret_vm->vm.vm.cid || !ret_vm->vm.socket_path)
-		return wrong(why, "a VM needs name, cid and socket-path");
-	if (ret_vm->vm.uds_path && strlen(ret_vm->vm.uds_path) > HYBRID_PATH_MAX)
-		return wrong(why, "uds-path: longer than %zu bytes", HYBRID_PATH_MAX);
-	return 0;
+	return check_vm(&ret_vm->vm, why);
 }
 
 /* ---- a forward ---- */

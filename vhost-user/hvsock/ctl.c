@@ -64,6 +64,9 @@ static int vm_add_failed(struct control_call *call, const struct config_vm *c, c
 {
 	switch (r) {
 	case -EEXIST:
+		if (c->vm.vm.cid == 0)
+			return control_error(call, CONTROL_ERROR_EXISTS,
+					     "there is a VM of name \"%s\"", c->vm.vm.name);
 		return control_error(call, CONTROL_ERROR_EXISTS,
 				     "there is a VM of name \"%s\" or CID %u", c->vm.vm.name,
 				     c->vm.vm.cid);
@@ -120,7 +123,8 @@ static struct json_object *vm_json(const struct host_vm *vm)
 	struct json_object *o = json_object_new_object();
 
 	add_string(o, "name", hv_vm_name(vm->vm));
-	add_number(o, "cid", hv_vm_cid(vm->vm));
+	if (hv_vm_cid(vm->vm))
+		add_number(o, "cid", hv_vm_cid(vm->vm));
 	add_string(o, "transport", hv_vm_transport(vm->vm));
 	add_string(o, "state", hv_vm_state(vm->vm));
 	if (vm->socket_path)
@@ -353,7 +357,7 @@ static int stats(struct control_call *call, struct json_object *params,
 }
 
 const struct control_method ctl_methods[] = {
-	{ "vm.add", vm_add, "name,cid,socket-path,uds-path?,limits?,allow?" },
+	{ "vm.add", vm_add, "name,cid?,socket-path,transport?,uds-path?,limits?,allow?" },
 	{ "vm.remove", vm_remove, "name" },
 	{ "vm.list", vm_list, "" },
 	{ "forward.add", method_forward_add, "id?,vm,direction,guest-port,host" },

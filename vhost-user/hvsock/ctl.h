@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What the control socket of the socket daemon can do, beyond what every daemon can (backend.h).
  *
- *   vm.add {"name","cid","socket-path","uds-path"?,"limits"?,"allow"?} → {}
+ *   vm.add {"name","cid"?,"socket-path","transport"?,"uds-path"?,"limits"?,"allow"?} → {}
  *   vm.remove {"name"} → {}                        with its forwards and connections
  *   vm.list {} → {"vms":[VM…]}
  *   forward.add {"id"?,"vm","direction","guest-port","host"} → FORWARD
@@ -10,7 +10,7 @@
  *   connections.list {"vm"?} → {"connections":[CONNECTION…],"total"}      oldest first, a VM at a time
  *   stats {"vm"?} → {"vms":[{"name","counters","clients"}…]}
  *
- *   VM = {"name","cid","transport","state","socket-path"?,"uds-path"?,"limits","connections","buffered"}
+ *   VM = {"name","cid"?,"transport","state","socket-path"?,"uds-path"?,"limits","connections","buffered"}
  *   FORWARD = {"id","vm","direction","guest-port","service"?,"host","connected","failed","waiting"}
  *   CONNECTION = {"vm","type","state","direction","guest-port","peer-cid","peer-port","service"?,
  *                 "bytes-from-guest","bytes-to-guest","buffered"}

@@ -8,6 +8,7 @@
 
 #include "base.h"
 #include "listen.h"
+#include "port_vmbus.h"
 #include "port_vsock.h"
 #include "request.h"
 
@@ -48,18 +49,30 @@ struct host_vm *host_find_vm(const struct host *host, const char *name)
 	return vm ? hv_vm_data(vm) : NULL;
 }
 
+/* The ways into a guest. */
+struct transport {
+	int (*open)(struct hv_relay *relay, const struct hv_vm_config *config, const char *path,
+		    int listen_fd, struct hv_vm **ret_vm);
+	int (*adopt)(struct hv_relay *relay, const struct hv_vm_config *config, int fd,
+		     struct hv_vm **ret_vm);
+};
+
+static const struct transport vsock = { port_vsock_open, port_vsock_adopt };
+static const struct transport hvsock = { port_vmbus_open, port_vmbus_adopt };
+
 /* A VM of the relay's at the socket that was asked for. */
 static int open_port(struct host *host, const struct host_vm_config *c, struct hv_vm **ret_vm)
 {
+	const struct transport *t = c->hvsock ? &hvsock : &vsock;
 	int fd = c->fd, r = 0;
 
 	if (!c->socket_path)
-		return c->fd_connected ? port_vsock_adopt(host->relay, &c->vm, fd, ret_vm) :
-					 port_vsock_open(host->relay, &c->vm, NULL, fd, ret_vm);
+		return c->fd_connected ? t->adopt(host->relay, &c->vm, fd, ret_vm) :
+					 t->open(host->relay, &c->vm, NULL, fd, ret_vm);
 	r = listen_unix(c->socket_path, SOCKET_MODE, &fd);
 	if (r < 0)
 		return r;
-	r = port_vsock_open(host->relay, &c->vm, c->socket_path, fd, ret_vm);
+	r = t->open(host->relay, &c->vm, c->socket_path, fd, ret_vm);
 	if (r < 0)
 		listen_unlink(c->socket_path);
 	return r;

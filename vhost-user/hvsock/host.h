@@ -26,6 +26,7 @@ struct request;
 /* What a VM is made from.  Copied. */
 struct host_vm_config {
 	struct hv_vm_config vm;
+	bool hvsock;             /* by Hyper-V sockets (port_vmbus.h), not virtio-vsock */
 	const char *socket_path; /* where QEMU connects; or NULL, and fd is used */
 	int fd;                  /* a listener or a connection, owned from the call on */
 	bool fd_connected;       /* it is a connection */
@@ -59,7 +60,7 @@ int host_init(struct host *host, const char *journal_path);
 /* Close everything.  The relay itself goes with the deferred work of the loop (loop_done() runs it). */
 void host_done(struct host *host);
 
-/* Add a VM with its sockets.  -EEXIST, -EINVAL, -ENOSPC of port_vsock_open(); -ENAMETOOLONG of hybrid_open(); what
+/* Add a VM with its sockets.  -EEXIST, -EINVAL, -ENOSPC of port_vsock_open() or port_vmbus_open(); -ENAMETOOLONG of hybrid_open(); what
  * listen_unix() and loop_add() say.  *ret_where: the path that it is about, or NULL.  Nothing is left behind on failure. */
 int host_add_vm(struct host *host, const struct host_vm_config *config, struct host_vm **ret_vm,
 		const char **ret_where);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "ports.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -78,6 +79,30 @@ int ports_from_guid(const char *text, size_t len, uint32_t *ret_port)
 void ports_guid(uint32_t port, char ret_guid[PORTS_GUID_LEN + 1])
 {
 	(void)snprintf(ret_guid, PORTS_GUID_LEN + 1, "%08x" GUID_TAIL, port);
+}
+
+/* GUID_TAIL in memory: two more little-endian fields, then bytes in order. */
+static const uint8_t guid_tail[PORTS_GUID_SIZE - sizeof(uint32_t)] = { 0xcb, 0xfa, 0xe6, 0x11,
+								       0xbd, 0x58, 0x64, 0x00,
+								       0x6a, 0x79, 0x86, 0xd3 };
+
+void ports_guid_bytes(uint32_t port, uint8_t ret_guid[PORTS_GUID_SIZE])
+{
+	const uint32_t first = htole32(port);
+
+	memcpy(ret_guid, &first, sizeof(first));
+	memcpy(ret_guid + sizeof(first), guid_tail, sizeof(guid_tail));
+}
+
+int ports_from_guid_bytes(const uint8_t guid[PORTS_GUID_SIZE], uint32_t *ret_port)
+{
+	uint32_t first;
+
+	if (memcmp(guid + sizeof(first), guid_tail, sizeof(guid_tail)) != 0)
+		return -ENOENT;
+	memcpy(&first, guid, sizeof(first));
+	*ret_port = le32toh(first);
+	return 0;
 }
 
 const char *ports_name(uint32_t base, uint32_t port)

@@ -39,6 +39,13 @@ int ports_from_guid(const char *text, size_t len, uint32_t *ret_port);
 /* The GUID of a port, in lower case. */
 void ports_guid(uint32_t port, char ret_guid[PORTS_GUID_LEN + 1]);
 
+/* A GUID as it lies in memory: the port in the first four bytes, little-endian. */
+#define PORTS_GUID_SIZE 16
+
+void ports_guid_bytes(uint32_t port, uint8_t ret_guid[PORTS_GUID_SIZE]);
+/* -ENOENT: it is no port's. */
+int ports_from_guid_bytes(const uint8_t guid[PORTS_GUID_SIZE], uint32_t *ret_port);
+
 /* The word for a port, or NULL. */
 const char *ports_name(uint32_t base, uint32_t port);
 

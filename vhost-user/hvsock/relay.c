@@ -67,14 +67,20 @@ struct hv_vm *hv_vm_find(const struct hv_relay *relay, const char *name)
 struct hv_vm *hv_vm_of_cid(const struct hv_relay *relay, uint64_t cid)
 {
 	for (struct hv_vm *vm = relay->first; vm; vm = vm->next)
-		if (vm->cid == cid)
+		if (vm->cid == cid && cid != 0)
 			return vm;
 	return NULL;
 }
 
-static int check_config(const struct hv_relay *relay, const struct hv_vm_config *c)
+static bool cid_is_good(const struct hv_transport_ops *ops, uint32_t cid)
 {
-	if (!name_is_good(c->name) || c->cid < HV_CID_MIN || c->cid > HV_CID_MAX ||
+	return ops->without_cid ? cid == 0 : cid >= HV_CID_MIN && cid <= HV_CID_MAX;
+}
+
+static int check_config(const struct hv_relay *relay, const struct hv_transport_ops *ops,
+			const struct hv_vm_config *c)
+{
+	if (!name_is_good(c->name) || !cid_is_good(ops, c->cid) ||
 	    c->limits.connections > HV_CONNECTIONS_MAX)
 		return -EINVAL;
 	if (hv_vm_find(relay, c->name) || hv_vm_of_cid(relay, c->cid))
@@ -113,7 +119,7 @@ static void vm_unlink(struct hv_vm *vm)
 int hv_vm_init(struct hv_vm *vm, struct hv_relay *relay, const struct hv_vm_config *c)
 {
 	uint32_t random;
-	int r = check_config(relay, c);
+	int r = check_config(relay, vm->ops, c);
 
 	if (r < 0)
 		return r;
@@ -359,8 +365,11 @@ void conn_far_gone(struct hv_conn *conn)
 		loop_timer_set(conn->vm->relay->loop, &conn->timer, loop_now_ns() + HV_CLOSE_NS);
 }
 
+/* For a successor who has to tell a guest.  One without a CID needs nobody for that: its frontend tells it. */
 static void keep_in_journal(struct hv_conn *conn)
 {
+	if (conn->vm->cid == 0)
+		return;
 	conn->journal = journal_add(conn->vm->relay->journal,
 				    &(struct journal_entry){ .vm_cid = conn->vm->cid,
 							     .guest_port = conn->guest_port,

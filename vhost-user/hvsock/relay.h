@@ -4,7 +4,8 @@
  * A *VM* is one guest with a CID.  A *connection* is one socket inside that guest and its *far end*: a descriptor
  * of the host (a Unix or TCP stream, or a Unix SEQPACKET socket), or a socket inside another guest of this relay
  * (then there are two connections, each the far end of the other).  How a guest is reached is its transport's
- * business (transport.h): virtio-vsock is one (port_vsock.h).
+ * business (transport.h): virtio-vsock is one (port_vsock.h), Hyper-V sockets another (port_vmbus.h), which have neither
+ * CIDs nor siblings nor SEQPACKET.
  *
  * This header is for the host's side: who listens and dials there decides what a guest's request reaches and which
  * of the host's clients reach a guest.
@@ -75,7 +76,7 @@ struct hv_limits {
 /* What a VM is made from.  Copied. */
 struct hv_vm_config {
 	const char *name;
-	uint32_t cid;
+	uint32_t cid; /* 0 where the transport has none */
 	struct hv_limits limits;
 	bool allow_listed;     /* false: every sibling is allowed */
 	const uint32_t *allow; /* siblings it may connect to, and that may connect to it */
@@ -114,7 +115,7 @@ int hv_relay_new(struct loop *loop, const struct hv_host_ops *ops, void *context
 /* All VMs must have been closed, and the deferred work of the loop been run. */
 void hv_relay_free(struct hv_relay *relay);
 
-/* ---- VMs.  A transport makes them: port_vsock_open(). ---- */
+/* ---- VMs.  A transport makes them: port_vsock_open(), port_vmbus_open(). ---- */
 
 /* Out of the relay at once, with all its connections: far ends are closed.  Its memory goes with this pass of the
  * loop.  Not from vm_state(). */
@@ -126,11 +127,11 @@ struct hv_vm *hv_vm_of_cid(const struct hv_relay *relay, uint64_t cid);
 struct hv_vm *hv_vm_next(const struct hv_relay *relay, const struct hv_vm *vm);
 
 const char *hv_vm_name(const struct hv_vm *vm);
-uint32_t hv_vm_cid(const struct hv_vm *vm);
+uint32_t hv_vm_cid(const struct hv_vm *vm); /* 0: none */
 /* "listening" no frontend; "connected" there is one; "negotiated" features and memory are known; "running" the
  * guest's driver is up; "closed". */
 const char *hv_vm_state(const struct hv_vm *vm);
-const char *hv_vm_transport(const struct hv_vm *vm); /* "virtio-vsock" */
+const char *hv_vm_transport(const struct hv_vm *vm); /* "virtio-vsock" or "hvsock" */
 const struct hv_stats *hv_vm_stats(const struct hv_vm *vm);
 const struct hv_limits *hv_vm_limits(const struct hv_vm *vm); /* without zeros but the rate's */
 unsigned hv_vm_connections(const struct hv_vm *vm);
@@ -147,7 +148,7 @@ void *hv_vm_data(const struct hv_vm *vm);
  * once it is connected.  fd is in no epoll set of the loop's: the relay watches it from the call on, although it is the
  * caller's until done().
  * What loop_add() says; -ENOTCONN: no driver is up (the VM is not "running"); -EPROTONOSUPPORT: the guest does not speak
- * this type; -EMFILE: limits.connections; -ENOMEM.  *ret_conn untouched on failure. */
+ * this type; -EMFILE: limits.connections, or the guest's own; -ENOMEM.  *ret_conn untouched on failure. */
 int hv_connect(struct hv_vm *vm, uint32_t port, int type, int fd, hv_connected_fn *done, void *data,
 	       struct hv_conn **ret_conn);
 

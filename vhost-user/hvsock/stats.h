@@ -22,6 +22,7 @@
 	X(refused_sibling, "connections of the guest to a CID unknown or not allowed")            \
 	X(refused_limit_connections, "connections refused because the VM has too many")           \
 	X(refused_limit_rate, "connections of the guest refused because they came too fast")      \
+	X(refused_channel, "connections for which the guest has no VMBus channel")                \
 	X(reset_limit_bytes, "connections reset because the VM's buffers are full")               \
 	X(reset_credit, "connections reset because the guest sent more than it was allowed")      \
 	X(reset_malformed, "connections reset because of a packet that contradicts itself")       \
@@ -40,7 +41,7 @@
 	X(credit_updates, "packets to the guest that carry nothing but credit")                   \
 	X(credit_requests, "packets to the guest that ask for credit")                            \
 	X(resets_restored, "connections of a predecessor that were reset for it")                 \
-	X(queue_broken, "queues stopped because the driver broke the ring")                       \
+	X(queue_broken, "queues, or channels, stopped because the guest broke the ring")          \
 	X(queue_kicks, "times the guest woke us")                                                 \
 	X(queue_calls, "times we interrupted the guest")                                          \
 	X(sessions, "frontends that connected")                                                   \

@@ -44,12 +44,13 @@
 
 struct hv_transport_ops {
 	const char *name;
+	bool without_cid; /* its guests have none, and no siblings */
 	size_t conn_size; /* of the structure that begins with struct hv_conn */
 
 	const char *(*state)(const struct hv_vm *vm);
 
 	/* Ask the guest for conn->guest_port.  -EADDRINUSE: it has a connection of this address; -ENOTCONN,
-	 * -EPROTONOSUPPORT, -ENOMEM: see hv_connect().  Answered by hv_guest_accepted() or hv_guest_done(), not from
+	 * -EPROTONOSUPPORT, -EMFILE, -ENOMEM: see hv_connect().  Answered by hv_guest_accepted() or hv_guest_done(), not from
 	 * within. */
 	int (*request)(struct hv_conn *conn);
 

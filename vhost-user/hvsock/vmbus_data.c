@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: MIT */
+/* Bytes between rings and far ends.
+ *
+ * What the guest sent in many packets goes to the far end in one call, straight from the ring's pages; what comes from there
+ * goes straight into them, as packets of the largest size that there is room for.  A far end that takes no more leaves the
+ * guest's packets in their ring: what of a call it did not take is all that is ever copied. */
+#include <errno.h>
+
+#include "eventfd.h"
+#include "port_vmbus_impl.h"
+#include "relax.h"
+
+/* What one channel may take of a turn, each way, and of one call from the guest. */
+#define TURN_BYTES  (256u << 10)
+#define BATCH_BYTES (64u << 10)
+
+/* Packets to the guest made by one call. */
+#define PACKETS 16
+
+/* Turns of one pass: then it is another port's. */
+#define TURNS 64u
+
+/* Pauses between two looks in vain. */
+#define RELAX 4
+
+static void call(struct vmbus_channel *ch)
+{
+	struct vmbus_port *port = ch->port;
+
+	if (!port->blocked && eventfd_signal(ch->pipe.call_fd, &port->blocked))
+		port->vm.stats.queue_calls++;
+}
+
+static void lost_memory(struct vmbus_port *port)
+{
+	vmbus_link_end(&port->link, -EFAULT, "guest memory was truncated by the frontend");
+}
+
+/* Is it still what it was, after somebody else was called? */
+static bool is_on(const struct vmbus_channel *ch)
+{
+	return ch->state == CHANNEL_OPEN && ch->conn;
+}
+
+/* ---- from the guest ----------------------------------------------------------------------------- */
+
+struct batch {
+	unsigned n;    /* pieces in port->iov */
+	uint32_t len;  /* of data in them */
+	uint32_t size; /* of the ring */
+	unsigned packets;
+	bool fin;
+};
+
+/* As many packets as one call takes, up to the end of all.  -EBADMSG. */
+static int gather(struct vmbus_channel *ch, uint32_t readable, struct batch *b)
+{
+	struct vmbus_port *port = ch->port;
+	struct vmpipe_packet p;
+	int r = 0;
+
+	*b = (struct batch){ 0 };
+	while (b->len < BATCH_BYTES && !b->fin &&
+	       b->n + VMBUS_RING_PIECES(VMPIPE_DATA_MAX) <= VMBUS_IOVS &&
+	       (r = vmpipe_next(&ch->pipe.from_guest, b->size, readable, &p)) > 0) {
+		if (p.len > 0 && ch->pipe.fin_taken)
+			return -EBADMSG;
+		b->n += vmbus_ring_pieces(&ch->pipe.from_guest, p.at, p.len, port->iov + b->n);
+		b->len += p.len;
+		b->size += p.size;
+		b->packets++;
+		b->fin = p.len == 0;
+	}
+	return r < 0 ? r : 0;
+}
+
+/* False: the channel is of no use any more. */
+static bool pass_on(struct vmbus_channel *ch, const struct batch *b)
+{
+	struct vmbus_port *port = ch->port;
+	ssize_t r = 0;
+
+	port->vm.stats.packets_from_guest += b->packets;
+	port->vm.stats.bytes_from_guest += b->len;
+	if (b->len > 0)
+		r = hv_far_write(&ch->conn->hv, port->iov, b->n, b->len);
+	if (unlikely(r == -EFAULT)) {
+		lost_memory(port);
+		return false;
+	}
+	if (unlikely(r < 0)) {
+		port->vm.stats.reset_limit_bytes++;
+		vmbus_channel_end(ch);
+		return false;
+	}
+	if (!is_on(ch))
+		return false;
+	if (vmbus_ring_consume(&ch->pipe.from_guest, b->size))
+		call(ch);
+	if (b->fin && !ch->pipe.fin_taken) {
+		ch->pipe.fin_taken = true;
+		hv_guest_shutdown(&ch->conn->hv, HV_SHUTDOWN_SEND);
+	}
+	return is_on(ch);
+}
+
+/* Can the far end be given something? */
+static bool can_take(const struct vmbus_channel *ch)
+{
+	return is_on(ch) && ch->conn->hv.out_len == 0;
+}
+
+static bool take(struct vmbus_channel *ch)
+{
+	uint32_t taken = 0;
+	struct batch b;
+
+	while (can_take(ch) && taken < TURN_BYTES) {
+		int readable = vmbus_ring_readable(&ch->pipe.from_guest);
+
+		if (readable == 0)
+			break;
+		if (readable < 0) {
+			ch->port->vm.stats.queue_broken++;
+			vmbus_channel_break(ch, "its write index is wrong");
+			return true;
+		}
+		if (gather(ch, (uint32_t)readable, &b) < 0) {
+			ch->port->vm.stats.reset_malformed++;
+			vmbus_channel_break(ch, "a packet contradicts itself");
+			return true;
+		}
+		taken += b.size;
+		if (!pass_on(ch, &b))
+			break;
+	}
+	return taken > 0;
+}
+
+void vmbus_take_rest(struct vmbus_channel *ch)
+{
+	(void)take(ch);
+}
+
+/* ---- to the guest ------------------------------------------------------------------------------- */
+
+/* The guest does not read, or does again.  One that sends no more is given HV_CLOSE_NS for that: it says by the same packet
+ * that its socket is closed, and waits for our rescind then. */
+static void watch_reader(struct vmbus_channel *ch)
+{
+	struct loop *loop = hv_vm_loop(&ch->port->vm);
+	bool late = ch->pipe.wanting && ch->pipe.fin_taken;
+
+	if (!late)
+		loop_timer_cancel(loop, &ch->timer);
+	else if (!ch->timer.set)
+		loop_timer_set(loop, &ch->timer, loop_now_ns() + HV_CLOSE_NS);
+}
+
+/* Free bytes worth writing to; 0: the guest will kick when there are; -EBADMSG. */
+static int free_bytes(struct vmbus_pipe *p)
+{
+	int space = vmbus_ring_free(&p->to_guest);
+
+	if (space < 0)
+		return space;
+	if ((uint32_t)space <= p->low && !p->wanting) {
+		p->wanting = true;
+		vmbus_ring_want(&p->to_guest, p->low);
+		space = vmbus_ring_free(&p->to_guest);
+		if (space < 0)
+			return space;
+	}
+	if ((uint32_t)space <= p->low)
+		return 0;
+	if (p->wanting)
+		vmbus_ring_want(&p->to_guest, 0);
+	p->wanting = false;
+	return space;
+}
+
+/* Room for packets, all but the last of the largest size: where their data goes in port->iov, how much in room[].  Returns
+ * *ret_len, the sum. */
+static unsigned lay_out(struct vmbus_channel *ch, uint32_t space, uint32_t room[PACKETS],
+			uint32_t *ret_len)
+{
+	struct vmbus_port *port = ch->port;
+	uint32_t at = 0, len = 0;
+	unsigned n = 0, n_iov = 0;
+
+	while (n < PACKETS && n_iov + VMBUS_RING_PIECES(VMPIPE_DATA_MAX) <= VMBUS_IOVS) {
+		room[n] = vmpipe_room(space - at);
+		if (room[n] == 0)
+			break;
+		n_iov += vmbus_ring_pieces(&ch->pipe.to_guest, at + VMPIPE_HEAD, room[n],
+					   port->iov + n_iov);
+		at += vmpipe_size(room[n]);
+		len += room[n++];
+	}
+	*ret_len = len;
+	return n_iov;
+}
+
+/* Make packets of len bytes that were laid out, and show them to the guest. */
+static void send_off(struct vmbus_channel *ch, uint32_t len, const uint32_t room[PACKETS])
+{
+	struct hv_stats *stats = &ch->port->vm.stats;
+	uint32_t at = 0;
+
+	stats->bytes_to_guest += len;
+	for (unsigned i = 0; len > 0; i++) {
+		uint32_t part = min(len, room[i]);
+
+		at += vmpipe_put(&ch->pipe.to_guest, at, part);
+		len -= part;
+		stats->packets_to_guest++;
+	}
+	if (vmbus_ring_publish(&ch->pipe.to_guest, at))
+		call(ch);
+}
+
+static bool give(struct vmbus_channel *ch)
+{
+	uint32_t room[PACKETS], given = 0, len;
+
+	while (is_on(ch) && given < TURN_BYTES && hv_far_readable(&ch->conn->hv)) {
+		int space = free_bytes(&ch->pipe);
+		unsigned n_iov;
+		ssize_t r;
+
+		if (space < 0) {
+			ch->port->vm.stats.queue_broken++;
+			vmbus_channel_break(ch, "its read index is wrong");
+			return true;
+		}
+		watch_reader(ch);
+		if (space == 0)
+			break;
+		n_iov = lay_out(ch, (uint32_t)space, room, &len);
+		r = hv_far_read(&ch->conn->hv, ch->port->iov, n_iov, len);
+		if (r == -EFAULT)
+			lost_memory(ch->port);
+		if (r <= 0)
+			break;
+		given += (uint32_t)r;
+		if (is_on(ch))
+			send_off(ch, (uint32_t)r, room);
+	}
+	return given > 0;
+}
+
+/* What the far end's end means to the guest, once all that it sent is in the ring. */
+static void conclude(struct vmbus_channel *ch)
+{
+	if (ch->far_ended && !ch->pipe.fin_sent) {
+		ch->pipe.fin_sent = true;
+		if (vmbus_ring_publish(&ch->pipe.to_guest, vmpipe_put(&ch->pipe.to_guest, 0, 0)))
+			call(ch);
+	}
+	if (ch->far_gone)
+		vmbus_channel_end(ch);
+}
+
+/* ---- awake and asleep --------------------------------------------------------------------------- */
+
+static void unlink_awake(struct vmbus_channel *ch)
+{
+	struct vmbus_port *port = ch->port;
+
+	*(ch->prev_awake ? &ch->prev_awake->next_awake : &port->first_awake) = ch->next_awake;
+	*(ch->next_awake ? &ch->next_awake->prev_awake : &port->last_awake) = ch->prev_awake;
+	ch->next_awake = ch->prev_awake = NULL;
+	ch->awake = false;
+	port->n_awake--;
+}
+
+static void link_awake(struct vmbus_channel *ch)
+{
+	struct vmbus_port *port = ch->port;
+
+	ch->awake = true;
+	ch->prev_awake = port->last_awake;
+	*(port->last_awake ? &port->last_awake->next_awake : &port->first_awake) = ch;
+	port->last_awake = ch;
+	port->n_awake++;
+}
+
+void vmbus_asleep(struct vmbus_channel *ch)
+{
+	if (ch->awake)
+		unlink_awake(ch);
+}
+
+void vmbus_sleep(struct vmbus_port *port)
+{
+	if (port->polling)
+		loop_poller_del(hv_vm_loop(&port->vm), &port->poller);
+	port->polling = false;
+}
+
+/* It slept: would it have been better to go on looking? */
+static void learn(struct vmbus_port *port, uint64_t asleep_since_ns)
+{
+	if (asleep_since_ns == 0)
+		return;
+	if (loop_now_ns() - asleep_since_ns < VMBUS_SPIN_NS)
+		port->spin_ns = min(max(2 * port->spin_ns, (uint64_t)VMBUS_SPIN_MIN_NS),
+				    (uint64_t)VMBUS_SPIN_NS);
+	else
+		port->spin_ns /= 2;
+}
+
+/* Nothing came.  Go on looking for a while, then ask for a kick.  One whose far end takes no more needs none: that will
+ * wake it. */
+static void found_nothing(struct vmbus_channel *ch)
+{
+	uint64_t now_ns = loop_now_ns();
+
+	if (ch->idle_since_ns == 0)
+		ch->idle_since_ns = now_ns;
+	if (now_ns - ch->idle_since_ns < ch->port->spin_ns)
+		return;
+	if (can_take(ch)) {
+		vmbus_ring_mask(&ch->pipe.from_guest, false);
+		if (vmbus_ring_readable(&ch->pipe.from_guest) != 0) {
+			vmbus_ring_mask(&ch->pipe.from_guest, true);
+			ch->idle_since_ns = 0;
+			return;
+		}
+	}
+	ch->asleep_since_ns = now_ns;
+	unlink_awake(ch);
+}
+
+/* One turn.  False: there was nothing to do. */
+static bool serve(struct vmbus_channel *ch)
+{
+	bool found = take(ch);
+
+	if (give(ch))
+		found = true;
+	if (is_on(ch))
+		conclude(ch);
+	return found;
+}
+
+static bool poll_port(struct loop_poller *poller)
+{
+	struct vmbus_port *port = container_of(poller, struct vmbus_port, poller);
+	bool found = false;
+
+	for (unsigned left = min(port->n_awake, TURNS); left > 0 && port->first_awake; left--) {
+		struct vmbus_channel *ch = port->first_awake;
+
+		unlink_awake(ch);
+		link_awake(ch);
+		if (serve(ch)) {
+			ch->idle_since_ns = 0;
+			found = true;
+		} else if (ch->awake) {
+			found_nothing(ch);
+		}
+	}
+	if (unlikely(mem_damaged(&port->mem)))
+		lost_memory(port);
+	if (unlikely(port->blocked))
+		vmbus_link_end(&port->link, -EPROTO,
+			       "a descriptor was made blocking by the frontend");
+	if (port->n_awake == 0)
+		vmbus_sleep(port);
+	for (unsigned i = 0; !found && i < RELAX; i++)
+		cpu_relax();
+	return port->n_awake > 0;
+}
+
+void vmbus_wake(struct vmbus_channel *ch)
+{
+	struct vmbus_port *port = ch->port;
+
+	ch->idle_since_ns = 0;
+	if (!ch->awake) {
+		learn(port, ch->asleep_since_ns);
+		vmbus_ring_mask(&ch->pipe.from_guest, true);
+		link_awake(ch);
+	}
+	if (!port->polling)
+		loop_poller_add(hv_vm_loop(&port->vm), &port->poller, poll_port);
+	port->polling = true;
+}

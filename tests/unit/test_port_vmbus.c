@@ -8,13 +8,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base.h"
 #include "cleanup.h"
+#include "host.h"
+#include "listen.h"
 #include "port_vmbus_impl.h"
+#include "ports.h"
 
 /* ---- the VM ------------------------------------------------------------------------------------- */
 
@@ -374,29 +378,35 @@ static void test_limit_of_waiting(void **state)
 	assert_int_equal(vb.n_refused, 1);
 }
 
-/* A connect() that was repeated is answered once; one that wants another service by now has the first one ended. */
+/* A connect() that was repeated: while the host has not answered its answer is for both, and after that the first one is
+ * over.  What wants another service by now has the first one ended anyway. */
 static void test_repeated_connect(void **state)
 {
-	struct vb_channel *first;
+	struct vb_channel *first, *second;
 
 	vb.no_open = true;
 	first = vb_dial(9, PORT);
 	assert_non_null(first);
-	assert_null(vb_dial(9, PORT));
+	second = vb_dial(9, PORT);
+	assert_non_null(second);
+	assert_ptr_not_equal(first, second);
+	assert_true(first->rescinded && first->released);
 	assert_int_equal(vb.n_refused, 0);
-	assert_int_equal(fx.n_requests, 1);
+	assert_int_equal(fx.n_requests, 2);
+	first = second;
 	assert_non_null(vb_dial(9, PORT + 1));
 	assert_true(first->rescinded && first->released);
-	assert_int_equal(fx.n_requests, 2);
 	assert_int_equal(hv_conn_port(fx.request), PORT + 1);
 
-	/* The same while the host has not answered yet. */
 	fx.answer = HOST_WAIT;
 	assert_null(vb_dial(11, PORT));
+	assert_null(vb_dial(11, PORT));
+	assert_int_equal(fx.n_requests, 4);
+	assert_int_equal(vb.n_refused, 0);
 	assert_null(vb_dial(11, PORT + 1));
 	assert_int_equal(fx.n_gone, 1);
 	assert_int_equal(vb.n_refused, 1);
-	assert_int_equal(fx.n_requests, 4);
+	assert_int_equal(fx.n_requests, 5);
 	hv_refuse(fx.request);
 	settle();
 	assert_int_equal(vb.n_refused, 2);
@@ -864,6 +874,102 @@ static void test_space_is_told_when_it_is_waited_for(void **state)
 	assert_int_equal(ch->n_calls, 1); /* there will never be more than that */
 }
 
+/* ---- with the host's side as it is: P and P_<port> ---------------------------------------------- */
+
+struct place {
+	struct host host;
+	struct host_vm *vm;
+	char p[128];
+};
+
+static int dial_path(const char *path, int type)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	strcpy(sa.sun_path, path);
+	assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	return fd;
+}
+
+static void start_host(struct place *p)
+{
+	struct host_vm_config c = { .vm = { .name = "n1" }, .hvsock = true, .fd_connected = true };
+	const char *where;
+	int fd[2];
+
+	*p = (struct place){ .host = { .loop = &fx.loop, .ports_base = PORTS_BASE_DEFAULT } };
+	assert_int_equal(host_init(&p->host, NULL), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd), 0);
+	c.fd = fd[1];
+	c.uds_path = tmp_path(&fx.dir, "n1.vs", p->p, sizeof(p->p));
+	assert_int_equal(host_add_vm(&p->host, &c, &p->vm, &where), 0);
+	close(vb.sock);
+	vb.sock = fd[0];
+	vb_hello();
+	vb_memory();
+}
+
+static void test_path_to_guest(void **state)
+{
+	char line[64] = "";
+	struct vb_channel *ch;
+	struct place p;
+	char c;
+
+	start_host(&p);
+	fx.host = dial_path(p.p, SOCK_STREAM);
+	assert_int_equal(send(fx.host, "CONNECT 1234\nearly", 18, 0), 18);
+	ch = vb_accept();
+	assert_true(recv(fx.host, line, sizeof(line) - 1, 0) > 4);
+	assert_int_equal(strncmp(line, "OK 1", 4), 0);
+	vb_expect(ch, "early");
+	vb_says(ch, "from the guest");
+	expect_host("from the guest");
+	close(fd_take(&fx.host));
+	settle();
+	assert_true(ch->released);
+
+	/* By GUID; and nobody speaks SEQPACKET. */
+	fx.host = dial_path(p.p, SOCK_STREAM);
+	assert_int_equal(send(fx.host, "CONNECT 000004d2-facb-11e6-bd58-64006a7986d3\n", 45, 0),
+			 45);
+	ch = vb_accept();
+	close(fd_take(&fx.host));
+	settle();
+	assert_true(ch->released);
+	tmp_path(&fx.dir, "n1.vs.seq", line, sizeof(line));
+	fx.host = dial_path(line, SOCK_SEQPACKET);
+	host_says("CONNECT 1234\n");
+	assert_int_equal(recv(fx.host, &c, 1, 0), 0);
+	host_done(&p.host);
+}
+
+static void test_path_from_guest(void **state)
+{
+	struct vb_channel *ch;
+	struct place p;
+	char path[128];
+	int fd;
+
+	start_host(&p);
+	assert_null(vb_dial(1, PORT)); /* nobody listens */
+	assert_int_equal(vb.n_refused, 1);
+	tmp_path(&fx.dir, "n1.vs_1234", path, sizeof(path));
+	assert_int_equal(listen_unix(path, 0600, &fd), 0);
+	ch = vb_dial(1, PORT);
+	assert_non_null(ch);
+	fx.host = accept(fd, NULL, NULL);
+	assert_true(fx.host >= 0);
+	vb_says(ch, "to the host");
+	expect_host("to the host");
+	host_says("and back");
+	vb_expect(ch, "and back");
+	close(fd);
+	host_done(&p.host);
+	settle();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -902,6 +1008,8 @@ int main(void)
 		VB_TEST(test_calls),
 		VB_TEST(test_sleep),
 		VB_TEST(test_space_is_told_when_it_is_waited_for),
+		VB_TEST(test_path_to_guest),
+		VB_TEST(test_path_from_guest),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -398,6 +398,12 @@ static void on_retry(struct loop_work *work)
 	arm_waited(port);
 }
 
+static bool is_same(const struct vmbus_guid *a, const struct vmbus_guid *b)
+{
+	return memcmp(a, b, sizeof(*a)) == 0;
+}
+
+/* Each is answered once, by an offer or a refusal. */
 void vmbus_on_connect_request(struct vmbus_port *port, struct msg *msg)
 {
 	struct vmbus_connect_request c;
@@ -408,11 +414,10 @@ void vmbus_on_connect_request(struct vmbus_port *port, struct msg *msg)
 	c = p.connect_request;
 	vmbus_port_ready(port);
 	old = find_endpoint(port, &c.endpoint);
-	if (old && old->conn && old->state < CHANNEL_OPEN) {
-		/* Once more, since the first took too long: its answer will be this one's.  Or, if it wants somebody else
-		 * by now, that answer must not reach it any more. */
-		if (memcmp(&old->service, &c.service, sizeof(c.service)) == 0)
-			return;
+	if (old && old->state == CHANNEL_ASKED && is_same(&old->service, &c.service))
+		return; /* the answer that is due serves both */
+	/* The guest gave up the one before: an offer of that must not reach the socket any more. */
+	if (old && old->state < CHANNEL_OPEN) {
 		vmbus_channel_end(old);
 		old = find_endpoint(port, &c.endpoint);
 	}

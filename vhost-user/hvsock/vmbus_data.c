@@ -221,7 +221,7 @@ static void send_off(struct vmbus_channel *ch, uint32_t len, const uint32_t room
 
 static bool give(struct vmbus_channel *ch)
 {
-	uint32_t room[PACKETS], given = 0, len;
+	uint32_t room[PACKETS] = { 0 }, given = 0, len;
 
 	while (is_on(ch) && given < TURN_BYTES && hv_far_readable(&ch->conn->hv)) {
 		int space = free_bytes(&ch->pipe);

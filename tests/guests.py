@@ -16,10 +16,14 @@ import shutil
 import socket
 import stat
 import subprocess
+import sys
 import time
 
 import built
 import foreign
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parent / "integration"))
+from qmp import QmpError, qmp_ask  # noqa: E402
 
 # In the order in which they can be loaded; what a kernel has built in, or has not, is left out.
 MODULES = ["virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "failover",
@@ -369,18 +373,10 @@ class Guest:
         return int(found.group(2)), found.group(1).decode(errors="replace").replace("\r", "")
 
     def qmp(self, command, **arguments):
-        with self._connect("qmp") as s, s.makefile("rw") as stream:
-            stream.readline()
-            for request in ({"execute": "qmp_capabilities"}, {"execute": command, "arguments": arguments}):
-                stream.write(json.dumps(request) + "\n")
-                stream.flush()
-                while True:
-                    answer = json.loads(stream.readline())
-                    if "return" in answer or "error" in answer:
-                        break
-        if "error" in answer:
-            raise GuestError(f"{self.name}: {command}: {answer['error']['desc']}")
-        return answer["return"]
+        try:
+            return qmp_ask(self.directory / f"{self.name}.qmp", command, **arguments)
+        except (OSError, ValueError, QmpError) as error:
+            raise GuestError(f"{self.name}: {error}") from error
 
     def close(self):
         self._shell.close()

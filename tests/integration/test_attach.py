@@ -15,6 +15,7 @@ import threading
 import harness
 import initramfs
 from harness import case, wait_for
+from qmp import QmpError, qmp_ask
 
 LAB = {"version": 1, "networks": {"lan": {}}, "portals": {"shared": {"size": "16MiB"}, "odd": {"size": "12MiB"}},
        "vms": {"n1": {"nics": [{"network": "lan"}], "portals": ["shared"]}}}
@@ -29,25 +30,14 @@ BOOT_S = 120
 
 # ---- somebody else's QEMU ----------------------------------------------------------------------------------------------
 
-class Monitor:
-    """QMP at a path; held only while something is asked."""
+class Theirs:
+    """Its monitor, held only while something is asked."""
 
     def __init__(self, path):
         self.path = path
 
     def ask(self, command, **arguments):
-        with socket.socket(socket.AF_UNIX) as s, s.makefile("rw") as stream:
-            s.settimeout(30)
-            s.connect(str(self.path))
-            stream.readline()
-            for request in ({"execute": "qmp_capabilities"}, {"execute": command, "arguments": arguments}):
-                stream.write(json.dumps(request) + "\n")
-                stream.flush()
-                while True:
-                    answer = json.loads(stream.readline())
-                    if "return" in answer or "error" in answer:
-                        break
-        return answer["return"]
+        return qmp_ask(self.path, command, **arguments)
 
     def ours(self):
         """What of the lab is in it."""
@@ -66,7 +56,7 @@ def start(place, name, *words):
                       f"-qmp unix:{place.root}/{name}.qmp,server=on,wait=off {' '.join(words)}\n")
     console = harness.Console(place, "sh", script, cwd=place.root)
     place.consoles.append(console)
-    monitor = Monitor(place.root / f"{name}.qmp")
+    monitor = Theirs(place.root / f"{name}.qmp")
     wait_for(f"{name}'s monitor", 30, monitor.path.exists)
     return console, monitor
 
@@ -91,7 +81,7 @@ def end(console, monitor):
     """As its owner ends it."""
     try:
         monitor.ask("quit")
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, QmpError):
         pass
     console.process.wait(20)
 

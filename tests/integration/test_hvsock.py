@@ -20,6 +20,7 @@ from pathlib import Path
 import harness
 import initramfs
 from harness import case, wait_for
+from qmp import qmp_ask
 
 STREAM = 8 << 20  # bytes of a stream that is hashed: seconds under TCG
 CID = 3
@@ -154,17 +155,7 @@ class Guest:
                     raise
 
     def qmp(self, command, **arguments):
-        with socket.socket(socket.AF_UNIX) as s, s.makefile("rw") as stream:
-            s.connect(str(self.place.root / "qmp"))
-            stream.readline()
-            for request in ({"execute": "qmp_capabilities"}, {"execute": command, "arguments": arguments}):
-                stream.write(json.dumps(request) + "\n")
-                stream.flush()
-                answer = {}
-                while "return" not in answer and "error" not in answer:
-                    answer = json.loads(stream.readline())
-        assert "return" in answer, answer
-        return answer["return"]
+        return qmp_ask(self.place.root / "qmp", command, **arguments)
 
     def close(self):
         self.shell.close()

@@ -18,6 +18,7 @@ import harness
 from daemons import Daemons
 from harness import case, wait_for
 from libvirtd import Libvirt
+from qmp import qmp_ask
 
 LABS = int(os.environ.get("VHOST_LAB_TEST_LABS", "4"))
 QEMU = os.environ.get("VHOST_LAB_TEST_QEMU")
@@ -117,22 +118,6 @@ def provide(daemons, argv):
         Path(o["file"]).write_text("format 1\n", encoding="ascii")
 
 
-class Qmp:
-    def __init__(self, path):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.connect(path)
-        self.file = self.socket.makefile("rw")
-        self.file.readline()
-        self.ask("qmp_capabilities")
-
-    def ask(self, command):
-        self.file.write(json.dumps({"execute": command}) + "\n")
-        self.file.flush()
-        while "event" in (answer := json.loads(self.file.readline())):
-            pass
-        return answer["return"]
-
-
 def is_there(path):
     try:
         with socket.socket(socket.AF_UNIX) as s:
@@ -160,11 +145,10 @@ def expect_taken(place, argv):
             try:
                 wait_for("QEMU's monitor", 60, lambda: is_there(monitor) or qemu.poll() is not None)
                 assert qemu.poll() is None, (place.root / "qemu.log").read_text(errors="replace")
-                qmp = Qmp(monitor)
-                (bus,) = qmp.ask("query-pci")
+                (bus,) = qmp_ask(monitor, "query-pci")
                 seen = {(device["slot"], device["function"]) for device in bus["devices"]}
                 assert set(places_of(argv)) <= seen, (places_of(argv), seen)
-                qmp.ask("quit")
+                qmp_ask(monitor, "quit")
                 qemu.wait(30)
             finally:
                 qemu.kill()

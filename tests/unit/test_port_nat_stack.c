@@ -233,13 +233,13 @@ static void run_until(pid_t first, pid_t second)
 	}
 }
 
-#define NEEDS_NAMESPACE(pid)                                                \
-	do {                                                                \
-		if ((pid) < 0) {                                            \
-			puts("# skipped: no network namespaces or no tun"); \
-			nat_bench_down(&b);                                 \
-			skip();                                             \
-		}                                                           \
+#define NEEDS_NAMESPACE(pid)                                                 \
+	do {                                                                 \
+		if ((pid) < 0) {                                             \
+			puts("# SKIP needs a network namespace with a tun"); \
+			nat_bench_down(&b);                                  \
+			skip();                                              \
+		}                                                            \
 	} while (0)
 
 /* What is said over a connection: bytes that tell their place. */
@@ -627,7 +627,7 @@ static void test_ip6(void **state)
 	told.mtu = 0;
 	listener = listen6();
 	if (listener < 0) {
-		puts("# skipped: this host has no ::1");
+		puts("# SKIP no IPv6 loopback on this host");
 		skip();
 	}
 	nat_bench_up(&b, "\"subnet6\":\"fd00:100::/64\",\"host-loopback\":true");

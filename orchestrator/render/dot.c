@@ -36,27 +36,14 @@ static void put_quoted(GString *out, const char *text)
 	g_string_append_c(out, '"');
 }
 
-static void put_lines(GString *out, const GPtrArray *lines)
-{
-	for (unsigned i = 0; i < lines->len; i++) {
-		g_string_append(out, "\\n");
-		put_escaped(out, lines->pdata[i]);
-	}
-}
-
 static void put_node(GString *out, const struct graph_node *node)
 {
+	g_autofree char *words = graph_node_words(node);
+
 	g_string_append(out, "\t");
 	put_quoted(out, node->id);
 	g_string_append(out, " [label=\"");
-	put_escaped(out, node->title);
-	if (node->badge) {
-		g_string_append(out, " (");
-		put_escaped(out, node->badge);
-		g_string_append(out, ")");
-	}
-	put_lines(out, node->lines);
-	put_lines(out, node->sockets);
+	graph_put_lines(out, words, "\\n", put_escaped);
 	g_string_append_printf(out, "\", %s", looks[node->kind]);
 	if (node->about) {
 		g_string_append(out, ", tooltip=");
@@ -79,7 +66,6 @@ static void put_look(GString *out, const struct graph_edge *edge)
 static void put_edge(GString *out, const struct graph_edge *edge)
 {
 	g_autofree char *words = graph_edge_words(edge, "\n");
-	g_auto(GStrv) lines = g_strsplit(words, "\n", -1);
 	/* Ways out stand beyond their networks. */
 	bool out_of = edge->from->kind == GRAPH_UPLINK;
 
@@ -88,10 +74,7 @@ static void put_edge(GString *out, const struct graph_edge *edge)
 	g_string_append(out, " -- ");
 	put_quoted(out, out_of ? edge->from->id : edge->to->id);
 	g_string_append(out, " [label=\"");
-	for (unsigned i = 0; lines[i]; i++) {
-		g_string_append(out, i > 0 ? "\\n" : "");
-		put_escaped(out, lines[i]);
-	}
+	graph_put_lines(out, words, "\\n", put_escaped);
 	g_string_append(out, "\"");
 	put_look(out, edge);
 	g_string_append(out, "];\n");

@@ -387,3 +387,27 @@ char *graph_edge_words(const struct graph_edge *edge, const char *separator)
 		append(out, separator, "", edge->traits->pdata[i]);
 	return g_string_free(out, FALSE);
 }
+
+char *graph_node_words(const struct graph_node *node)
+{
+	GString *out = g_string_new(node->title);
+
+	if (node->badge)
+		g_string_append_printf(out, " (%s)", node->badge);
+	for (unsigned i = 0; i < node->lines->len; i++)
+		append(out, "\n", "", node->lines->pdata[i]);
+	for (unsigned i = 0; i < node->sockets->len; i++)
+		append(out, "\n", "", node->sockets->pdata[i]);
+	return g_string_free(out, FALSE);
+}
+
+void graph_put_lines(GString *out, const char *words, const char *line_break,
+		     void (*escape)(GString *out, const char *text))
+{
+	g_auto(GStrv) lines = g_strsplit(words, "\n", -1);
+
+	for (unsigned i = 0; lines[i]; i++) {
+		g_string_append(out, i > 0 ? line_break : "");
+		escape(out, lines[i]);
+	}
+}

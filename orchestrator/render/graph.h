@@ -83,4 +83,12 @@ static inline struct graph_edge *graph_edge(const struct graph *graph, unsigned 
 /* All that is written at an edge, between separators: "eth0 10.0.0.1", "VLAN 10", "wan".  g_free(); "" is nothing. */
 char *graph_edge_words(const struct graph_edge *edge, const char *separator);
 
+/* All that is written in a node's shape where text is all there is, in lines: "n1 (k3s-server)", what is said of it, its
+ * sockets.  g_free(). */
+char *graph_node_words(const struct graph_node *node);
+
+/* The lines of such words, each as escape() puts it, with a break between. */
+void graph_put_lines(GString *out, const char *words, const char *line_break,
+		     void (*escape)(GString *out, const char *text));
+
 #endif

@@ -27,26 +27,13 @@ static void put_escaped(GString *out, const char *text)
 	}
 }
 
-static void put_lines(GString *out, const GPtrArray *lines)
-{
-	for (unsigned i = 0; i < lines->len; i++) {
-		g_string_append(out, "<br/>");
-		put_escaped(out, lines->pdata[i]);
-	}
-}
-
 /* Numbers: names may be words of the language, "end" for one. */
 static void put_node(GString *out, const struct graph_node *node)
 {
+	g_autofree char *words = graph_node_words(node);
+
 	g_string_append_printf(out, "\tn%u%s\"", node->index, shapes[node->kind].open);
-	put_escaped(out, node->title);
-	if (node->badge) {
-		g_string_append(out, " (");
-		put_escaped(out, node->badge);
-		g_string_append(out, ")");
-	}
-	put_lines(out, node->lines);
-	put_lines(out, node->sockets);
+	graph_put_lines(out, words, "<br/>", put_escaped);
 	g_string_append_printf(out, "\"%s:::%s\n", shapes[node->kind].close,
 			       shapes[node->kind].class);
 }
@@ -61,7 +48,6 @@ static const char *stroke(const struct graph_edge *edge)
 static void put_edge(GString *out, const struct graph_edge *edge)
 {
 	g_autofree char *words = graph_edge_words(edge, "\n");
-	g_auto(GStrv) lines = g_strsplit(words, "\n", -1);
 	/* Ways out stand beyond their networks. */
 	bool out_of = edge->from->kind == GRAPH_UPLINK;
 
@@ -69,10 +55,7 @@ static void put_edge(GString *out, const struct graph_edge *edge)
 			       stroke(edge));
 	if (*words)
 		g_string_append(out, "|\"");
-	for (unsigned i = 0; lines[i]; i++) {
-		g_string_append(out, i > 0 ? "<br/>" : "");
-		put_escaped(out, lines[i]);
-	}
+	graph_put_lines(out, words, "<br/>", put_escaped);
 	g_string_append_printf(out, "%s n%u\n", *words ? "\"|" : "",
 			       out_of ? edge->from->index : edge->to->index);
 }

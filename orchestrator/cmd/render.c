@@ -11,6 +11,7 @@
 #include "host/caps.h"
 #include "image/image.h"
 #include "image/tiny.h"
+#include "model/libvirt_uri.h"
 #include "out.h"
 
 const struct render_form *const render_forms[] = {
@@ -28,8 +29,8 @@ static const GOptionEntry options[] = {
 	{ "json", 0, 0, G_OPTION_ARG_NONE, &opt_json, "Print JSON instead of the text itself",
 	  NULL },
 	{ "out", 0, 0, G_OPTION_ARG_FILENAME, &opt_out, "Write files into DIR instead", "DIR" },
-	{ "uri", 0, 0, G_OPTION_ARG_STRING, &opt_uri, "Of libvirt: render for the one at URI",
-	  "URI" },
+	{ "uri", 0, 0, G_OPTION_ARG_STRING, &opt_uri,
+	  "Of libvirt: render for the one at URI, in place of the lab's", "URI" },
 	{ NULL },
 };
 
@@ -71,6 +72,13 @@ void render_job_beside(struct render_job *job, const char *name, char *text, int
 void render_job_place(struct render_job *job, const char *name)
 {
 	add_file(job, name, NULL, 0600, true);
+}
+
+const char *render_job_uri(const struct render_job *job)
+{
+	const char *own = job->uri ? job->uri : job->lab->engine.uri;
+
+	return own ? own : LIBVIRT_URI_DEFAULT;
 }
 
 bool render_job_wants(const struct render_job *job, const struct vm *vm)

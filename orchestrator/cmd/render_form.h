@@ -55,6 +55,9 @@ extern const struct render_form render_form_svg;
 /* NULL-terminated, in the order of the help. */
 extern const struct render_form *const render_forms[];
 
+/* The libvirt that is meant: --uri, else the lab's own, else the caller's session. */
+const char *render_job_uri(const struct render_job *job);
+
 /* Whether that VM of the lab is meant. */
 bool render_job_wants(const struct render_job *job, const struct vm *vm);
 

@@ -12,7 +12,6 @@
 #include "host/caps.h"
 #include "host/libvirt_caps.h"
 #include "image/guest_conf.h"
-#include "model/libvirt_uri.h"
 #include "out.h"
 #include "render/libvirt.h"
 
@@ -48,10 +47,10 @@ static struct lab_paths *paths_beside(const struct render_job *job)
 	return paths;
 }
 
-/* The libvirt that is meant.  One that was not named need not be there: files may be for another host. */
+/* The libvirt that is meant.  One that the caller has not named need not be there: files may be for another host. */
 static struct libvirt_caps *ask(const struct render_job *job, GError **error)
 {
-	const char *uri = job->uri ? job->uri : LIBVIRT_URI_DEFAULT;
+	const char *uri = render_job_uri(job);
 	g_autofree char *version = libvirt_version_text(LIBVIRT_VERSION_MIN);
 	g_autoptr(GError) local = NULL;
 	struct libvirt_caps *caps;

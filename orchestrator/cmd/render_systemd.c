@@ -58,7 +58,7 @@ static gboolean render_with(struct render_job *job, const struct programs *progr
 {
 	struct systemd_host host = {
 		.dir = job->out ? job->out : job->paths->state_dir,
-		.uri = job->uri ? job->uri : LIBVIRT_URI_DEFAULT,
+		.uri = render_job_uri(job),
 		.uid = getuid(),
 		.gid = getgid(),
 	};

@@ -187,4 +187,15 @@ def libvirt_takes_them(place):
                 libvirt.virsh("undefine", name)
 
 
+@case("what is rendered is for the libvirt that the lab names, unless another one is said")
+def own_libvirt(place):
+    own = "qemu:///system?socket=/nonexistent/libvirt-sock"
+    lab = place.lab({"version": 1, "engine": {"name": "libvirt", "uri": own}, "vms": {"n1": {}}})
+    told = place.run("render", "libvirt", lab, timeout=600).err
+    assert own in told and "rendered for libvirt 9.0" in told, told
+    assert place.run("render", "libvirt", lab, "--uri", own, code=4).err.count(own)
+    assert "WantedBy=multi-user.target" in place.run("render", "systemd", lab).out
+    assert "multi-user.target" not in place.run("render", "systemd", lab, "--uri", "qemu:///session").out
+
+
 harness.main()

@@ -17,6 +17,7 @@
 
 struct lab;
 struct lab_paths;
+struct state;
 
 /* What a positional argument names: it steers completion only. */
 enum cmd_arg {
@@ -91,6 +92,8 @@ char *cmd_lab_name(const char *arg, GError **error);
 
 /* The lab of that name as applied; NULL if there is none, or its copy is damaged.  Free with lab_free(). */
 struct lab *cmd_applied_lab(const char *lab_name);
+/* What its supervisor has written down of it; NULL if that is damaged.  Free with state_free(). */
+struct state *cmd_state(const char *lab_name);
 
 /* Whether the lab of that name, as applied, has that VM.  If not: ORCH_ERROR_USAGE, naming the nearest.  A lab that is
  * down, of which nobody knows the VMs, is no error here. */

@@ -14,7 +14,7 @@
 #define CALL_MS 300000
 
 static char *opt_lab, *opt_qmp, *opt_sockets;
-static char **opt_networks, **opt_portals;
+static char **opt_networks, **opt_macs, **opt_ips, **opt_portals;
 static gboolean opt_permanent, opt_json;
 
 static const GOptionEntry options[] = {
@@ -23,6 +23,10 @@ static const GOptionEntry options[] = {
 	  "SOCK" },
 	{ "network", 'n', 0, G_OPTION_ARG_STRING_ARRAY, &opt_networks,
 	  "Give it a card on that network; may be repeated", "NETWORK" },
+	{ "mac", 0, 0, G_OPTION_ARG_STRING_ARRAY, &opt_macs,
+	  "The MAC address of its card, or, as NETWORK=MAC, of the one on that network", "MAC" },
+	{ "ip", 0, 0, G_OPTION_ARG_STRING_ARRAY, &opt_ips,
+	  "The address that is kept free for it, in the same way", "IP" },
 	{ "sockets", 's', 0, G_OPTION_ARG_STRING, &opt_sockets, "Give it a socket device: vsock",
 	  "KIND" },
 	{ "portal", 'p', 0, G_OPTION_ARG_STRING_ARRAY, &opt_portals,
@@ -36,13 +40,59 @@ static const GOptionEntry options[] = {
 
 /* --- asking --------------------------------------------------------------------------------------------------------- */
 
-static struct json_object *strings(char **words)
+/* The first card on that network of which that is not said yet; on NULL, the only one there is.  NULL: there is none such. */
+static struct json_object *find_card(struct json_object *cards, const char *network,
+				     const char *key)
+{
+	size_t n = json_object_array_length(cards);
+
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *card = json_object_array_get_idx(cards, i);
+
+		if (json_str(card, key) ||
+		    (network ? g_strcmp0(json_str(card, "network"), network) != 0 : n > 1))
+			continue;
+		return card;
+	}
+	return NULL;
+}
+
+/* "52:54:00:12:34:56", "lan=10.0.0.5" */
+static gboolean say_of_cards(struct json_object *cards, const char *key, char **words,
+			     GError **error)
+{
+	for (; words && *words; words++) {
+		const char *mark = strchr(*words, '=');
+		g_autofree char *network = mark ? g_strndup(*words, (gsize)(mark - *words)) : NULL;
+		struct json_object *card = find_card(cards, network, key);
+
+		if (!card) {
+			g_set_error(
+				error, ORCH_ERROR, ORCH_ERROR_USAGE,
+				"--%s %s: of which card? --%s NETWORK=… is of the one that --network gives it there",
+				key, *words, key);
+			return FALSE;
+		}
+		json_put_str(card, key, mark ? mark + 1 : *words);
+	}
+	return TRUE;
+}
+
+/* A reference to give away; NULL with *error set. */
+static struct json_object *cards(GError **error)
 {
 	struct json_object *list = json_object_new_array();
 
-	for (unsigned i = 0; words && words[i]; i++)
-		json_object_array_add(list, json_object_new_string(words[i]));
-	return list;
+	for (unsigned i = 0; opt_networks && opt_networks[i]; i++) {
+		struct json_object *o = json_object_new_object();
+
+		json_put_str(o, "network", opt_networks[i]);
+		json_object_array_add(list, o);
+	}
+	if (say_of_cards(list, "mac", opt_macs, error) && say_of_cards(list, "ip", opt_ips, error))
+		return list;
+	json_object_put(list);
+	return NULL;
 }
 
 /* "shared:pmem" */
@@ -61,14 +111,17 @@ static struct json_object *portals(char **words)
 	return list;
 }
 
-static struct json_object *params_of(const char *name)
+static struct json_object *params_of(const char *name, GError **error)
 {
-	struct json_object *o = json_object_new_object();
+	struct json_object *networks = cards(error), *o;
 	g_autofree char *qmp = g_canonicalize_filename(opt_qmp, NULL);
 
+	if (!networks)
+		return NULL;
+	o = json_object_new_object();
 	json_put_str(o, "name", name);
 	json_put_str(o, "qmp", qmp);
-	json_object_object_add(o, "networks", strings(opt_networks));
+	json_object_object_add(o, "networks", networks);
 	json_put_str(o, "sockets", opt_sockets);
 	json_object_object_add(o, "portals", portals(opt_portals));
 	json_put_bool(o, "permanent", opt_permanent);
@@ -106,6 +159,7 @@ static void print_guest(struct json_object *guest)
 static int run_attach(char **args, GError **error)
 {
 	g_autofree char *lab = NULL;
+	struct json_object *params;
 	struct client *c;
 	auto_json guest = NULL;
 	gboolean good;
@@ -116,11 +170,16 @@ static int run_attach(char **args, GError **error)
 			"--qmp=SOCK names the monitor, which QEMU has been given by -qmp unix:SOCK,server=on,wait=off");
 		return -1;
 	}
+	params = params_of(args[0], error);
+	if (!params)
+		return -1;
 	lab = cmd_lab_name(opt_lab, error);
 	c = lab ? client_require(lab, error) : NULL;
-	if (!c)
+	if (!c) {
+		json_object_put(params);
 		return -1;
-	good = client_call(c, "guest.attach", params_of(args[0]), CALL_MS, &guest, error);
+	}
+	good = client_call(c, "guest.attach", params, CALL_MS, &guest, error);
 	client_free(c);
 	if (good && opt_json)
 		out_json(json_object_get(guest));
@@ -137,8 +196,11 @@ const struct cmd cmd_attach = {
 		"\n"
 		"NAME is what the guest is called in this lab. All is plugged in while the guest runs, or\n"
 		"nothing: what its command line lacks (shared memory, PCI ports, memory slots) is told in the\n"
-		"words to add to it. Addresses in the guest are its owner's to set; DHCP of a NAT uplink\n"
-		"works. A portal is granted by sockets: --sockets vsock with it.\n"
+		"words to add to it. Addresses in the guest are its owner's to set, or come by DHCP of a NAT\n"
+		"uplink. A portal is granted by sockets: --sockets vsock with it.\n"
+		"\n"
+		"`link`, `stats` and `capture` take it as they take a VM; so do `exec`, `shell`, `cp` and `ssh`\n"
+		"where it has sockets and vhost-lab-agent runs in it.\n"
 		"\n"
 		"Its QEMU is not the lab's: nobody here stops it. When it ends it is forgotten; `detach` and\n"
 		"`down` take the devices out again.",

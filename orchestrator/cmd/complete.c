@@ -152,7 +152,9 @@ static void offer_uplinks(const struct network *n, const char *prefix)
 	}
 }
 
-/* Each VM of one NIC by its name, each NIC of the others, and uplinks. */
+static void offer_guests(char **words, const char *prefix);
+
+/* Each VM of one NIC by its name, each NIC of the others, uplinks and guests. */
 static void offer_links(char **words, const char *prefix)
 {
 	struct lab *lab = load(lab_said(words));
@@ -168,6 +170,7 @@ static void offer_links(char **words, const char *prefix)
 	for (guint i = 0; lab && i < lab->networks->len; i++)
 		offer_uplinks(lab_network(lab, i), prefix);
 	lab_free(lab);
+	offer_guests(words, prefix);
 }
 
 static void offer_profiles(char **words, const char *prefix)
@@ -202,7 +205,9 @@ static void offer_link_words(char **words, const char *prefix)
 	if (!said_or_offered(words, prefix, verbs))
 		return;
 	for (unsigned i = 0; words[i] && words[i + 1]; i++) {
-		if (verb && words[i][0] != '-')
+		if (strcmp(words[i], "-l") == 0 || strcmp(words[i], "--lab") == 0)
+			i++; /* what follows is its own */
+		else if (verb && words[i][0] != '-')
 			after++;
 		else if (g_strv_contains(verbs, words[i]))
 			verb = words[i];
@@ -242,16 +247,11 @@ static void offer_forms(char **words, const char *prefix)
 static void offer_guests(char **words, const char *prefix)
 {
 	struct lab *lab = load(lab_said(words));
-	struct lab_dirs *dirs = lab_dirs_new();
-	struct lab_paths *paths = lab ? lab_paths_new_named(lab->name, dirs) : NULL;
-	struct state *state = NULL;
+	struct state *state = lab ? cmd_state(lab->name) : NULL;
 
-	if (paths && state_load(paths->state_json, &state, NULL))
-		for (guint i = 0; i < state->guests->len; i++)
-			offer(prefix, ((const struct state_guest *)state->guests->pdata[i])->name);
+	for (guint i = 0; state && i < state->guests->len; i++)
+		offer(prefix, ((const struct state_guest *)state->guests->pdata[i])->name);
 	state_free(state);
-	lab_paths_free(paths);
-	lab_dirs_free(dirs);
 	lab_free(lab);
 }
 
@@ -279,6 +279,14 @@ static bool offer_value(const char *option, char **words, const char *prefix)
 	return true;
 }
 
+/* Whether a guest that is attached will do where a VM is wanted. */
+static bool reaches_guests(const struct cmd *cmd)
+{
+	static const char *const verbs[] = { "exec", "shell", "ssh", "vsock-connect", NULL };
+
+	return g_strv_contains(verbs, cmd->name);
+}
+
 static void offer_argument(const struct cmd *cmd, char **words, const char *prefix)
 {
 	switch (cmd->arg) {
@@ -287,6 +295,8 @@ static void offer_argument(const struct cmd *cmd, char **words, const char *pref
 		break;
 	case CMD_ARG_VM:
 		offer_members(words, prefix, false);
+		if (reaches_guests(cmd))
+			offer_guests(words, prefix);
 		break;
 	case CMD_ARG_VM_OR_NET:
 		offer_members(words, prefix, true);

@@ -13,6 +13,8 @@
 #include "model/numbers.h"
 #include "out.h"
 #include "run/json.h"
+#include "run/state.h"
+#include "run/state_guest.h"
 
 static char *opt_lab, *opt_for, *opt_direction;
 static gboolean opt_json, opt_replace;
@@ -80,14 +82,15 @@ static struct json_object *named_link(struct json_object *link, const struct lin
 {
 	struct json_object *o = json_object_new_object();
 
-	json_put_str(o, "link", ref->nic ? ref->port : NULL);
-	if (!ref->nic) {
+	json_put_str(o, "link", ref->uplink ? NULL : ref->port);
+	if (ref->uplink) {
 		g_autofree char *name = g_strdup_printf("%s:%s", ref->network->name, ref->port);
 
 		json_put_str(o, "link", name);
 	}
 	json_put_str(o, "network", ref->network->name);
 	json_put_str(o, "vm", ref->vm ? ref->vm->name : NULL);
+	json_put_str(o, "guest", ref->guest);
 	json_object_object_foreach(link, key, value)
 		json_object_object_add(o, key, json_object_get(value));
 	return o;
@@ -111,7 +114,26 @@ static void json_free(void *o)
 	json_object_put(o);
 }
 
-/* All links of a network, in the order of the file, added to list. */
+/* The cards of guests on a network. */
+static void list_guests(const struct links_of *l, const struct network *n,
+			struct json_object *result, GPtrArray *list)
+{
+	for (guint i = 0; l->state && i < l->state->guests->len; i++) {
+		const GPtrArray *nics =
+			((const struct state_guest *)l->state->guests->pdata[i])->nics;
+
+		for (guint j = 0; j < nics->len; j++) {
+			const char *port = ((const struct guest_nic *)nics->pdata[j])->port;
+			struct json_object *link = find_link(result, port);
+			struct link_ref ref;
+
+			if (link && links_find(l, port, &ref, NULL) && ref.network == n)
+				g_ptr_array_add(list, named_link(link, &ref));
+		}
+	}
+}
+
+/* All links of a network, in the order of the file, then those of guests, added to list. */
 static gboolean list_network(const struct links_of *l, const struct network *n, GPtrArray *list,
 			     GError **error)
 {
@@ -129,6 +151,7 @@ static gboolean list_network(const struct links_of *l, const struct network *n, 
 		if (link && lab_find_link(l->lab, n, port, &ref, NULL))
 			g_ptr_array_add(list, named_link(link, &ref));
 	}
+	list_guests(l, n, result, list);
 	return TRUE;
 }
 
@@ -367,9 +390,9 @@ const struct cmd cmd_link = {
 		"    link reset LINK                  as the lab file has it\n"
 		"    link down LINK, link up LINK     pull the plug, put it in again\n"
 		"\n"
-		"LINK is a VM (its only NIC), VM.0 (its first), VM:NETWORK, or an uplink by its network:\n"
-		"NETWORK:nat. What is changed holds until it is reset, or the lab file says something\n"
-		"else about that link, or the lab goes down.",
+		"LINK is a VM (its only NIC), VM.0 (its first), VM:NETWORK, a guest that is attached in the\n"
+		"same words, or an uplink by its network: NETWORK:nat. What is changed holds until it is\n"
+		"reset, or the lab file says something else about that link, or the lab goes down.",
 	.options = options,
 	.min_args = 1,
 	.max_args = 64,

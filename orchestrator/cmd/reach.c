@@ -11,6 +11,8 @@
 #include "run/json.h"
 #include "run/ladder.h"
 #include "run/report.h"
+#include "run/state.h"
+#include "run/state_guest.h"
 
 #define STATUS_MS 5000
 
@@ -80,10 +82,38 @@ void reach_free(struct reach *r)
 	g_free(r);
 }
 
+/* A guest that is attached.  False: there is none of that name. */
+static bool find_guest(const struct reach *r, const char *name, bool *ret_has_sockets)
+{
+	struct state *state = cmd_state(r->lab_name);
+	bool found = false;
+
+	for (guint i = 0; state && i < state->guests->len; i++) {
+		const struct state_guest *g = state->guests->pdata[i];
+
+		if (strcmp(g->name, name) != 0)
+			continue;
+		*ret_has_sockets = g->cid != 0;
+		found = true;
+	}
+	state_free(state);
+	return found;
+}
+
 struct vm_paths *reach_vm(const struct reach *r, const char *vm, GError **error)
 {
 	const struct vm *known = r->lab ? lab_find_vm(r->lab, vm) : NULL;
+	bool has_sockets = false;
 
+	if (!known && find_guest(r, vm, &has_sockets)) {
+		if (has_sockets)
+			return vm_paths_new(r->paths, vm, 0);
+		g_set_error(
+			error, ORCH_ERROR, ORCH_ERROR_FAILED,
+			"guest %s has no sockets to reach its agent by: `attach --sockets vsock` gives it some",
+			vm);
+		return NULL;
+	}
 	if (!known && !cmd_check_vm(r->lab_name, vm, error))
 		return NULL;
 	if (known && known->sockets == LAB_SOCKETS_NONE) {
@@ -118,17 +148,23 @@ static struct json_object *get_report(const char *lab_name)
 	return report ? report : report_from_files(lab_name);
 }
 
-static struct json_object *find_vm(struct json_object *report, const char *name)
+/* key: "vms", or "guests" */
+static struct json_object *find_in(struct json_object *report, const char *key, const char *name)
 {
-	struct json_object *vms = json_member(report, "vms", json_type_array);
+	struct json_object *list = json_member(report, key, json_type_array);
 
-	for (size_t i = 0; vms && i < json_object_array_length(vms); i++) {
-		struct json_object *vm = json_object_array_get_idx(vms, i);
+	for (size_t i = 0; list && i < json_object_array_length(list); i++) {
+		struct json_object *o = json_object_array_get_idx(list, i);
 
-		if (g_strcmp0(json_str(vm, "name"), name) == 0)
-			return vm;
+		if (g_strcmp0(json_str(o, "name"), name) == 0)
+			return o;
 	}
 	return NULL;
+}
+
+static struct json_object *find_vm(struct json_object *report, const char *name)
+{
+	return find_in(report, "vms", name);
 }
 
 char *reach_stage(const struct reach *r, const char *vm)
@@ -166,6 +202,13 @@ void reach_explain(const struct reach *r, const char *vm, GError **error)
 	const char *word = json_str(found, "stage");
 	enum stage stage = word ? stage_from_word(word) : STAGE_COUNT;
 
+	if (!found && find_in(report, "guests", vm)) {
+		g_set_error(
+			error, ORCH_ERROR, err_exit_code(was),
+			"guest %s is attached, but no agent in it answers (%s): vhost-lab-agent has to run in it, on a kernel with vsock",
+			vm, was->message);
+		return;
+	}
 	if (!word || (!r->lab && stage >= STAGE_STOPPED))
 		g_set_error(error, ORCH_ERROR, ORCH_ERROR_FAILED,
 			    "lab %s is down: `orchestrator up` starts it", r->lab_name);

@@ -43,7 +43,8 @@ struct reach {
 struct reach *reach_new(const char *opt_lab, GError **error);
 void reach_free(struct reach *r);
 
-/* The VM's sockets.  Fails for a VM that the lab does not have, and one that has no sockets.  Free with vm_paths_free(). */
+/* The VM's sockets, or those of a guest that is attached.  Fails for one that the lab does not have, and one that has no
+ * sockets.  Free with vm_paths_free(). */
 struct vm_paths *reach_vm(const struct reach *r, const char *vm, GError **error);
 /* Where its agent answers; address->path is borrowed from the paths. */
 struct link_address reach_agent(const struct reach *r, const struct vm_paths *paths);

@@ -59,10 +59,15 @@ static gboolean list_for_ssh(struct render_job *job,
 	return TRUE;
 }
 
+static char *ssh_config_of(const struct lab *lab, const char *program)
+{
+	return render_ssh_config(lab, NULL, program);
+}
+
 static gboolean list_ssh_config(struct render_job *job, GError **error)
 {
 	(void)error;
-	return list_for_ssh(job, render_ssh_config, "ssh_config");
+	return list_for_ssh(job, ssh_config_of, "ssh_config");
 }
 
 static gboolean list_ansible(struct render_job *job, GError **error)

@@ -8,6 +8,8 @@
 #include "model/lab.h"
 #include "run/client.h"
 #include "run/json.h"
+#include "run/state.h"
+#include "run/state_guest.h"
 #include "run/watch.h"
 
 #define CALL_MS 10000
@@ -24,6 +26,7 @@ gboolean links_open(const char *opt_lab, struct links_of *ret, GError **error)
 			    "lab %s is down: `orchestrator up` starts it", name);
 		return FALSE;
 	}
+	ret->state = cmd_state(name);
 	ret->lab_name = g_steal_pointer(&name);
 	return TRUE;
 }
@@ -32,12 +35,19 @@ void links_close(struct links_of *l)
 {
 	g_free(l->lab_name);
 	lab_free(l->lab);
+	state_free(l->state);
 }
 
 gboolean links_find(const struct links_of *l, const char *word, struct link_ref *ret,
 		    GError **error)
 {
-	if (lab_find_link(l->lab, NULL, word, ret, error))
+	g_autoptr(GError) why = NULL;
+
+	if (l->state && state_guest_find_link(l->state->guests, l->lab, word, ret, &why))
+		return TRUE;
+	if (why)
+		g_propagate_error(error, g_steal_pointer(&why));
+	else if (lab_find_link(l->lab, NULL, word, ret, error))
 		return TRUE;
 	g_prefix_error(error, "lab %s: ", l->lab_name);
 	return FALSE;

@@ -11,11 +11,13 @@
 struct json_object;
 struct lab;
 struct link_ref;
+struct state;
 
 /* A lab whose links a verb speaks about. */
 struct links_of {
 	char *lab_name;
-	struct lab *lab; /* as applied */
+	struct lab *lab;     /* as applied */
+	struct state *state; /* what runs; its guests have links, too */
 };
 
 /* opt_lab: as for cmd_find_lab().  FALSE: no such lab, or it does not run. */

@@ -263,6 +263,15 @@ char *cmd_lab_name(const char *arg, GError **error)
 	return name;
 }
 
+struct state *cmd_state(const char *lab_name)
+{
+	struct lab_dirs *dirs = lab_dirs_new();
+	struct state *state = state_of(dirs, lab_name);
+
+	lab_dirs_free(dirs);
+	return state;
+}
+
 struct lab *cmd_applied_lab(const char *lab_name)
 {
 	struct lab_dirs *dirs = lab_dirs_new();

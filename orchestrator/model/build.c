@@ -373,23 +373,9 @@ static void build_nic_link(struct builder *b, struct vm *vm, struct nic *nic)
 
 /* --- addresses ------------------------------------------------------------------------------------------------------ */
 
-/* What keeps an address from being a host of the network, or NULL. */
-static const char *ip_fault(const struct network *n, uint32_t ip)
-{
-	uint32_t mask = mask_of(n->prefix), host = ip & ~mask;
-
-	if ((ip & mask) != subnet_of(n))
-		return "is outside";
-	if (host == 0)
-		return "is the network address of";
-	if (host == ~mask)
-		return "is the broadcast address of";
-	return NULL;
-}
-
 bool build_check_ip(struct builder *b, const struct network *n, const struct jt_node *said)
 {
-	const char *fault = ip_fault(n, (uint32_t)said->decoded);
+	const char *fault = network_ip_fault(n, (uint32_t)said->decoded);
 	char subnet[INET_ADDRSTRLEN];
 
 	if (!fault)

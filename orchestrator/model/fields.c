@@ -258,24 +258,6 @@ static bool check_ip(struct jt_node *node, struct lab_errors *errors)
 	return false;
 }
 
-static bool parse_mac(const char *text, uint64_t *ret)
-{
-	uint64_t mac = 0;
-
-	if (strlen(text) != NAMES_MAC_LEN)
-		return false;
-	for (unsigned i = 0; i < NAMES_MAC_LEN; i++) {
-		int digit = g_ascii_xdigit_value(text[i]);
-
-		if (i % 3 == 2 ? text[i] != ':' : digit < 0)
-			return false;
-		if (i % 3 != 2)
-			mac = mac << 4 | (unsigned)digit;
-	}
-	*ret = mac;
-	return true;
-}
-
 static bool check_mac(struct jt_node *node, struct lab_errors *errors)
 {
 	g_autofree char *quoted = NULL;
@@ -283,7 +265,7 @@ static bool check_mac(struct jt_node *node, struct lab_errors *errors)
 	if (!has_type(node, JT_STRING, "a MAC address", errors))
 		return false;
 	quoted = jt_quote(node->string);
-	if (!parse_mac(node->string, &node->decoded))
+	if (!names_mac_parse(node->string, &node->decoded))
 		lab_error_at(errors, node,
 			     "%s is not a MAC address: write it like \"52:54:00:12:34:56\"",
 			     quoted);

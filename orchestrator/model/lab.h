@@ -338,6 +338,9 @@ const struct portal_access *vm_find_portal(const struct vm *vm, const struct por
 
 /* The uplink whose gateway guests of the network take as their way out: the first that has one; NULL: none. */
 const struct uplink *network_way_out(const struct network *network);
+/* What keeps an address, in host byte order, from being a host's of that network, as a word before "10.0.0.0/24": "is outside".
+ * Static; NULL: nothing does. */
+const char *network_ip_fault(const struct network *network, uint32_t ip);
 
 /* The NIC by which a VM leaves the lab: the first on a network that has a way out; NULL: none. */
 const struct nic *vm_way_out(const struct vm *vm);
@@ -355,6 +358,8 @@ struct link_ref {
 	const struct vm *vm;         /* NULL: an uplink */
 	const struct nic *nic;       /* the same */
 	const struct uplink *uplink; /* NULL: a NIC */
+	const char *
+		guest; /* whose QEMU is somebody else's (run/guests.h), with neither of the three; or NULL */
 };
 
 /* Find "n1" (its only NIC), "n1.1", "n1:lan", or an uplink: "lan:nat".  within: of that network alone, where "nat" will do,

@@ -2,6 +2,7 @@
 /* Which plug of a lab a LINK means. */
 #include "model/lab.h"
 
+#include <arpa/inet.h>
 #include <string.h>
 
 #include "err.h"
@@ -205,6 +206,20 @@ const struct uplink *network_way_out(const struct network *network)
 	for (unsigned i = 0; i < network->uplinks->len; i++)
 		if (network_uplink(network, i)->gateway.s_addr != 0)
 			return network_uplink(network, i);
+	return NULL;
+}
+
+const char *network_ip_fault(const struct network *network, uint32_t ip)
+{
+	uint32_t mask = network->prefix ? UINT32_MAX << (32 - network->prefix) : 0;
+	uint32_t host = ip & ~mask;
+
+	if ((ip & mask) != ntohl(network->subnet.s_addr))
+		return "is outside";
+	if (host == 0)
+		return "is the network address of";
+	if (host == ~mask)
+		return "is the broadcast address of";
 	return NULL;
 }
 

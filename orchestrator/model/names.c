@@ -347,6 +347,24 @@ void names_mac_format(const uint8_t mac[6], char ret_text[NAMES_MAC_LEN + 1])
 		 mac[2], mac[3], mac[4], mac[5]);
 }
 
+bool names_mac_parse(const char *text, uint64_t *ret_mac)
+{
+	uint64_t mac = 0;
+
+	if (strlen(text) != NAMES_MAC_LEN)
+		return false;
+	for (unsigned i = 0; i < NAMES_MAC_LEN; i++) {
+		int digit = g_ascii_xdigit_value(text[i]);
+
+		if (i % 3 == 2 ? text[i] != ':' : digit < 0)
+			return false;
+		if (i % 3 != 2)
+			mac = mac << 4 | (unsigned)digit;
+	}
+	*ret_mac = mac;
+	return true;
+}
+
 char *names_domain(const char *lab_name, const char *vm_name)
 {
 	return g_strdup_printf("%s.%s", lab_name, vm_name);

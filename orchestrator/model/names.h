@@ -167,6 +167,8 @@ void names_mac(const char *lab_name, const char *vm_name, unsigned nic_index, un
 /* "52:54:00:aa:bb:cc" */
 #define NAMES_MAC_LEN 17
 void names_mac_format(const uint8_t mac[6], char ret_text[NAMES_MAC_LEN + 1]);
+/* And back, as a number, the first pair in its highest bits; either case. */
+bool names_mac_parse(const char *text, uint64_t *ret_mac);
 
 /* A CID out of 2^30 from 2^30 upward, by a hash over lab, VM and attempt (0, then up while the CID is taken): adding a VM
  * does not move those of the others, and small numbers stay free for what the lab file names itself. */

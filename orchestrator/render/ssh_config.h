@@ -4,9 +4,12 @@
 #ifndef RENDER_SSH_CONFIG_H
 #define RENDER_SSH_CONFIG_H
 
+#include <glib.h>
+
 struct lab;
 
-/* program: the orchestrator, as the ProxyCommand is to call it.  g_free(). */
-char *render_ssh_config(const struct lab *lab, const char *program);
+/* program: the orchestrator, as the ProxyCommand is to call it.  guests: of char *, names that are reached as VMs are; NULL:
+ * none.  g_free(). */
+char *render_ssh_config(const struct lab *lab, const GPtrArray *guests, const char *program);
 
 #endif

@@ -14,6 +14,8 @@
 
 #define SERVED_MS 10000 /* for the daemons to open what a guest connects to */
 #define DOWN_MS   5000  /* for a guest to let go of a device when the lab goes down */
+#define AGAIN_MS  2000  /* until a monitor that could not be had is tried again … */
+#define AGAIN_MAX 60    /* … and how often, until there is something else to tell */
 
 /* --- one guest ---------------------------------------------------------------------------------------------------- */
 
@@ -80,6 +82,7 @@ static void rest(struct guest *g)
 static void forget(struct guest *g, const GError *error, const char *left)
 {
 	struct supervisor *sup = g->all->sup;
+	bool had_sockets = g->is->cid != 0;
 
 	rest(g);
 	guest_drop_items(g);
@@ -93,6 +96,8 @@ static void forget(struct guest *g, const GError *error, const char *left)
 		rpc_reply(g->call, o);
 	}
 	g_ptr_array_remove(g->all->list, g);
+	if (had_sockets && sup->lab)
+		sup_write_ssh_config(sup);
 	sup->state_dirty = true;
 	sup_poke(sup);
 }
@@ -222,7 +227,7 @@ void guests_detach(struct guests *all, struct rpc_call *call, struct json_object
 			      all->sup->name, name ? name : "");
 		return;
 	}
-	if (g->doing != IDLE) {
+	if (g->doing != IDLE && g->doing != CARRYING) {
 		rpc_fail_text(call, ORCH_ERROR_CONFLICT, "guest %s is at it: try again", name);
 		return;
 	}
@@ -242,7 +247,7 @@ bool guests_leave(struct guests *all)
 		g->drop = true;
 		if (g->doing == ASKING || g->doing == SERVING)
 			forget(g, error, NULL);
-		else if (g->doing == IDLE || g->doing == REFRESHING)
+		else if (g->doing == IDLE || g->doing == CARRYING)
 			leave(g);
 		else if (g->doing == PLUGGING && !g->why)
 			g->why = g_error_copy(error);
@@ -284,12 +289,15 @@ static void on_plugged(const GError *error, void *data)
 	}
 	rest(g);
 	set_stage(g, GUEST_ATTACHED, NULL);
+	sup_write_ssh_config(sup);
 	/* Who is told must find it in `status`, whatever happens now. */
 	sup_save_state(sup);
 	call = g_steal_pointer(&g->call);
 	if (call)
 		rpc_reply(call, state_guest_report(g->is));
 }
+
+#define NIC_WORD "nic%u"
 
 /* What a device is called in QEMU: "vl.three-nodes.web.nic0".  g_free(). */
 static char *device_id(const struct guest *g, const char *what)
@@ -319,7 +327,7 @@ static void add_devices(struct guest *g)
 	for (guint i = 0; i < g->is->nics->len; i++) {
 		const struct guest_nic *nic = g->is->nics->pdata[i];
 		const struct network *n = lab_find_network(sup->lab, nic->network);
-		g_autofree char *word = g_strdup_printf("nic%u", i), *id = device_id(g, word);
+		g_autofree char *word = g_strdup_printf(NIC_WORD, i), *id = device_id(g, word);
 
 		hotplug_add_nic(g->hotplug, id, nic->path, nic->mac,
 				n && n->mtu != LAB_MTU_DEFAULT ? n->mtu : 0);
@@ -369,24 +377,19 @@ static gboolean not_served(gpointer p)
 	return G_SOURCE_REMOVE;
 }
 
-void guests_run(struct guests *all)
+static void go_on(struct guest *g)
 {
-	for (guint i = all->list->len; i-- > 0;) {
-		struct guest *g = all->list->pdata[i];
-		g_autoptr(GError) error = NULL;
+	g_autoptr(GError) error = NULL;
 
-		if (g->doing != SERVING)
-			continue;
-		switch (guest_has_items(g, &error)) {
-		case LAUNCH_WAIT:
-			break;
-		case LAUNCH_READY:
-			plug(g);
-			break;
-		case LAUNCH_FAILED:
-			forget(g, error, NULL);
-			break;
-		}
+	switch (guest_has_items(g, &error)) {
+	case LAUNCH_WAIT:
+		break;
+	case LAUNCH_READY:
+		plug(g);
+		break;
+	case LAUNCH_FAILED:
+		forget(g, error, NULL);
+		break;
 	}
 }
 
@@ -467,6 +470,89 @@ void guests_attach(struct guests *all, struct rpc_call *call, struct json_object
 	hotplug_ask(g->hotplug, on_facts, g);
 }
 
+/* --- carriers ----------------------------------------------------------------------------------------------------- */
+
+static gboolean try_again(gpointer p)
+{
+	struct guest *g = p;
+
+	g->timer = 0;
+	sup_poke(g->all->sup);
+	return G_SOURCE_REMOVE;
+}
+
+/* Of a card that the guest sees otherwise than it is to; NULL: there is none. */
+static struct guest_nic *find_untold(const struct guest *g, unsigned *ret_index)
+{
+	for (guint i = 0; i < g->is->nics->len; i++) {
+		struct guest_nic *nic = g->is->nics->pdata[i];
+
+		*ret_index = i;
+		if (nic->again || nic->down != nic->shows_down)
+			return nic;
+	}
+	return NULL;
+}
+
+static void carrier_waits(struct guest *g, const GError *error)
+{
+	if (g->in_vain++ == 0)
+		g_message("guest %s: its carrier waits for its monitor: %s", g->is->name,
+			  error->message);
+	rest(g);
+	g->timer = g_timeout_add(AGAIN_MS, try_again, g);
+}
+
+static void on_carried(const GError *error, void *data)
+{
+	struct guest *g = data;
+	struct guest_nic *nic = g->is->nics->pdata[g->card];
+
+	if (error) {
+		carrier_waits(g, error);
+	} else {
+		rest(g);
+		nic->again = false;
+		nic->shows_down = !g->carries;
+		g->in_vain = 0;
+		g->all->sup->state_dirty = true;
+		sup_poke(g->all->sup);
+	}
+	rings_pursue(&g->rings);
+}
+
+/* One card at a time. */
+static void show_carrier(struct guest *g)
+{
+	g_autoptr(GError) error = NULL;
+	const struct guest_nic *nic = find_untold(g, &g->card);
+	g_autofree char *word = NULL, *id = NULL;
+
+	if (!nic || g->timer || g->in_vain == AGAIN_MAX || g->is->stage != GUEST_ATTACHED)
+		return;
+	if (!open_monitor(g, &error)) {
+		carrier_waits(g, error);
+		return;
+	}
+	word = g_strdup_printf(NIC_WORD, g->card);
+	id = device_id(g, word);
+	g->doing = CARRYING;
+	g->carries = !nic->down;
+	hotplug_set_link(g->hotplug, id, g->carries, on_carried, g);
+}
+
+void guests_run(struct guests *all)
+{
+	for (guint i = all->list->len; i-- > 0;) {
+		struct guest *g = all->list->pdata[i];
+
+		if (g->doing == SERVING)
+			go_on(g);
+		else if (g->doing == IDLE)
+			show_carrier(g);
+	}
+}
+
 /* --- sockets come back -------------------------------------------------------------------------------------------- */
 
 static void on_refreshed(const GError *error, void *data)
@@ -477,6 +563,7 @@ static void on_refreshed(const GError *error, void *data)
 		g_message("guest %s: its sockets wait for its monitor: %s", g->is->name,
 			  error->message);
 	rest(g);
+	sup_poke(g->all->sup); /* the lab may be waiting to go down */
 }
 
 /* A monitor that somebody else holds is tried again, as is one that has told them in vain. */

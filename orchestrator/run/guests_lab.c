@@ -24,6 +24,19 @@ bool guests_own(const struct guests *all, const char *item)
 	return false;
 }
 
+GPtrArray *guests_with_sockets(const struct guests *all)
+{
+	GPtrArray *names = g_ptr_array_new();
+
+	for (guint i = 0; all && i < all->list->len; i++) {
+		const struct state_guest *is = ((const struct guest *)all->list->pdata[i])->is;
+
+		if (is->cid)
+			g_ptr_array_add(names, is->name);
+	}
+	return names;
+}
+
 bool guests_map(const struct guests *all, const char *portal)
 {
 	for (guint i = 0; all && i < all->list->len; i++) {
@@ -35,117 +48,6 @@ bool guests_map(const struct guests *all, const char *portal)
 				return true;
 	}
 	return false;
-}
-
-/* Whether somebody has it already: the lab's NICs, its uplinks, the guests (NULL: those are not looked at). */
-static bool ip_is_taken(const struct guests *g, const struct lab *lab, const struct network *n,
-			struct in_addr ip, const char *text)
-{
-	for (guint i = 0; i < lab->vms->len; i++)
-		for (guint j = 0; j < lab_vm(lab, i)->nics->len; j++)
-			if (vm_nic(lab_vm(lab, i), j)->ip.s_addr == ip.s_addr)
-				return true;
-	for (guint i = 0; i < n->uplinks->len; i++)
-		if (network_uplink(n, i)->gateway.s_addr == ip.s_addr ||
-		    network_uplink(n, i)->dns.s_addr == ip.s_addr)
-			return true;
-	for (guint i = 0; g && i < g->list->len; i++) {
-		const struct state_guest *is = ((const struct guest *)g->list->pdata[i])->is;
-
-		for (guint j = 0; j < is->nics->len; j++)
-			if (g_strcmp0(((const struct guest_nic *)is->nics->pdata[j])->ip, text) ==
-			    0)
-				return true;
-	}
-	return false;
-}
-
-static bool mac_is_taken(const struct guests *g, const struct lab *lab, const char *text)
-{
-	char other[NAMES_MAC_LEN + 1];
-
-	for (guint i = 0; i < lab->vms->len; i++) {
-		for (guint j = 0; j < lab_vm(lab, i)->nics->len; j++) {
-			names_mac_format(vm_nic(lab_vm(lab, i), j)->mac, other);
-			if (strcmp(other, text) == 0)
-				return true;
-		}
-	}
-	for (guint i = 0; g && i < g->list->len; i++) {
-		const struct state_guest *is = ((const struct guest *)g->list->pdata[i])->is;
-
-		for (guint j = 0; j < is->nics->len; j++)
-			if (g_strcmp0(((const struct guest_nic *)is->nics->pdata[j])->mac, text) ==
-			    0)
-				return true;
-	}
-	return false;
-}
-
-static bool cid_is_taken(const struct guests *g, const struct lab *lab, uint32_t cid)
-{
-	bool taken = false;
-
-	for (guint i = 0; i < lab->vms->len; i++)
-		taken |= lab_vm(lab, i)->cid == cid;
-	for (guint i = 0; g && i < g->list->len; i++)
-		taken |= ((const struct guest *)g->list->pdata[i])->is->cid == cid;
-	return taken;
-}
-
-/* --- addresses ---------------------------------------------------------------------------------------------------- */
-
-static char *give_mac(const struct guests *g, const struct lab *lab, const char *name, unsigned nic,
-		      const struct state_guest *own)
-{
-	char text[NAMES_MAC_LEN + 1];
-	bool taken = true;
-
-	for (unsigned attempt = 0; taken; attempt++) {
-		uint8_t mac[6];
-
-		names_mac(lab->name, name, nic, attempt, mac);
-		names_mac_format(mac, text);
-		taken = mac_is_taken(g, lab, text);
-		for (guint i = 0; i < own->nics->len; i++)
-			taken |= g_strcmp0(((const struct guest_nic *)own->nics->pdata[i])->mac,
-					   text) == 0;
-	}
-	return g_strdup(text);
-}
-
-/* From the middle of the subnet down: what labs deal to their VMs comes from below, and above is what NAT's DHCP leases.  NULL:
- * the subnet is full. */
-static char *give_ip(const struct guests *g, const struct lab *lab, const struct network *n,
-		     const struct state_guest *own)
-{
-	for (uint32_t host = MAX(names_ip_count(n->prefix) / 2, 1); host > 0; host--) {
-		struct in_addr ip = { htonl(ntohl(n->subnet.s_addr) + host) };
-		char address[INET_ADDRSTRLEN];
-		g_autofree char *text = NULL;
-		bool taken;
-
-		inet_ntop(AF_INET, &ip, address, sizeof(address));
-		text = g_strdup_printf("%s/%u", address, n->prefix);
-		taken = ip_is_taken(g, lab, n, ip, text);
-		for (guint i = 0; i < own->nics->len; i++)
-			taken |= g_strcmp0(((const struct guest_nic *)own->nics->pdata[i])->ip,
-					   text) == 0;
-		if (!taken)
-			return g_steal_pointer(&text);
-	}
-	return NULL;
-}
-
-static uint32_t give_cid(const struct guests *g, const struct lab *lab, const char *name)
-{
-	unsigned attempt = 0;
-	uint32_t cid;
-
-	do
-		cid = names_cid(lab->name, name, attempt++);
-	while (cid_is_taken(g, lab, cid));
-	return cid;
 }
 
 /* --- what is asked for -------------------------------------------------------------------------------------------- */
@@ -184,38 +86,59 @@ static gboolean check_name(const struct guests *all, const char *name, GError **
 	return TRUE;
 }
 
+/* What is said of a card: "lan", or {"network":"lan","mac"?,"ip"?}. */
+static const char *said_of(struct json_object *card, const char *key)
+{
+	if (json_object_is_type(card, json_type_object))
+		return json_str(card, key);
+	return strcmp(key, "network") == 0 ? json_object_get_string(card) : NULL;
+}
+
+static const struct network *find_network(struct guests *all, const char *name, GError **error)
+{
+	const struct lab *lab = all->sup->lab;
+	const struct network *network = name ? lab_find_network(lab, name) : NULL;
+	const struct daemon *sw = network ? sup_find_switch(all->sup, name) : NULL;
+
+	if (network && sw && daemon_alive(sw))
+		return network;
+	if (network)
+		fail(error, ORCH_ERROR_FAILED, "network %s has no switch: run `orchestrator up`",
+		     name);
+	else
+		fail(error, ORCH_ERROR_USAGE, "lab %s has no network \"%s\"", lab->name,
+		     name ? name : "");
+	return NULL;
+}
+
+static gboolean plan_nic(struct guests *all, struct state_guest *is, const char *path,
+			 struct json_object *card, GError **error)
+{
+	const struct network *n = find_network(all, said_of(card, "network"), error);
+	g_autofree char *port = names_port(is->name, is->nics->len), *mac = NULL, *ip = NULL;
+	struct guest_nic *nic;
+
+	mac = n ? guest_give_mac(all, is, said_of(card, "mac"), error) : NULL;
+	if (!mac || !guest_give_ip(all, n, is, said_of(card, "ip"), &ip, error))
+		return FALSE;
+	nic = state_guest_add_nic(is, n->name, port, path);
+	nic->mac = g_steal_pointer(&mac);
+	nic->ip = g_steal_pointer(&ip);
+	return TRUE;
+}
+
 static gboolean plan_nics(struct guests *all, struct state_guest *is, struct json_object *networks,
 			  GError **error)
 {
-	const struct lab *lab = all->sup->lab;
 	size_t n = networks ? json_object_array_length(networks) : 0;
 	struct vm_paths *paths =
 		vm_paths_new(all->sup->paths, is->name, (unsigned)MIN(n, LAB_NICS_MAX));
 	gboolean good = n <= LAB_NICS_MAX ||
 			fail(error, ORCH_ERROR_USAGE, "at most %u networks", LAB_NICS_MAX);
 
-	for (unsigned i = 0; good && i < n; i++) {
-		const char *name = json_object_get_string(json_object_array_get_idx(networks, i));
-		const struct network *network = name ? lab_find_network(lab, name) : NULL;
-		const struct daemon *sw = network ? sup_find_switch(all->sup, name) : NULL;
-		g_autofree char *port = names_port(is->name, i), *mac = NULL, *ip = NULL;
-		struct guest_nic *nic;
-
-		if (!network || !sw || !daemon_alive(sw)) {
-			good = network ?
-				       fail(error, ORCH_ERROR_FAILED,
-					    "network %s has no switch: run `orchestrator up`",
-					    name) :
-				       fail(error, ORCH_ERROR_USAGE, "lab %s has no network \"%s\"",
-					    lab->name, name ? name : "");
-			break;
-		}
-		mac = give_mac(all, lab, is->name, i, is);
-		ip = give_ip(all, lab, network, is);
-		nic = state_guest_add_nic(is, name, port, vm_paths_port(paths, i));
-		nic->mac = g_steal_pointer(&mac);
-		nic->ip = g_steal_pointer(&ip);
-	}
+	for (unsigned i = 0; good && i < n; i++)
+		good = plan_nic(all, is, vm_paths_port(paths, i),
+				json_object_array_get_idx(networks, i), error);
 	vm_paths_free(paths);
 	return good;
 }
@@ -231,7 +154,7 @@ static gboolean plan_sockets(struct guests *all, struct state_guest *is, const c
 		return fail(error, ORCH_ERROR_USAGE,
 			    "\"%s\" are no sockets that can be plugged in: vsock", kind);
 	paths = vm_paths_new(all->sup->paths, is->name, 0);
-	is->cid = give_cid(all, all->sup->lab, is->name);
+	is->cid = guest_give_cid(all, is->name);
 	is->uds_path = g_strdup(paths->vs);
 	vm_paths_free(paths);
 	return TRUE;
@@ -404,8 +327,12 @@ void guest_want_items(struct guest *g)
 {
 	struct supervisor *sup = g->all->sup;
 
-	for (guint i = 0; i < g->is->nics->len; i++)
-		want_port(sup, g->is->nics->pdata[i]);
+	for (guint i = 0; i < g->is->nics->len; i++) {
+		const struct guest_nic *nic = g->is->nics->pdata[i];
+
+		want_port(sup, nic);
+		network_compare_again(sup, nic->network); /* its DHCP is to know */
+	}
 	if (g->is->cid)
 		want_sockets(sup, g->is);
 	for (guint i = 0; i < g->is->portals->len; i++)
@@ -468,6 +395,7 @@ void guest_drop_items(struct guest *g)
 		const struct guest_nic *nic = g->is->nics->pdata[i];
 		struct daemon *sw = sup_find_switch(sup, nic->network);
 
+		network_forget_port(sup, nic->network, nic->port);
 		if (sw)
 			daemon_remove_item(sw, nic->port);
 	}
@@ -498,17 +426,17 @@ static char *objection(const struct guest *g, const struct lab *lab)
 						     NULL;
 		struct in_addr ip;
 		bool taken = n && address && inet_pton(AF_INET, address, &ip) == 1 &&
-			     ip_is_taken(NULL, lab, n, ip, nic->ip);
+			     guest_ip_owner(NULL, lab, n, ip);
 
 		if (!n)
 			return g_strdup_printf("the lab file has no network %s any more",
 					       nic->network);
 		if (taken)
 			return g_strdup_printf("the lab file gives away its address %s", address);
-		if (nic->mac && mac_is_taken(NULL, lab, nic->mac))
+		if (nic->mac && guest_mac_owner(NULL, lab, nic->mac))
 			return g_strdup_printf("the lab file gives away its MAC %s", nic->mac);
 	}
-	if (is->cid && cid_is_taken(NULL, lab, is->cid))
+	if (is->cid && guest_cid_is_taken(NULL, lab, is->cid))
 		return g_strdup_printf("the lab file gives away its CID %" G_GUINT32_FORMAT,
 				       is->cid);
 	for (guint i = 0; i < is->portals->len; i++) {

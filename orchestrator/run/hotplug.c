@@ -244,7 +244,8 @@ struct hotplug_facts *hotplug_facts(struct hotplug *h)
 
 /* --- refreshing ---------------------------------------------------------------------------------------------------- */
 
-static void on_continued(struct json_object *result, const GError *error, void *data)
+/* The last command: it was carried out, or refused. */
+static void on_answered(struct json_object *result, const GError *error, void *data)
 {
 	struct hotplug *h = data;
 
@@ -261,7 +262,7 @@ static void on_stopped(struct json_object *result, const GError *error, void *da
 	struct hotplug *h = data;
 
 	if (!hotplug_is_over(h))
-		hotplug_send(h, "cont", NULL, on_continued, hotplug_lost);
+		hotplug_send(h, "cont", NULL, on_answered, hotplug_lost);
 }
 
 /* The first answer comes after the monitor has said how the guest is. */
@@ -281,4 +282,16 @@ void hotplug_refresh(struct hotplug *h, hotplug_done_fn *done, void *data)
 {
 	hotplug_begin(h, done, data);
 	hotplug_send(h, "query-status", NULL, on_status, hotplug_lost);
+}
+
+/* --- a carrier ----------------------------------------------------------------------------------------------------- */
+
+void hotplug_set_link(struct hotplug *h, const char *id, bool up, hotplug_done_fn *done, void *data)
+{
+	struct json_object *arguments = json_object_new_object();
+
+	hotplug_begin(h, done, data);
+	json_put_str(arguments, "name", id);
+	json_put_bool(arguments, "up", up);
+	hotplug_send(h, "set_link", arguments, on_answered, hotplug_lost);
 }

@@ -75,6 +75,10 @@ void hotplug_unplug(struct hotplug *h, struct json_object *steps, unsigned delet
 /* Have the guest's devices tell their daemons about their rings again: stop and continue, unless it is stopped anyway. */
 void hotplug_refresh(struct hotplug *h, hotplug_done_fn *done, void *data);
 
+/* Have the guest see whether the NIC of that id has a carrier. */
+void hotplug_set_link(struct hotplug *h, const char *id, bool up, hotplug_done_fn *done,
+		      void *data);
+
 /* After any of these: what is still there, in the form of hotplug_steps(); NULL: nothing.  The caller owns it. */
 struct json_object *hotplug_left(const struct hotplug *h);
 

@@ -8,6 +8,7 @@
 #include "err.h"
 #include "model/numbers.h"
 #include "render/switch.h"
+#include "run/guests.h"
 #include "run/json.h"
 #include "run/proc.h"
 #include "run/state.h"
@@ -138,7 +139,7 @@ static bool find(struct supervisor *sup, struct rpc_call *call, struct json_obje
 		rpc_fail_text(call, ORCH_ERROR_CONFLICT, "lab %s is being taken down", sup->name);
 		return false;
 	}
-	if (text && lab_find_link(sup->lab, NULL, text, ret, &error))
+	if (text && guests_find_link(sup->guests, sup->lab, text, ret, &error))
 		return true;
 	rpc_fail_text(call, ORCH_ERROR_USAGE, "%s", error ? error->message : "\"link\" is missing");
 	return false;
@@ -372,7 +373,7 @@ void link_method_reset(struct supervisor *sup, struct rpc_call *call, struct jso
 
 /* --- up and down ---------------------------------------------------------------------------------------------------- */
 
-/* The machine and NIC of a port: n1.0.  NULL: it is an uplink's, or does not run. */
+/* The machine and NIC of a port: n1.0.  NULL: it is an uplink's or a guest's, or does not run. */
 static struct machine *machine_of(struct supervisor *sup, const char *port, unsigned *ret_nic)
 {
 	const char *dot = strrchr(port, '.');
@@ -389,6 +390,8 @@ static void show_carrier(struct supervisor *sup, const char *port, bool up, bool
 
 	if (m)
 		machine_set_carrier(m, nic, up, again);
+	else
+		guests_set_carrier(sup->guests, port, up, again);
 }
 
 /* While it has no daemon, QEMU shows no carrier by itself. */

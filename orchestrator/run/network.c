@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "render/switch.h"
+#include "run/guests.h"
 #include "run/json.h"
 #include "run/proc.h"
 #include "run/state.h"
@@ -127,6 +128,22 @@ void network_forget_change(struct supervisor *sup, const char *network, const ch
 	g_hash_table_remove(sup->changed_settings, name);
 }
 
+void network_forget_port(struct supervisor *sup, const char *network, const char *port)
+{
+	GHashTableIter iter;
+	gpointer value;
+
+	g_hash_table_iter_init(&iter, sup->changed_settings);
+	while (g_hash_table_iter_next(&iter, NULL, &value)) {
+		const struct state_setting *c = value;
+		g_autofree char *own = setting_port_of(c->key);
+
+		if (strcmp(c->network, network) == 0 && g_strcmp0(own, port) == 0)
+			g_hash_table_iter_remove(&iter);
+	}
+	network_compare_again(sup, network);
+}
+
 bool network_passes(const struct state_setting *change)
 {
 	return change->passing && change->until_us > proc_boottime_us();
@@ -181,6 +198,12 @@ static const char *params_now(const struct state_setting *c)
 	return carrier && network_passes(c) ? c->passing : c->params;
 }
 
+/* The only setting in which guests have a part that no client has changed. */
+static bool is_of_hosts(const char *key)
+{
+	return g_str_has_prefix(key, "hosts:");
+}
+
 /* key -> params; *ret_keys in the order in which they are told. */
 static GHashTable *wanted_settings(const struct supervisor *sup, const char *network,
 				   GPtrArray **ret_keys)
@@ -195,9 +218,12 @@ static GHashTable *wanted_settings(const struct supervisor *sup, const char *net
 	for (guint i = 0; list && i < list->len; i++) {
 		const struct setting *s = list->pdata[i];
 		const struct state_setting *c = network_change(sup, network, s->key);
+		g_autofree char *hosts = NULL;
 
+		if (is_of_hosts(s->key))
+			hosts = guests_add_hosts(sup->guests, network, s->params);
 		if (!c)
-			want(keys, wanted, s->key, s->params);
+			want(keys, wanted, s->key, hosts ? hosts : s->params);
 	}
 	g_hash_table_iter_init(&iter, sup->changed_settings);
 	while (g_hash_table_iter_next(&iter, NULL, &value)) {
@@ -518,13 +544,15 @@ void network_connection_lost(struct supervisor *sup, const char *network)
 
 /* --- what is kept --------------------------------------------------------------------------------------------------- */
 
-/* As the file has it, where a client has changed it. */
-static const char *of_file(const struct supervisor *sup, const char *network, const char *key,
-			   const char *params)
+/* As the file has it, where a client has changed it or a guest has a part in it.  g_free(); NULL: it has nothing. */
+static char *of_file(const struct supervisor *sup, const char *network, const char *key,
+		     const char *params)
 {
 	const struct state_setting *c = network_change(sup, network, key);
 
-	return c ? c->file : params;
+	if (is_of_hosts(key))
+		return guests_drop_hosts(sup->guests, network, params);
+	return g_strdup(c ? c->file : params);
 }
 
 /* What the file has and a client has taken back. */
@@ -552,9 +580,10 @@ static char *text_of(struct supervisor *sup, const char *network, bool as_file)
 
 	for (const GList *l = keys; l; l = l->next) {
 		const char *params = g_hash_table_lookup(t->settings, l->data);
+		g_autofree char *own = as_file ? of_file(sup, network, l->data, params) : NULL;
 
 		if (as_file)
-			params = of_file(sup, network, l->data, params);
+			params = own;
 		if (params)
 			g_string_append_printf(out, "%s %s\n", (const char *)l->data, params);
 	}

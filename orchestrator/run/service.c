@@ -108,15 +108,23 @@ static void add_states(struct supervisor *sup, struct json_object *list, const c
 	}
 }
 
+/* Of VMs, or of guests. */
+static void add_nics_links(struct supervisor *sup, struct json_object *list)
+{
+	for (size_t i = 0; list && i < json_object_array_length(list); i++)
+		add_links(sup,
+			  json_member(json_object_array_get_idx(list, i), "nics", json_type_array),
+			  NULL, "port");
+}
+
 static void add_all_links(struct supervisor *sup, struct json_object *report)
 {
-	struct json_object *vms = json_member(report, "vms", json_type_array);
 	struct json_object *nets = json_member(report, "networks", json_type_array);
 
-	for (size_t i = 0; sup->lab && i < json_object_array_length(vms); i++)
-		add_links(sup,
-			  json_member(json_object_array_get_idx(vms, i), "nics", json_type_array),
-			  NULL, "port");
+	if (sup->lab) {
+		add_nics_links(sup, json_member(report, "vms", json_type_array));
+		add_nics_links(sup, json_member(report, "guests", json_type_array));
+	}
 	for (size_t i = 0; sup->lab && i < json_object_array_length(nets); i++) {
 		struct json_object *net = json_object_array_get_idx(nets, i);
 

@@ -121,7 +121,8 @@ void sup_attend_agent(struct supervisor *sup, struct machine *m)
 void sup_write_ssh_config(const struct supervisor *sup)
 {
 	g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
-	g_autofree char *text = render_ssh_config(sup->lab, self ? self : "orchestrator");
+	g_autoptr(GPtrArray) guests = guests_with_sockets(sup->guests);
+	g_autofree char *text = render_ssh_config(sup->lab, guests, self ? self : "orchestrator");
 	g_autoptr(GError) error = NULL;
 
 	if (!state_write_file(sup->paths->ssh_config, text, -1, &error))

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "err.h"
+#include "model/lab.h"
 #include "run/json.h"
 
 static const char *const stage_words[GUEST_STAGES] = {
@@ -100,6 +102,72 @@ struct state_guest *state_guest_copy(const struct state_guest *g)
 	return copy;
 }
 
+/* --- links -------------------------------------------------------------------------------------------------------- */
+
+/* What there is, for a message: "web.0 (lan), web.1 (wan)". */
+static gboolean no_card(const struct state_guest *g, const char *what, GError **error)
+{
+	g_autoptr(GString) list = g_string_new(NULL);
+
+	for (guint i = 0; i < g->nics->len; i++) {
+		const struct guest_nic *n = g->nics->pdata[i];
+
+		g_string_append_printf(list, "%s%s (%s)", i > 0 ? ", " : "", n->port, n->network);
+	}
+	g_set_error(error, ORCH_ERROR, ORCH_ERROR_USAGE, "guest %s has %s%s%s", g->name, what,
+		    list->len ? ": " : "", list->str);
+	return FALSE;
+}
+
+/* Whether a LINK that begins with its guest's name means that card. */
+static bool is_meant(const struct guest_nic *n, const char *text, size_t name_len)
+{
+	if (text[name_len] == ':')
+		return strcmp(n->network, text + name_len + 1) == 0;
+	return !text[name_len] || strcmp(n->port, text) == 0;
+}
+
+static gboolean find_card(const struct state_guest *g, const struct lab *lab, const char *text,
+			  struct link_ref *ret, GError **error)
+{
+	static const struct link nothing_said;
+	unsigned n_found = 0;
+
+	for (guint i = 0; i < g->nics->len; i++) {
+		const struct guest_nic *n = g->nics->pdata[i];
+		const struct network *network = lab_find_network(lab, n->network);
+
+		if (!network || !is_meant(n, text, strlen(g->name)))
+			continue;
+		*ret = (struct link_ref){
+			.network = network, .port = n->port, .link = &nothing_said, .guest = g->name
+		};
+		n_found++;
+	}
+	if (n_found == 1)
+		return TRUE;
+	return no_card(g, n_found ? "several cards, name one of them" : "no card there", error);
+}
+
+gboolean state_guest_find_link(const GPtrArray *guests, const struct lab *lab, const char *text,
+			       struct link_ref *ret, GError **error)
+{
+	size_t len = strcspn(text, ".:");
+	struct link_ref found;
+
+	for (guint i = 0; i < guests->len; i++) {
+		const struct state_guest *g = guests->pdata[i];
+
+		if (strlen(g->name) != len || strncmp(g->name, text, len) != 0)
+			continue;
+		if (!find_card(g, lab, text, &found, error))
+			return FALSE;
+		*ret = found;
+		return TRUE;
+	}
+	return FALSE;
+}
+
 /* --- JSON --------------------------------------------------------------------------------------------------------- */
 
 static struct json_object *nics_to_json(const struct state_guest *g)
@@ -115,6 +183,8 @@ static struct json_object *nics_to_json(const struct state_guest *g)
 		json_put_str(o, "mac", n->mac);
 		json_put_str(o, "port", n->port);
 		json_put_str(o, "socket-path", n->path);
+		if (n->shows_down)
+			json_put_bool(o, "down", true);
 		json_object_array_add(list, o);
 	}
 	return list;
@@ -173,6 +243,7 @@ static bool read_nics(struct state_guest *g, struct json_object *list)
 					json_str(o, "socket-path"));
 		n->mac = g_strdup(json_str(o, "mac"));
 		n->ip = g_strdup(json_str(o, "ip"));
+		n->down = n->shows_down = json_flag(o, "down", false);
 	}
 	return true;
 }
@@ -231,9 +302,10 @@ struct json_object *state_guest_report(const struct state_guest *g)
 	json_object_object_del(o, "steps");
 	for (guint i = 0; i < g->nics->len; i++) {
 		const struct guest_nic *n = g->nics->pdata[i];
+		struct json_object *nic = json_object_array_get_idx(nics, i);
 
-		json_put_str(json_object_array_get_idx(nics, i), "state",
-			     n->state ? n->state : "unknown");
+		json_object_object_del(nic, "down");
+		json_put_str(nic, "state", n->state ? n->state : "unknown");
 	}
 	if (sockets)
 		json_put_str(sockets, "state", g->sockets ? g->sockets : "unknown");

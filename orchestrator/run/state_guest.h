@@ -15,6 +15,8 @@
 #include "run/proc.h"
 
 struct json_object;
+struct lab;
+struct link_ref;
 
 enum guest_stage {
 	GUEST_ATTACHING, /* its devices are being plugged in; who finds this in a file takes out what there is */
@@ -30,8 +32,10 @@ struct guest_nic {
 	char *port; /* "web.0" */
 	char *path; /* its socket */
 	char *mac;
-	char *ip;    /* "10.0.0.254/24": kept free for it; nobody has configured it */
-	char *state; /* not in the file: as the switch sees it, or NULL */
+	char *ip;         /* "10.0.0.254/24": kept free for it; nobody has configured it */
+	char *state;      /* not in the file: as the switch sees it, or NULL */
+	bool shows_down;  /* QEMU was told to take its carrier away */
+	bool down, again; /* not in the file: it is to be told that, and even if it was */
 };
 
 struct guest_portal {
@@ -65,6 +69,12 @@ struct state_guest *state_guest_copy(const struct state_guest *g);
 /* The caller owns it.  NULL: it makes no sense. */
 struct json_object *state_guest_to_json(const struct state_guest *g);
 struct state_guest *state_guest_from_json(struct json_object *o);
+/* The plug that a LINK means, as lab_find_link() has it, if it begins with the name of one of the guests (of struct state_guest):
+ * "web" (its only card), "web.1", "web:lan".  What ret says is theirs and the lab's.  FALSE: ORCH_ERROR_USAGE, naming what there
+ * is; or, *error being left alone, it is no guest's. */
+gboolean state_guest_find_link(const GPtrArray *guests, const struct lab *lab, const char *text,
+			       struct link_ref *ret, GError **error);
+
 /* For `status --json`. */
 struct json_object *state_guest_report(const struct state_guest *g);
 

@@ -220,6 +220,8 @@ struct state_setting *network_change(const struct supervisor *sup, const char *n
 struct state_setting *network_make_change(struct supervisor *sup, const char *network,
 					  const char *key);
 void network_forget_change(struct supervisor *sup, const char *network, const char *key);
+/* All that was changed about a port that is no more. */
+void network_forget_port(struct supervisor *sup, const char *network, const char *port);
 /* Forget those about which the lab file has changed. */
 void network_prune_changes(struct supervisor *sup);
 /* Whether what was changed for a time still holds. */

@@ -17,7 +17,7 @@ import initramfs
 from harness import case, wait_for
 from qmp import QmpError, qmp_ask
 
-LAB = {"version": 1, "networks": {"lan": {}}, "portals": {"shared": {"size": "16MiB"}, "odd": {"size": "12MiB"}},
+LAB = {"version": 1, "networks": {"lan": {"uplink": {"type": "nat"}}}, "portals": {"shared": {"size": "16MiB"}, "odd": {"size": "12MiB"}},
        "vms": {"n1": {"nics": [{"network": "lan"}], "portals": ["shared"]}}}
 # Of which nothing has to boot.
 SMALL = {"version": 1, "networks": {"lan": {}}, "portals": {"shared": {"size": "16MiB"}, "odd": {"size": "12MiB"}, "bar": {"size": "64MiB"}},
@@ -117,6 +117,39 @@ def lease(console):
     return status == 0 and "greeting" in text
 
 
+def leases(console, address):
+    """What is kept free for it comes by DHCP, and nothing else does."""
+    wait_for("the card in the guest", 20, lambda: console.sh("ip link show eth0")[0] == 0)
+    said = guest_sh(console, "ip link set eth0 up; udhcpc -i eth0 -n -q -t 20 -T 1 -s /bin/true 2>&1", 60)
+    assert f"lease of {address.split('/')[0]} obtained" in said, said
+
+
+def as_a_vm(place, lab, console, n1):
+    """The verbs that look at VMs' links, and reach into VMs, know it."""
+    def link(*words):
+        return place.run("link", *words, "-l", lab)
+
+    assert re.search(r"^web\.0 +lan +up *$", link("list").out, re.M), link("list").out
+    link("set", "web", "loss=100%")
+    assert place.run("link", "show", "web:lan", "-l", lab, "--json").json()["guest"] == "web"
+    assert guests(place, lab)[0]["nics"][0]["link"]["to-guest"] == {"loss": 1.0}, guests(place, lab)[0]
+    assert not reaches(console, n1)
+    link("reset", "web")
+    wait_for("the guest to reach the lab again", 20, lambda: reaches(console, n1))
+
+    link("down", "web.0")
+    wait_for("the guest to see no carrier", 20, lambda: guest_sh(console, "cat /sys/class/net/eth0/carrier").strip() == "0")
+    assert not reaches(console, n1)
+    link("up", "web")
+    wait_for("the guest to reach the lab once more", 20, lambda: reaches(console, n1))
+
+    assert place.run("exec", "-l", lab, "web", "--", "cat", "/sys/class/net/eth0/operstate").out.strip() == "up"
+    assert place.run("exec", "-l", lab, "n1", "--", "ping", "-c", "1", "-W", "5", "web", code=None).code == 0, "by its name"
+    assert place.run("stats", "-l", lab, "web", "--json").json()[0]["ports"][0]["name"] == "web.0"
+    assert "\nHost web\n" in (place.state / "vhost-lab/labs" / place.status(lab)["name"] / "ssh_config").read_text(encoding="utf-8")
+    assert "web" in place.run("__complete", "link", "set", "-l", lab, "w").out
+
+
 @case("a guest of a plain script is given a card, sockets and memory, keeps them through kills, and gives them back under traffic")
 def whole(place):
     lab = place.lab(LAB)
@@ -132,6 +165,7 @@ def whole(place):
     given = attach(place, lab, "web", *everything).json()
     address = given["nics"][0]["ip"]
     assert given["stage"] == "attached" and given["sockets"]["cid"] > 2, given
+    leases(console, address)
     give_address(console, address)
     assert guest_sh(console, "cat /sys/class/net/eth0/address").strip() == given["nics"][0]["mac"]
     wait_for("the guest to reach the lab", 20, lambda: reaches(console, n1))
@@ -140,6 +174,7 @@ def whole(place):
     assert listed["nics"][0]["state"] == "running" and listed["sockets"]["state"] == "running", listed
     table = place.run("status", lab).out
     assert re.search(rf"^web +attached +lan, sockets, shared +{re.escape(address)} ", table, re.M), table
+    as_a_vm(place, lab, console, n1)
     # The plan has nothing to do with it.
     assert place.run("plan", "--json", lab).json()["steps"] == []
     assert place.run("__complete", "detach", "-l", lab, "w").out == "web\n"
@@ -162,7 +197,7 @@ def whole(place):
     wait_for("the card to be gone", 10, lambda: console.sh("ls /sys/class/net/eth0")[0] != 0)
     assert guest_sh(console, "ls /sys/bus/pci/devices | wc -l")
     again = attach(place, lab, "web", "--network", "lan", "--json").json()
-    assert again["nics"] == given["nics"], again
+    assert [{**nic, "link": None} for nic in again["nics"]] == [{**nic, "link": None} for nic in given["nics"]], again
     give_address(console, address)
     wait_for("the lab to reach the guest again", 20,
              lambda: place.run("exec", "-l", lab, "n1", "--", "ping", "-c", "1", "-W", "2", address.split("/")[0], code=None).code == 0)
@@ -235,13 +270,20 @@ def bad(place):
     refused(place, lab, 2, "power of two", "--sockets", "vsock", "--portal", "odd")
     refused(place, lab, 2, "no name for a guest", *card, name="Web")
     refused(place, lab, 7, "another name", *card, name="n1")
+    refused(place, lab, 2, "no IPv4 address", *card, "--ip", "lan")
+    refused(place, lab, 2, "of which card?", *card, "--ip", "wan=10.0.0.9")
+    refused(place, lab, 2, "of which card?", *card, *card, "--mac", "52:54:00:00:00:01")
+    refused(place, lab, 7, "is the address of n1.0 already", *card, "--ip", place.vms(lab)["n1"]["nics"][0]["ip"].split("/")[0])
     assert place.run("detach", "-l", lab, "nobody", code=2).err.count("\n") == 1
     assert place.run("attach", "-l", lab, *card, "web", code=2).err.count("--qmp")
     refused(place, lab, 4, "slots=1,maxmem=272M", "--sockets", "vsock", "--portal", "shared:pmem", "--permanent")
     refused(place, lab, 4, "5 free PCI ports are needed, and there are 4", *(card * 5))
     assert guests(place, lab) == [] and monitor.ours() == [], monitor.ours()
 
-    attach(place, lab, "web", *card)
+    said = ("--mac", "lan=52:54:00:0a:0b:0c", "--ip", "192.168.100.77")
+    nic, = attach(place, lab, "web", *card, *said, "--json").json()["nics"]
+    assert (nic["mac"], nic["ip"]) == ("52:54:00:0a:0b:0c", "192.168.100.77/24"), nic
+    assert place.run("exec", "-l", lab, "web", "--", "true", code=1).err.count("attach --sockets vsock")
     refused(place, lab, 7, "is attached already", *card)
     # A lab file that takes away what it has is refused, and nothing is done.
     lab.write_text(json.dumps({**SMALL, "vms": {**SMALL["vms"], "web": {"sockets": "none"}}}))

@@ -158,6 +158,163 @@ static void test_addresses(void **state)
 	assert_false(guests_own(NULL, "g"));
 }
 
+static const struct guest_nic *card(const struct state_guest *is, unsigned i)
+{
+	return is->nics->pdata[i];
+}
+
+static void test_said(void **state)
+{
+	struct fixture *f = *state;
+	g_autoptr(GError) error = NULL;
+	struct state_guest *is =
+		plan(f,
+		     "{\"name\":\"g\",\"qmp\":\"/q\",\"networks\":["
+		     "{\"network\":\"lan\",\"mac\":\"52:54:00:AA:bb:0c\",\"ip\":\"10.0.0.200\"},"
+		     "{\"network\":\"lan\",\"ip\":\"10.0.0.127\"},\"lan\"]}",
+		     &error);
+
+	assert_null(error);
+	assert_string_equal(card(is, 0)->mac, "52:54:00:aa:bb:0c");
+	assert_string_equal(card(is, 0)->ip, "10.0.0.200/24");
+	assert_string_equal(card(is, 1)->ip, "10.0.0.127/24");
+	assert_string_equal(card(is, 2)->ip, "10.0.0.126/24"); /* the next that is free */
+	assert_string_equal(card(is, 2)->port, "g.2");
+	adopt(f, is);
+}
+
+/* g has 10.0.0.200 and 52:54:00:aa:bb:0c by now. */
+static void test_said_in_vain(void **state)
+{
+	static const struct {
+		const char *card, *words;
+		int code;
+	} cases[] = {
+		{ "\"mac\":\"52:54:00:aa:bb:0c\"", "is the MAC address of g.0 already",
+		  ORCH_ERROR_CONFLICT },
+		{ "\"mac\":\"53:54:00:aa:bb:0c\"", "no MAC address of a card", ORCH_ERROR_USAGE },
+		{ "\"mac\":\"00:00:00:00:00:00\"", "no MAC address of a card", ORCH_ERROR_USAGE },
+		{ "\"mac\":\"52:54:00\"", "no MAC address of a card", ORCH_ERROR_USAGE },
+		{ "\"ip\":\"10.0.0.200\"", "10.0.0.200 is the address of g.0 already",
+		  ORCH_ERROR_CONFLICT },
+		{ "\"ip\":\"10.0.0.10\"", "10.0.0.10 is the address of n1.0 already",
+		  ORCH_ERROR_CONFLICT },
+		{ "\"ip\":\"10.0.0.254\"", "10.0.0.254 is the address of nat already",
+		  ORCH_ERROR_CONFLICT },
+		{ "\"ip\":\"10.0.1.1\"", "10.0.1.1 is outside 10.0.0.0/24, the subnet of \"lan\"",
+		  ORCH_ERROR_USAGE },
+		{ "\"ip\":\"10.0.0.255\"", "is the broadcast address of", ORCH_ERROR_USAGE },
+		{ "\"ip\":\"10.0.0.0\"", "is the network address of", ORCH_ERROR_USAGE },
+		{ "\"ip\":\"10.0.0.5/24\"", "no IPv4 address", ORCH_ERROR_USAGE },
+	};
+	struct fixture *f = *state;
+
+	test_said(state);
+	for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autoptr(GError) error = NULL;
+		g_autofree char *params = g_strdup_printf(
+			"{\"name\":\"h\",\"qmp\":\"/q\",\"networks\":[{\"network\":\"lan\",%s}]}",
+			cases[i].card);
+
+		assert_null(plan(f, params, &error));
+		if (error->code != cases[i].code || !strstr(error->message, cases[i].words))
+			fail_msg("%s: %d, %s", params, error->code, error->message);
+	}
+}
+
+static void find(struct fixture *f, const char *text, const char *port, const char *network)
+{
+	g_autoptr(GError) error = NULL;
+	struct link_ref ref;
+
+	if (!guests_find_link(f->guests, f->sup.lab, text, &ref, &error))
+		fail_msg("%s: %s", text, error->message);
+	assert_string_equal(ref.port, port);
+	assert_string_equal(ref.network->name, network);
+	assert_int_equal(ref.guest != NULL, g_str_has_prefix(port, "g."));
+	assert_int_equal(ref.nic != NULL, g_str_has_prefix(port, "n1."));
+}
+
+static void find_none(struct fixture *f, const char *text, const char *words)
+{
+	g_autoptr(GError) error = NULL;
+	struct link_ref ref;
+
+	assert_false(guests_find_link(f->guests, f->sup.lab, text, &ref, &error));
+	if (error->code != ORCH_ERROR_USAGE || !strstr(error->message, words))
+		fail_msg("%s: %s", text, error->message);
+}
+
+static void test_links(void **state)
+{
+	struct fixture *f = *state;
+
+	adopt(f, plan(f, "{\"name\":\"g\",\"qmp\":\"/q\",\"networks\":[\"lan\",\"tiny\",\"tiny\"]}",
+		      NULL));
+	find(f, "g:lan", "g.0", "lan");
+	find(f, "g.2", "g.2", "tiny");
+	find(f, "n1:tiny", "n1.1", "tiny");
+	find(f, "lan:nat", "nat", "lan");
+	find_none(f, "g", "several cards, name one of them: g.0 (lan), g.1 (tiny), g.2 (tiny)");
+	find_none(f, "g:tiny", "several cards");
+	find_none(f, "g:off", "no card there");
+	find_none(f, "g.3", "no card there");
+	find_none(f, "gg", "no VM \"gg\"");
+}
+
+/* NAT deals its address to a guest, and knows it by name; the plan compares what the lab says alone. */
+static void test_hosts(void **state)
+{
+	static const char own[] =
+		"{\"port\":\"nat\",\"hosts\":[{\"name\":\"n1\",\"mac\":\"52:54:00:00:00:01\",\"ip\":\"10.0.0.10\"}]}";
+	struct fixture *f = *state;
+	g_autofree char *with = NULL, *without = NULL, *elsewhere = NULL, *none = NULL;
+
+	adopt(f,
+	      plan(f,
+		   "{\"name\":\"g\",\"qmp\":\"/q\",\"networks\":[{\"network\":\"lan\",\"mac\":\"52:54:00:00:00:0a\"},"
+		   "\"tiny\",{\"network\":\"lan\",\"mac\":\"52:54:00:00:00:0b\"}]}",
+		   NULL));
+	with = guests_add_hosts(f->guests, "lan", own);
+	assert_string_equal(
+		with,
+		"{\"port\":\"nat\",\"hosts\":[{\"name\":\"n1\",\"mac\":\"52:54:00:00:00:01\",\"ip\":\"10.0.0.10\"},"
+		"{\"name\":\"g\",\"mac\":\"52:54:00:00:00:0a\",\"ip\":\"10.0.0.127\"},"
+		"{\"name\":\"g.2\",\"mac\":\"52:54:00:00:00:0b\",\"ip\":\"10.0.0.126\"}]}");
+	without = guests_drop_hosts(f->guests, "lan", with);
+	assert_string_equal(without, own);
+	elsewhere = guests_add_hosts(f->guests, "off", own);
+	assert_string_equal(elsewhere, own);
+	none = guests_add_hosts(NULL, "lan", own);
+	assert_string_equal(none, own);
+}
+
+/* What QEMU was told of a carrier outlives a supervisor. */
+static void test_carrier(void **state)
+{
+	struct fixture *f = *state;
+	struct state_guest *is =
+		plan(f, "{\"name\":\"g\",\"qmp\":\"/q\",\"networks\":[\"lan\"]}", NULL);
+	struct guest_nic *nic = is->nics->pdata[0];
+	struct state_guest *copy;
+
+	nic->shows_down = true;
+	copy = state_guest_copy(is);
+	assert_true(card(copy, 0)->shows_down);
+	assert_true(card(copy, 0)->down); /* nobody has said otherwise yet */
+	state_guest_free(copy);
+	adopt(f, is);
+	nic = ((struct guest *)f->guests->list->pdata[0])->is->nics->pdata[0];
+	guests_set_carrier(f->guests, "g.0", false, false);
+	assert_false(nic->again);
+	guests_set_carrier(f->guests, "g.0", true, false);
+	assert_false(nic->down);
+	guests_set_carrier(f->guests, "g.0", true, true);
+	assert_true(nic->again);
+	guests_set_carrier(f->guests, "n1.0", true, true); /* nobody's here */
+	guests_set_carrier(NULL, "g.0", true, true);
+}
+
 static void test_full(void **state)
 {
 	struct fixture *f = *state;
@@ -293,6 +450,11 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_addresses, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_said, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_said_in_vain, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_links, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_hosts, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_carrier, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_full, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_portals, setup, teardown),

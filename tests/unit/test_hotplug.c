@@ -235,6 +235,15 @@ static void change(struct qemu *q, const char *command, struct json_object *argu
 		make(q, id, below_of(arguments), strcmp(command, "device_add") == 0);
 }
 
+static void set_link(struct qemu *q, const char *id, bool up)
+{
+	g_string_append_printf(q->said, "set_link %s %s\n", id, up ? "up" : "down");
+	if (g_hash_table_contains(q->devices, id))
+		answer(q, "{}");
+	else
+		refuse(q, "Device 'it' not found");
+}
+
 static void obey(struct qemu *q, struct json_object *o)
 {
 	static const char *const changes[] = { "chardev-add", "chardev-remove", "netdev_add",
@@ -253,6 +262,8 @@ static void obey(struct qemu *q, struct json_object *o)
 		list_chardevs(q);
 	else if (strcmp(command, "stop") == 0 || strcmp(command, "cont") == 0)
 		g_string_append_printf(q->said, "%s\n", command), answer(q, "{}");
+	else if (strcmp(command, "set_link") == 0)
+		set_link(q, json_str(arguments, "name"), json_flag(arguments, "up", true));
 	else
 		tell_fact(q, command, arguments);
 }
@@ -664,6 +675,31 @@ static void test_refresh(void **state)
 	assert_string_equal(f->q.said->str, "");
 }
 
+static void test_carrier(void **state)
+{
+	struct fixture *f = *state;
+
+	add_all(f);
+	hotplug_plug(f->h, done, f);
+	run(f);
+	g_string_truncate(f->q.said, 0);
+	hotplug_set_link(f->h, "nic", false, done, f);
+	run(f);
+	assert_null(f->error);
+	hotplug_set_link(f->h, "nic", true, done, f);
+	run(f);
+	assert_null(f->error);
+	assert_string_equal(f->q.said->str, "set_link nic down\nset_link nic up\n");
+	/* Its owner has taken it out. */
+	hotplug_set_link(f->h, "other", false, done, f);
+	run(f);
+	assert_non_null(strstr(f->error, "Device 'it' not found"));
+	hang_up(&f->q);
+	hotplug_set_link(f->h, "nic", false, done, f);
+	run(f);
+	assert_non_null(strstr(f->error, "has closed"));
+}
+
 /* Given up in the middle of anything: nothing comes any more. */
 static void test_freed(void **state)
 {
@@ -695,6 +731,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_connecting, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_monitor, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refresh, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_carrier, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_freed, setup, teardown),
 	};
 

@@ -44,7 +44,7 @@ static char *ansible_text(const struct lab *lab)
 
 static char *ssh_text(const struct lab *lab)
 {
-	return render_ssh_config(lab, "/opt/it's here/orchestrator");
+	return render_ssh_config(lab, NULL, "/opt/it's here/orchestrator");
 }
 
 static void test_golden(void **state)

@@ -83,6 +83,27 @@ def virsh_alone(place):
         assert not reaches(second, "n3")
 
 
+@case("a portal's device stays in a domain that runs, whatever virsh is told: QEMU would die of losing it")
+def stays(place):
+    lab = place.lab({"version": 1, "name": "keep", "portals": {"shared": {"size": "16MiB"}},
+                     "vms": {"n1": {"portals": {"shared": {"door": "ivshmem"}}}}})
+    out = place.root / "x"
+    with Daemons(place) as daemons, Libvirt(place) as libvirt:
+        place.run("render", "libvirt", lab, "--out", out, "--uri", libvirt.uri, timeout=600)
+        ports, vsock = sockets_of(out / "n1.xml")
+        (device,) = ElementTree.parse(out / "n1.xml").getroot().iterfind("devices/shmem")
+        (out / "device.xml").write_bytes(ElementTree.tostring(device))
+        daemons.switch("lan", {"n1.0": path for path in ports})
+        daemons.sockets("sockets", {"n1": vsock})
+        daemons.portal("shared", 16 << 20, place.root / "arena", device.find("server").get("path"))
+        domain = libvirt.define(out / "n1.xml")
+        libvirt.virsh("start", domain, timeout=120)
+        refusal = libvirt.virsh("detach-device", domain, out / "device.xml", "--live", code=1).err
+        assert "does not support hot" in refusal, refusal
+        assert libvirt.state(domain) == "running"
+        assert f"alias name='{device.find('alias').get('name')}'" in libvirt.virsh("dumpxml", domain).out
+
+
 @case("a libvirt that is not there, a URI that means none: one line with the way out")
 def bad_uri(place):
     lab = place.example("three-nodes")

@@ -345,6 +345,54 @@ static void check_lines(const char *text, const char *pattern)
 			fail_msg("line %u: %s", i + 1, lines[i]);
 }
 
+/* Each address once, each VM by its name where it has any. */
+static void check_hosts(const struct lab *lab, const char *text)
+{
+	unsigned n_nics = 0, n_lines = 0;
+
+	check_lines(text,
+		    "^(|# .*|[0-9.]+ *\t[a-z0-9-]+(\\.[a-z0-9-]+)?( [a-z0-9-]+\\.[a-z0-9-]+)?)$");
+	for (const char *line = text; *line; line = strchr(line, '\n') + 1)
+		n_lines += *line != '#';
+	for (unsigned i = 0; i < lab->vms->len; i++) {
+		const struct vm *vm = lab_vm(lab, i);
+		g_autofree char *name = g_strdup_printf("\t%s ", vm->name);
+
+		n_nics += vm->nics->len;
+		assert_true(vm->nics->len == 0 || strstr(text, name));
+	}
+	assert_int_equal(n_lines, n_nics);
+}
+
+/* Each VM is a host of the inventory; of ssh those are that have sockets. */
+static void check_reach(const struct lab *lab, const char *ssh, const char *ansible)
+{
+	check_lines(
+		ssh,
+		"^(|# .*|Host [a-z0-9*-]+|\t(HostKeyAlias|ProxyCommand|User|StrictHostKeyChecking|"
+		"UserKnownHostsFile|LogLevel) .+)$");
+	check_lines(ansible,
+		    "^(|# .*|( {2})*([a-z0-9_]+|\"[a-z0-9-]+\"):"
+		    "( (\\{\\}|\"([^\"\\\\]|\\\\.)*\"|\\{(\"[^\"]+\": \"[^\"]+\"(, )?)+\\}))?)$");
+	for (unsigned i = 0; i < lab->vms->len; i++) {
+		const struct vm *vm = lab_vm(lab, i);
+		g_autofree char *host = g_strdup_printf("\nHost %s\n", vm->name);
+		g_autofree char *key = g_strdup_printf("\n    \"%s\":", vm->name);
+
+		assert_int_equal(strstr(ssh, host) != NULL, vm->sockets != LAB_SOCKETS_NONE);
+		assert_non_null(strstr(ansible, key));
+	}
+}
+
+static void check_lists(const struct lab *lab)
+{
+	g_autofree char *hosts = render_hosts(lab), *ssh = ssh_text(lab),
+			*ansible = ansible_text(lab);
+
+	check_hosts(lab, hosts);
+	check_reach(lab, ssh, ansible);
+}
+
 static void check_lab(const char *text)
 {
 	static const char mermaid[] =
@@ -365,8 +413,25 @@ static void check_lab(const char *text)
 	check_xml(svg, g);
 	check_lines(flow, mermaid);
 	check_lines(graph, dot);
+	check_lists(lab);
 	svg_layout_free(layout);
 	graph_free(g);
+	lab_free(lab);
+}
+
+/* Guests that were attached are reached as VMs are. */
+static void test_ssh_guests(void **state)
+{
+	struct lab *lab = parse("{\"name\": \"l\", \"vms\": {\"n1\": {}}}");
+	g_autoptr(GPtrArray) guests = g_ptr_array_new();
+	g_autofree char *text = NULL;
+
+	g_ptr_array_add(guests, (char[]){ "web" });
+	text = render_ssh_config(lab, guests, "orchestrator");
+	assert_non_null(strstr(text, "\nHost n1\n"));
+	assert_non_null(strstr(text,
+			       "\nHost web\n\tHostKeyAlias web.l.vhost-lab\n"
+			       "\tProxyCommand orchestrator vsock-connect --lab l web 22\n"));
 	lab_free(lab);
 }
 
@@ -479,10 +544,15 @@ static void test_largest(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_golden),    cmocka_unit_test(test_picture_of_the_examples),
-		cmocka_unit_test(test_words),     cmocka_unit_test(test_cut),
-		cmocka_unit_test(test_wrap),      cmocka_unit_test(test_random_labs),
-		cmocka_unit_test(test_wide_labs), cmocka_unit_test(test_largest),
+		cmocka_unit_test(test_golden),
+		cmocka_unit_test(test_ssh_guests),
+		cmocka_unit_test(test_picture_of_the_examples),
+		cmocka_unit_test(test_words),
+		cmocka_unit_test(test_cut),
+		cmocka_unit_test(test_wrap),
+		cmocka_unit_test(test_random_labs),
+		cmocka_unit_test(test_wide_labs),
+		cmocka_unit_test(test_largest),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -90,6 +90,14 @@ def put_in_place(place):
     env = {**place.env, "PATH": f"{stub.directory}:{place.env['PATH']}"}
     units = place.root / ".config/systemd/user"
 
+    systemctl = stub.directory / "systemctl"
+    good = systemctl.read_text()
+    systemctl.write_text("#!/bin/sh\necho Failed to connect to bus >&2\nexit 1\n")
+    done = subprocess.run(["sh", directory / "install"], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "no systemd answers (Failed to connect to bus)" in done.stderr, done
+    assert done.stderr.count("\n") == 1 and not units.exists() and stub.calls() == [], done
+    systemctl.write_text(good)
+
     subprocess.run(["sh", directory / "install", "--autostart"], env=env, check=True)
     calls = stub.calls()
     assert "systemctl --user restart vhost-lab-units.target" in calls, calls

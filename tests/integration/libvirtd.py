@@ -21,6 +21,7 @@ from harness import Result, Skip, wait_for
 ROOT = os.environ.get("VHOST_LAB_TEST_LIBVIRT_ROOT")
 GIVEN = os.environ.get("VHOST_LAB_TEST_LIBVIRT_URI")
 START_S = 60  # one that sees its QEMUs for the first time asks each of them
+END_S = 60    # libvirtd ends what it has begun
 
 
 def inside(*argv):
@@ -131,7 +132,7 @@ class Libvirt:
         for pid in pids:
             _end(pid, signal.SIGTERM)
         try:
-            wait_for("libvirt's processes to end", 10, lambda: not any(map(_alive, pids)))
+            wait_for("libvirt's processes to end", END_S, lambda: not any(map(_alive, pids)))
         except AssertionError:
             for pid in pids:
                 _end(pid, signal.SIGKILL)

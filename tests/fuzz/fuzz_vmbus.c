@@ -148,9 +148,9 @@ static void say(uint32_t number, const void *payload, size_t size, const int *fd
 
 static void say_memory(uint32_t number)
 {
-	struct proto_mem_reg r = { .region = { .gpa = GPA0,
-					       .uva = 0x7f0000000000,
-					       .size = (uint64_t)PAGES * PAGE } };
+	struct proto_mem_reg r = {
+		.region = { .gpa = GPA0, .uva = 0x7f0000000000, .size = (uint64_t)PAGES * PAGE }
+	};
 
 	say(number, &r, sizeof(r), &qemu.mem_fd, number == VMBUS_ADD_MEM_REG);
 }
@@ -159,7 +159,8 @@ static void say_open(struct input *in)
 {
 	union vmbus_payload p = { 0 };
 	uint8_t shape = take8(in);
-	int fd[2] = { eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) };
+	int fd[2] = { eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC),
+		      eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) };
 
 	p.open.channel = take8(in) % 4;
 	p.open.n_pages = 4 + shape % 8;

@@ -69,7 +69,9 @@ static void check_piece(const struct vmbus_ring *r, const struct iovec *v)
 	assert(len > 0);
 	for (uint32_t i = 0; i < r->size / PAGE; i++)
 		if (from >= r->data[i] && from < r->data[i] + PAGE) {
-			assert(len <= PAGE - (size_t)(from - r->data[i])); /* none of these are neighbours */
+			assert(len <=
+			       PAGE - (size_t)(from -
+					       r->data[i])); /* none of these are neighbours */
 			return;
 		}
 	assert(false);

@@ -28,7 +28,12 @@
  *     that takes its memory by slots it wants to say after a reset that this part is gone, looks for it, and dies.  This device
  *     takes whole tables.
  *
- * Not tried: a frontend that connects again.  By its source the device of this QEMU does not begin anew.
+ * Not tried: that QEMU's device with a frontend that connects again.  By its source it does not begin anew.
+ *
+ * QEMU with our patches (qemu-patches/) has vhost-user-pmem-pci, which knows none of these limits: it acknowledges
+ * VIRTIO_PMEM_F_SHMEM_REGION itself, whatever its guest knows, and shows the region as a memory device; it maps for reading
+ * alone if the message says so, keeps what is mapped over resets, answers a second request for the same with success, and takes
+ * a daemon that comes back with the same file.
  *
  * Trust:     requests are the guest's: each is copied, checked, answered with VIRTIO_PMEM_RESP_TYPE_EIO if it is not a FLUSH;
  *            a chain without room for the answer comes back empty.  The one thing that a guest can make the daemon do is flush,

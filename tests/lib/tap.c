@@ -13,33 +13,43 @@
 #include <string.h>
 #include <cmocka.h>
 
-/* Whether it is such a line of cmocka's. */
-static bool put_skipped(const char *text, const char *reason)
-{
-	const char *line = strncmp(text, "not ", 4) == 0 ? text + 4 : text;
-	unsigned number;
-	char name[128];
+#define MARK "# SKIP "
 
-	if (sscanf(line, "ok %u # SKIP %127s", &number, name) != 2)
+static char reason[256];
+
+static void keep_reason(const char *text)
+{
+	(void)snprintf(reason, sizeof(reason), "%s", text);
+	reason[strcspn(reason, "\n")] = '\0';
+}
+
+/* "not ok 3 # SKIP real_qemu\n", as cmocka says it.  False: it is something else. */
+static bool put_skipped(const char *text)
+{
+	const char *ok = strncmp(text, "not ", 4) == 0 ? text + 4 : text;
+	const char *mark = strstr(ok, " " MARK);
+	const char *name = mark ? mark + strlen(" " MARK) : NULL;
+
+	if (!name || strncmp(ok, "ok ", 3) != 0)
 		return false;
-	printf("ok %u - %s # SKIP %s\n", number, name, *reason ? reason : "it does not say why");
+	printf("%.*s - %.*s " MARK "%s\n", (int)(mark - ok), ok, (int)strcspn(name, "\n"), name,
+	       *reason ? reason : "it does not say why");
+	reason[0] = '\0';
 	return true;
 }
 
 void print_message(const char *const format, ...)
 {
-	static char reason[256];
 	char text[512];
 	va_list ap;
 
 	va_start(ap, format);
 	(void)vsnprintf(text, sizeof(text), format, ap);
 	va_end(ap);
-	(void)sscanf(text, "# SKIP %255[^\n]", reason);
-	if (put_skipped(text, reason)) {
-		reason[0] = '\0';
+	if (strncmp(text, MARK, strlen(MARK)) == 0)
+		keep_reason(text + strlen(MARK));
+	if (put_skipped(text))
 		return;
-	}
 	va_start(ap, format);
 	(void)vprintf(format, ap);
 	va_end(ap);

@@ -15,7 +15,7 @@
 
 #define MARK "# SKIP "
 
-static char reason[256];
+static char reason[512]; /* all that print_message() looks at */
 
 static void keep_reason(const char *text)
 {

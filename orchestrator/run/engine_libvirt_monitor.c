@@ -8,6 +8,7 @@
 #include "render/libvirt.h"
 #include "render/qemu.h"
 #include "run/json.h"
+#include "run/qmp.h"
 
 /* The daemon of sockets listens already: QEMU needs a moment to connect. */
 #define CONNECT_TRIES    250
@@ -44,27 +45,12 @@ struct json_object *monitor_ask(virDomainPtr domain, const char *command,
 	return NULL;
 }
 
-enum chardev { CHARDEV_NONE, CHARDEV_WAITS, CHARDEV_CONNECTED };
-
-static gboolean look_at_chardev(virDomainPtr domain, enum chardev *ret, GError **error)
+static gboolean look_at_chardev(virDomainPtr domain, enum qmp_chardev *ret, GError **error)
 {
 	auto_json list = monitor_ask(domain, "query-chardev", NULL, error);
 
-	if (!list)
-		return FALSE;
-	*ret = CHARDEV_NONE;
-	for (size_t i = 0;
-	     json_object_is_type(list, json_type_array) && i < json_object_array_length(list);
-	     i++) {
-		struct json_object *o = json_object_array_get_idx(list, i);
-		const char *label = json_str(o, "label"), *filename = json_str(o, "filename");
-
-		if (g_strcmp0(label, RENDER_VSOCK_CHARDEV) == 0)
-			*ret = filename && g_str_has_prefix(filename, "disconnected:") ?
-				       CHARDEV_WAITS :
-				       CHARDEV_CONNECTED;
-	}
-	return TRUE;
+	*ret = qmp_chardev(list, RENDER_VSOCK_CHARDEV);
+	return list != NULL;
 }
 
 /* The option that this QEMU knows. */
@@ -102,11 +88,11 @@ static gboolean add_chardev(virDomainPtr domain, const char *path, GError **erro
 static gboolean wait_for_chardev(virDomainPtr domain, struct work_domain *d, GError **error)
 {
 	for (unsigned tries = 0; tries < CONNECT_TRIES; tries++) {
-		enum chardev is;
+		enum qmp_chardev is;
 
 		if (!look_at_chardev(domain, &is, error))
 			return FALSE;
-		if (is == CHARDEV_CONNECTED)
+		if (is == QMP_CHARDEV_CONNECTED)
 			return TRUE;
 		if (g_atomic_int_get(&d->unwanted))
 			break;
@@ -131,13 +117,13 @@ static gboolean add_device(virDomainPtr domain, GError **error)
 
 gboolean monitor_plug_sockets(virDomainPtr domain, struct work_domain *d, GError **error)
 {
-	enum chardev is;
+	enum qmp_chardev is;
 
 	if (!d->vsock)
 		return TRUE;
 	if (!look_at_chardev(domain, &is, error))
 		return FALSE;
-	if (is != CHARDEV_NONE)
+	if (is != QMP_CHARDEV_NONE)
 		return TRUE;
 	return add_chardev(domain, d->vsock, error) && wait_for_chardev(domain, d, error) &&
 	       add_device(domain, error);

@@ -96,18 +96,6 @@ static void stopped(struct json_object *result, const GError *error, void *data)
 		qmp_execute(q->qmp, "cont", NULL, NULL, NULL);
 }
 
-static bool is_connected(struct json_object *chardevs)
-{
-	for (size_t i = 0; i < json_object_array_length(chardevs); i++) {
-		struct json_object *o = json_object_array_get_idx(chardevs, i);
-		const char *label = json_str(o, "label"), *filename = json_str(o, "filename");
-
-		if (label && filename && strcmp(label, RENDER_VSOCK_CHARDEV) == 0)
-			return !g_str_has_prefix(filename, "disconnected:");
-	}
-	return true; /* it has none */
-}
-
 static void on_chardevs(struct json_object *result, const GError *error, void *data)
 {
 	struct qemu *q = data;
@@ -115,7 +103,7 @@ static void on_chardevs(struct json_object *result, const GError *error, void *d
 	if (!q->qmp)
 		return;
 	q->looks--;
-	if (json_object_is_type(result, json_type_array) && !is_connected(result)) {
+	if (qmp_chardev(result, RENDER_VSOCK_CHARDEV) == QMP_CHARDEV_WAITS) {
 		if (q->looks > 0)
 			q->chardev_timer = g_timeout_add(CHARDEV_MS, chardev_due, q);
 		return;

@@ -180,18 +180,6 @@ static gboolean look_again(gpointer p)
 	return G_SOURCE_REMOVE;
 }
 
-static bool is_connected(struct json_object *chardevs, const char *id)
-{
-	for (size_t i = 0; chardevs && i < json_object_array_length(chardevs); i++) {
-		struct json_object *o = json_object_array_get_idx(chardevs, i);
-		const char *file = json_str(o, "filename");
-
-		if (g_strcmp0(json_str(o, "label"), id) == 0)
-			return file && !g_str_has_prefix(file, "disconnected");
-	}
-	return false;
-}
-
 static void wait_connected(struct hotplug *h)
 {
 	g_autoptr(GError) error = NULL;
@@ -220,8 +208,7 @@ static void on_done(struct json_object *result, const GError *error, void *data)
 	if (error) {
 		do_fails(h, error);
 	} else if (s->kind == HOTPLUG_CONNECTED &&
-		   !is_connected(json_object_is_type(result, json_type_array) ? result : NULL,
-				 s->id)) {
+		   qmp_chardev(result, s->id) != QMP_CHARDEV_CONNECTED) {
 		wait_connected(h);
 	} else {
 		s->there = hotplug_kinds[s->kind].remove != NULL;

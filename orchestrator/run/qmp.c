@@ -149,3 +149,21 @@ void qmp_execute(struct qmp *q, const char *command, struct json_object *argumen
 	else
 		g_queue_push_tail(&q->waiting, o);
 }
+
+/* "frontend-open" says nothing of it; the filename begins with "disconnected:" until there is a connection. */
+enum qmp_chardev qmp_chardev(struct json_object *answer, const char *label)
+{
+	size_t n = json_object_is_type(answer, json_type_array) ? json_object_array_length(answer) :
+								  0;
+
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *o = json_object_array_get_idx(answer, i);
+		const char *filename = json_str(o, "filename");
+
+		if (g_strcmp0(json_str(o, "label"), label) == 0)
+			return filename && !g_str_has_prefix(filename, "disconnected:") ?
+				       QMP_CHARDEV_CONNECTED :
+				       QMP_CHARDEV_WAITS;
+	}
+	return QMP_CHARDEV_NONE;
+}

@@ -39,4 +39,8 @@ bool qmp_ended(const struct qmp *q);
 void qmp_execute(struct qmp *q, const char *command, struct json_object *arguments,
 		 qmp_answer_fn *answer, void *data);
 
+/* How the chardev of that label is, a socket that QEMU dials, by the answer to query-chardev: anything, or NULL. */
+enum qmp_chardev { QMP_CHARDEV_NONE, QMP_CHARDEV_WAITS, QMP_CHARDEV_CONNECTED };
+enum qmp_chardev qmp_chardev(struct json_object *answer, const char *label);
+
 #endif

@@ -198,6 +198,30 @@ static void test_status_of_nonsense(void **state)
 	assert_string_equal(m->log->str, "ready:unknown ");
 }
 
+static enum qmp_chardev chardev(const char *answer)
+{
+	auto_json o = json_tokener_parse(answer);
+
+	return qmp_chardev(o, "vs0");
+}
+
+/* As QEMU 7.2 and 10.0 tell it; and nonsense. */
+static void test_chardev(void **state)
+{
+#define OTHER "{\"frontend-open\": true, \"filename\": \"pty:/dev/pts/1\", \"label\": \"con0\"}"
+#define SOCKET(filename)                                                   \
+	"[" OTHER ", {\"frontend-open\": false, \"filename\": \"" filename \
+	"\", \"label\": \"vs0\"}]"
+	assert_int_equal(chardev("[" OTHER "]"), QMP_CHARDEV_NONE);
+	assert_int_equal(chardev("[]"), QMP_CHARDEV_NONE);
+	assert_int_equal(chardev(SOCKET("disconnected:unix:/run/x")), QMP_CHARDEV_WAITS);
+	assert_int_equal(chardev(SOCKET("unix:/run/x")), QMP_CHARDEV_CONNECTED);
+	assert_int_equal(chardev("[{\"label\": \"vs0\"}]"), QMP_CHARDEV_WAITS);
+	assert_int_equal(chardev("[1, {\"label\": [\"vs0\"]}, null]"), QMP_CHARDEV_NONE);
+	assert_int_equal(chardev("{\"label\": \"vs0\"}"), QMP_CHARDEV_NONE);
+	assert_int_equal(qmp_chardev(NULL, "vs0"), QMP_CHARDEV_NONE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -207,6 +231,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_rubbish, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_status_of_nonsense, setup, teardown),
+		cmocka_unit_test(test_chardev),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

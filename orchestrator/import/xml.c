@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "import/xml.h"
 
-#include <dlfcn.h>
 #include <libxml/parser.h>
 #include <libxml/tree.h>
 #include <string.h>
 
 #include "err.h"
+#include "host/library.h"
 #include "orchestrator-config.h"
 
 /* --- the library --------------------------------------------------------------------------------------------------------- */
@@ -26,43 +26,22 @@ static struct {
 #undef X
 } lx;
 
-static gboolean find(void *library, const char *name, void **ret_function)
-{
-	*ret_function = library ? dlsym(library, name) : NULL;
-	return *ret_function != NULL;
-}
-
-static gboolean load(void)
-{
-	void *library = dlopen(VHOST_LAB_LIBXML2_SONAME, RTLD_NOW | RTLD_LOCAL);
-
-	/* Where it was when this was built, if the loader's own places do not have it. */
-	if (!library)
-		library = dlopen(VHOST_LAB_LIBXML2_DIR "/" VHOST_LAB_LIBXML2_SONAME,
-				 RTLD_NOW | RTLD_LOCAL);
-#define X(name)                                               \
-	if (!find(library, #name, (void **)(void *)&lx.name)) \
-		return FALSE;
-	FUNCTIONS(X)
-#undef X
-	return TRUE;
-}
-
 static gboolean ensure_loaded(GError **error)
 {
-	static GMutex mutex;
-	static gboolean loaded;
-	gboolean ok;
+#define X(name) { #name, &lx.name },
+	static const struct library_function functions[] = { FUNCTIONS(X){ NULL } };
+#undef X
+	static struct library library = { .soname = VHOST_LAB_LIBXML2_SONAME,
+					  .dir = VHOST_LAB_LIBXML2_DIR,
+					  .functions = functions };
+	g_autofree char *why = library_load(&library);
 
-	g_mutex_lock(&mutex);
-	loaded = loaded || load();
-	ok = loaded;
-	g_mutex_unlock(&mutex);
-	if (!ok)
+	if (why)
 		g_set_error(
 			error, ORCH_ERROR, ORCH_ERROR_HOST_UNFIT,
-			"libxml2, which reads XML, cannot be loaded: install it (Debian's package is libxml2)");
-	return ok;
+			"libxml2, which reads XML, cannot be loaded: %s; install it (Debian's package is libxml2)",
+			why);
+	return !why;
 }
 
 /* --- reading -------------------------------------------------------------------------------------------------------------- */

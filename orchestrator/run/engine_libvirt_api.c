@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "run/engine_libvirt_api.h"
 
-#include <dlfcn.h>
-
 #include "err.h"
+#include "host/library.h"
 #include "orchestrator-config.h"
 #include "run/logfile.h"
 
@@ -12,65 +11,44 @@
 
 struct libvirt_api vir;
 
-/* Where it was when this was built, if the loader's own places do not have it. */
-static void *open_library(const char *soname)
-{
-	g_autofree char *path = g_build_filename(VHOST_LAB_LIBVIRT_DIR, soname, NULL);
-	void *library = dlopen(soname, RTLD_NOW | RTLD_LOCAL);
-
-	return library ? library : dlopen(path, RTLD_NOW | RTLD_LOCAL);
-}
-
-static gboolean find(void *library, const char *name, void **ret_function)
-{
-	*ret_function = dlsym(library, name);
-	return *ret_function != NULL;
-}
-
 /* It would print every error to standard error. */
 static void quiet(void *data, virErrorPtr error)
 {
 }
 
-static gboolean load(void)
+/* NULL, or why not; g_free(). */
+static char *load(void)
 {
-	void *library = open_library(LIBVIRT_SONAME);
-	void *qemu = library ? open_library(LIBVIRT_QEMU_SONAME) : NULL;
+#define X(name) { #name, &vir.name },
+	static const struct library_function functions[] = { LIBVIRT_FUNCTIONS(X){ NULL } };
+	static const struct library_function of_qemu[] = { LIBVIRT_QEMU_FUNCTIONS(X){ NULL } };
+#undef X
+	static struct library library = { .soname = LIBVIRT_SONAME,
+					  .dir = VHOST_LAB_LIBVIRT_DIR,
+					  .functions = functions };
+	static struct library qemu = { .soname = LIBVIRT_QEMU_SONAME,
+				       .dir = VHOST_LAB_LIBVIRT_DIR,
+				       .functions = of_qemu };
+	char *why = library_load(&library);
 
-	if (!qemu)
-		return FALSE;
-#define X(name)                                                \
-	if (!find(library, #name, (void **)(void *)&vir.name)) \
-		return FALSE;
-	LIBVIRT_FUNCTIONS(X)
-#undef X
-#define X(name)                                             \
-	if (!find(qemu, #name, (void **)(void *)&vir.name)) \
-		return FALSE;
-	LIBVIRT_QEMU_FUNCTIONS(X)
-#undef X
+	if (!why)
+		why = library_load(&qemu);
+	if (why)
+		return why;
 	vir.virSetErrorFunc(NULL, quiet);
-	return vir.virInitialize() == 0;
+	return vir.virInitialize() == 0 ? NULL : g_strdup("it does not start");
 }
 
 gboolean libvirt_load(GError **error)
 {
-	static GMutex mutex;
-	static gboolean loaded;
-	const char *why;
-	gboolean ok;
+	g_autofree char *why = load();
 
-	g_mutex_lock(&mutex);
-	loaded = loaded || load();
-	ok = loaded;
-	why = ok ? NULL : dlerror();
-	if (!ok)
+	if (why)
 		g_set_error(error, ORCH_ERROR, ORCH_ERROR_HOST_UNFIT,
 			    "libvirt cannot be loaded: %s; install it (Debian: libvirt0), or say "
 			    "\"engine\": \"qemu\"",
-			    why ? why : "it does not start");
-	g_mutex_unlock(&mutex);
-	return ok;
+			    why);
+	return !why;
 }
 
 char *libvirt_words(void)

@@ -441,6 +441,20 @@ static void redial(struct daemon *d)
 
 static void daemon_exited(struct proc *p, int status, const char *how, void *data);
 
+/* What one has left that was killed is removed by the next; but where somebody listens he is not called, and not cut off: a
+ * service manager may hold it for a unit of the lab. */
+static gboolean check_control(const struct daemon *d, GError **error)
+{
+	if (!listened_at(d->paths->ctl))
+		return TRUE;
+	g_set_error(
+		error, ORCH_ERROR, ORCH_ERROR_CONFLICT,
+		"somebody listens on %s already: if the lab's daemons are units of systemd (`orchestrator "
+		"render systemd`), stop these first",
+		d->paths->ctl);
+	return FALSE;
+}
+
 /* The daemon itself; NULL with *error set. */
 static struct proc *spawn_daemon(struct daemon *d, GError **error)
 {
@@ -449,7 +463,8 @@ static struct proc *spawn_daemon(struct daemon *d, GError **error)
 	};
 	g_autofree char *binary = NULL;
 
-	if (!host_find_daemon(d->kind->program, &binary, error) || !write_config(d, error))
+	if (!check_control(d, error) || !host_find_daemon(d->kind->program, &binary, error) ||
+	    !write_config(d, error))
 		return NULL;
 	argv[0] = binary;
 	return proc_spawn(argv, NULL, d->paths->log, daemon_exited, d, error);
@@ -463,7 +478,6 @@ gboolean daemon_start(struct daemon *d, GError **error)
 	if (d->timer)
 		g_source_remove(d->timer);
 	d->timer = 0;
-	(void)unlink(d->paths->ctl); /* of one that was killed */
 	d->log_from = logfile_size(d->paths->log);
 	d->started_us = g_get_monotonic_time();
 	d->proc = spawn_daemon(d, &start_error);
@@ -547,7 +561,8 @@ static void unlink_item(const struct daemon_item *item)
 
 static void unlink_sockets(const struct daemon *d)
 {
-	(void)unlink(d->paths->ctl);
+	if (!listened_at(d->paths->ctl))
+		(void)unlink(d->paths->ctl);
 	if (d->paths->journal)
 		(void)unlink(d->paths->journal);
 	for (guint i = 0; i < d->items->len; i++) {

@@ -2,7 +2,7 @@
 /* What is known of a lab without its supervisor: what the last one left behind, and what of it still runs.
  *
  * The state file says which processes there are.  Where it is damaged or gone, the lab's sockets do: whoever listens in its
- * private runtime directory was started by it, and the kernel says who that is.  A new supervisor, `status`, `plan` and
+ * private runtime directory was started by it, unless it is systemd, and the kernel says who that is.  A new supervisor, `status`, `plan` and
  * `gc` all begin here, so they agree on what there is.
  */
 #ifndef RUN_REMAINS_H

@@ -152,6 +152,33 @@ int dial_now(const char *path)
 	return r;
 }
 
+/* "0000000000000000: 00000002 00000000 00010000 0001 01 12345 /run/x": the flags, 10000 for one that listens, are the fourth of
+ * seven words; the rest is the path. */
+static bool listens_at(const char *line, const char *path)
+{
+	g_auto(GStrv) words = NULL;
+	const char *at = strchr(line, '/');
+
+	if (!at || strcmp(at, path) != 0)
+		return false;
+	words = g_strsplit(line, " ", 5);
+	return g_strv_length(words) == 5 && g_ascii_strtoull(words[3], NULL, 16) & 0x10000;
+}
+
+bool listened_at(const char *path)
+{
+	g_autofree char *text = NULL;
+	g_auto(GStrv) lines = NULL;
+
+	if (!g_file_get_contents("/proc/net/unix", &text, NULL, NULL))
+		return false;
+	lines = g_strsplit(text, "\n", -1);
+	for (char **line = lines; *line; line++)
+		if (listens_at(*line, path))
+			return true;
+	return false;
+}
+
 struct dial {
 	char *path;
 	struct watch *directory;

@@ -6,6 +6,7 @@
 #ifndef RUN_WATCH_H
 #define RUN_WATCH_H
 
+#include <stdbool.h>
 #include <glib.h>
 
 struct watch;
@@ -26,6 +27,10 @@ void dial_free(struct dial *d);
 
 /* One attempt, now: the descriptor, or -errno. */
 int dial_now(const char *path);
+
+/* Whether somebody listens at path, without calling there: a service manager that does would start a daemon.  False also of
+ * who is in another network namespace. */
+bool listened_at(const char *path);
 
 /* A listening, non-blocking socket at path, mode as umask says; whatever lies there is left over and removed.  -1: *error
  * says why. */

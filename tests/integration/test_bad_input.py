@@ -6,9 +6,27 @@ import contextlib
 import os
 import shutil
 import socket
+import subprocess
+import sys
 
 import harness
 from harness import case
+
+
+# A listener whose process is called as systemd's, and that says who calls with a word.
+HOLDER = """
+import ctypes, socket, sys
+ctypes.CDLL(None).prctl(15, b"systemd", 0, 0, 0)
+s = socket.socket(socket.AF_UNIX)
+s.bind(sys.argv[1])
+s.listen(64)
+print("listens", flush=True)
+while True:
+    peer, _ = s.accept()
+    word = peer.recv(100)
+    if word:
+        print("called by", word.decode(), flush=True)
+"""
 
 
 def nothing_happened(place):
@@ -127,6 +145,28 @@ def port_in_use(place):
         one_line_failure(place, 7, [path], "up", lab)
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(path)
+    os.unlink(path)
+
+
+@case("a control socket that systemd holds for a unit: exit 7, and both it and its socket are left alone")
+def control_in_use(place):
+    lab = place.lab({"version": 1, "name": "held", "vms": {"a": {}}})
+    path = place.runtime / "vhost-lab/held/lan.ctl"
+    path.parent.mkdir(mode=0o700, parents=True)
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, path], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "listens\n"
+        inode = path.stat().st_ino
+        one_line_failure(place, 7, [str(path), "systemd"], "up", lab)
+        assert path.stat().st_ino == inode
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            client.sendall(b"me")
+            assert holder.stdout.readline() == "called by me\n"
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
     os.unlink(path)
 
 

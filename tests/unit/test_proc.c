@@ -307,13 +307,17 @@ static void test_dial(void **state)
 	settle();
 	assert_false(d.done);
 	assert_int_equal(dial_now(path), -ECONNREFUSED);
+	assert_false(listened_at(path));
 	assert_int_equal(listen(fd, 1), 0);
+	assert_true(listened_at(path));
 	wait_until(&d.done);
 	assert_true(d.fd >= 0);
 	assert_true(fcntl(d.fd, F_GETFL) & O_NONBLOCK);
 	assert_true(fcntl(d.fd, F_GETFD) & FD_CLOEXEC);
-	close(d.fd);
 	close(fd);
+	/* Neither the file that is left nor a connection that outlives it is somebody who listens. */
+	assert_false(listened_at(path));
+	close(d.fd);
 	close(wrong);
 }
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -245,6 +246,25 @@ static void test_sockets_count(void **state)
 	remains_free(r);
 }
 
+/* What a service manager holds for units of the lab is none of a supervisor's: it would end the manager. */
+static void test_managers_do_not_count(void **state)
+{
+	struct place *p = *state;
+	char name[16];
+	struct remains *r;
+
+	make_socket(p, "lan.ctl", true);
+	assert_int_equal(prctl(PR_GET_NAME, name), 0);
+	assert_int_equal(prctl(PR_SET_NAME, "systemd"), 0);
+	r = remains_read("web", p->dirs);
+	assert_int_equal(prctl(PR_SET_NAME, name), 0);
+	assert_int_equal(r->state->nets->len, 0);
+	remains_free(r);
+	r = remains_read("web", p->dirs);
+	assert_int_equal(r->state->nets->len, 1);
+	remains_free(r);
+}
+
 static void test_copy_damaged(void **state)
 {
 	struct place *p = *state;
@@ -331,6 +351,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_state_counts, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sockets_count, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_managers_do_not_count, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_copy_damaged, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_gc, setup_gc, teardown_gc),
 	};

@@ -6,6 +6,7 @@
 
 #include "err.h"
 #include "host/caps.h"
+#include "host/libvirt_caps.h"
 #include "model/libvirt_uri.h"
 #include "out.h"
 #include "render/systemd.h"
@@ -67,7 +68,7 @@ static gboolean render_with(struct render_job *job, const struct programs *progr
 
 	if (!read_uri(host.uri, &uri, error))
 		return FALSE;
-	host.system = uri.system;
+	host.system = libvirt_is_system(&uri);
 	for (unsigned i = 0; i < SYSTEMD_DAEMONS; i++)
 		host.program[i] = programs->path[i];
 	files = render_systemd(job->lab, job->paths, &host, error);

@@ -55,9 +55,9 @@ static unsigned long version_behind(const char *text, const char *heading)
 
 struct reader {
 	struct libvirt_caps *caps;
-	int arch;       /* whose <arch> this is; -1: none of ours */
-	GString *model; /* of the <secmodel> it is in */
-	char *group;    /* that its QEMUs run as, "+64055"; NULL: not said */
+	int arch;           /* whose <arch> this is; -1: none of ours */
+	GString *model;     /* of the <secmodel> it is in */
+	char *user, *group; /* that its QEMUs run as, "+64055"; NULL: not said */
 };
 
 static const char *attribute(const char *name, const char **names, const char **values)
@@ -107,8 +107,10 @@ static void take_label(struct reader *r, const char *label)
 {
 	const char *colon = strchr(label, ':');
 
-	if (colon && !r->group && strcmp(r->model->str, "dac") == 0)
-		r->group = g_strstrip(g_strdup(colon + 1));
+	if (!colon || r->group || strcmp(r->model->str, "dac") != 0)
+		return;
+	r->user = g_strstrip(g_strndup(label, (gsize)(colon - label)));
+	r->group = g_strstrip(g_strdup(colon + 1));
 }
 
 static void text(GMarkupParseContext *context, const char *said, gsize len, gpointer data,
@@ -129,6 +131,18 @@ static void text(GMarkupParseContext *context, const char *said, gsize len, gpoi
 		r->caps->emulator[r->arch] = g_strdup(g_strstrip(copy));
 }
 
+/* "+64055"; a name is no number. */
+static gint64 uid_in(const char *user)
+{
+	guint64 uid;
+
+	return user && *user == '+' &&
+			       g_ascii_string_to_unsigned(user + 1, 10, 0, G_MAXUINT32 - 1, &uid,
+							  NULL) ?
+		       (gint64)uid :
+		       -1;
+}
+
 static gboolean read_capabilities(struct libvirt_caps *caps, const char *xml, GError **error)
 {
 	static const GMarkupParser parser = { .start_element = begin,
@@ -144,14 +158,22 @@ static gboolean read_capabilities(struct libvirt_caps *caps, const char *xml, GE
 		g_set_error(error, ORCH_ERROR, ORCH_ERROR_HOST_UNFIT,
 			    "what the libvirt at %s says of itself is no XML: %s", caps->uri,
 			    local->message);
-	else if (caps->system && r.group)
+	else if (caps->system && r.group) {
 		caps->label = g_strdup_printf("+%u:%s", (unsigned)getuid(), r.group);
+		caps->qemu_uid = uid_in(r.user);
+	}
 	g_string_free(r.model, TRUE);
+	g_free(r.user);
 	g_free(r.group);
 	return ok;
 }
 
 /* --- a libvirt --------------------------------------------------------------------------------------------------------- */
+
+bool libvirt_is_system(const struct libvirt_uri *parts)
+{
+	return parts->system || (!parts->remote && geteuid() == 0);
+}
 
 static struct libvirt_caps *caps_new(const char *uri, unsigned long version)
 {
@@ -160,7 +182,8 @@ static struct libvirt_caps *caps_new(const char *uri, unsigned long version)
 
 	(void)libvirt_uri_fault(uri, &parts);
 	caps->uri = g_strdup(uri);
-	caps->system = parts.system;
+	caps->system = libvirt_is_system(&parts);
+	caps->qemu_uid = -1;
 	caps->version = version;
 	/* 9.0 kills the QEMU of a domain that has one, 11.3 does not; those between are not trusted. */
 	caps->has_pmem = version >= LIBVIRT_VERSION(11, 0, 0);

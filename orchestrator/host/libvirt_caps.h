@@ -16,6 +16,7 @@
 
 #include "model/lab.h"
 
+struct libvirt_uri;
 struct qemu_caps;
 
 /* Versions as libvirt writes them into one number. */
@@ -26,7 +27,7 @@ struct qemu_caps;
 struct libvirt_caps {
 	char *uri;
 	bool assumed;                   /* nobody was asked */
-	bool system;                    /* qemu:///system */
+	bool system;                    /* libvirt_is_system() */
 	unsigned long version;          /* the daemon's; LIBVIRT_VERSION() */
 	char *qemu_version;             /* of the QEMU it found, "7.2.22"; NULL: not known */
 	bool has_pmem;                  /* it starts domains with <memory model='virtio-pmem'> */
@@ -35,8 +36,12 @@ struct libvirt_caps {
 	/* "+1000:+64055": the lab's owner and the group of libvirt's QEMUs, whose directories only that group may enter;
 	 * NULL: QEMU runs as the lab's owner anyway. */
 	char *label;
+	gint64 qemu_uid; /* whom QEMUs without a label run as, where that is another user; -1: it is not, or not known */
 	bool apparmor, selinux; /* it confines its QEMUs by them */
 };
+
+/* Whether it runs QEMUs as a user of its own: /system, and what root on this host calls its session, which is the same. */
+bool libvirt_is_system(const struct libvirt_uri *parts);
 
 /* Ask it, by virsh: starts a session's daemon if none runs, as virsh does.  Blocks up to 60 s (a libvirt that sees its
  * QEMUs for the first time asks each of them).  Errors: ORCH_ERROR_USAGE: no such URI; ORCH_ERROR_HOST_UNFIT: there is no

@@ -3,9 +3,8 @@
  * so its callbacks come here as all other events do. */
 #include "run/engine_libvirt.h"
 
-#include <unistd.h>
-
 #include "err.h"
+#include "host/libvirt_caps.h"
 #include "model/libvirt_uri.h"
 #include "model/names.h"
 #include "run/engine_libvirt_impl.h"
@@ -402,8 +401,7 @@ struct engine *engine_libvirt_new(const char *uri, const char *lab, const char *
 	(void)libvirt_uri_fault(uri, &parts);
 	l->engine.class = &engine_class_libvirt;
 	l->refs = 1;
-	/* Root's session is the system's. */
-	l->lab = (struct work_lab){ g_strdup(uri), parts.system || geteuid() == 0, g_strdup(lab),
+	l->lab = (struct work_lab){ g_strdup(uri), libvirt_is_system(&parts), g_strdup(lab),
 				    g_strdup(state_dir) };
 	l->ops = ops;
 	l->data = data;

@@ -54,7 +54,8 @@ static void test_session(void **state)
 				  GUEST("i686", "/usr/bin/qemu-system-i386", KVM)
 					  GUEST("x86_64", "/usr/bin/qemu-system-x86_64", "") END);
 
-	assert_false(caps->system || caps->assumed || caps->has_pmem);
+	assert_int_equal(caps->system, geteuid() == 0); /* root has no session of its own */
+	assert_false(caps->assumed || caps->has_pmem);
 	assert_false(caps->apparmor || caps->selinux);
 	assert_null(caps->label);
 	assert_string_equal(caps->uri, "qemu:///session");
@@ -75,6 +76,7 @@ static void test_system(void **state)
 
 	assert_true(caps->system && caps->has_pmem && caps->apparmor && caps->selinux);
 	assert_string_equal(caps->label, label);
+	assert_true(caps->qemu_uid == 64055);
 	assert_true(caps->has_kvm[LAB_ARCH_X86_64] && !caps->has_kvm[LAB_ARCH_AARCH64]);
 	/* The first is what it runs; that of a domain type is another. */
 	assert_string_equal(caps->emulator[LAB_ARCH_X86_64], "/usr/bin/qemu-system-x86_64");
@@ -82,14 +84,45 @@ static void test_system(void **state)
 	libvirt_caps_free(caps);
 }
 
-/* A session's QEMUs are its user's, whatever it says. */
+/* A session's QEMUs are its user's, whatever it says; but root's session is the system's libvirt. */
 static void test_no_label_in_a_session(void **state)
 {
 	struct libvirt_caps *caps =
 		read_caps("qemu:///session", LIBVIRT_VERSION_MIN, HOST(DAC) END);
+	bool root = geteuid() == 0;
 
+	assert_int_equal(caps->label != NULL, root);
+	assert_true(caps->qemu_uid == (root ? 64055 : -1));
+	libvirt_caps_free(caps);
+	/* Who one is on another host is not known here. */
+	caps = read_caps("qemu+ssh://h/session", LIBVIRT_VERSION_MIN, HOST(DAC) END);
+	assert_false(caps->system);
 	assert_null(caps->label);
 	libvirt_caps_free(caps);
+}
+
+/* Users by name are not known by number, and no number is too large to be one. */
+static void test_qemu_uid(void **state)
+{
+	static const struct {
+		const char *label;
+		gint64 uid;
+	} cases[] = { { "+0:+0", 0 },           { "qemu:qemu", -1 },
+		      { "+:+1", -1 },           { "64055:64055", -1 },
+		      { "+4294967295:+1", -1 }, { "++1:+1", -1 },
+		      { " +5:+6\n", 5 },        { "+4294967294:+1", 4294967294 } };
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autofree char *xml = g_strdup_printf(
+			HOST("<secmodel><model>dac</model><baselabel type='kvm'>%s</baselabel></secmodel>")
+				END,
+			cases[i].label);
+		struct libvirt_caps *caps = read_caps("qemu:///system", LIBVIRT_VERSION_MIN, xml);
+
+		if (caps->qemu_uid != cases[i].uid)
+			fail_msg("%s: %" G_GINT64_FORMAT, cases[i].label, caps->qemu_uid);
+		libvirt_caps_free(caps);
+	}
 }
 
 static void test_not_xml(void **state)
@@ -324,6 +357,7 @@ int main(void)
 		cmocka_unit_test(test_session),
 		cmocka_unit_test(test_system),
 		cmocka_unit_test(test_no_label_in_a_session),
+		cmocka_unit_test(test_qemu_uid),
 		cmocka_unit_test(test_not_xml),
 		cmocka_unit_test(test_versions),
 		cmocka_unit_test(test_assumed),

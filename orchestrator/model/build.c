@@ -684,14 +684,21 @@ static void build_engine(struct builder *b)
 	struct jt_node *node = build_good(b->root, "engine");
 	struct jt_node *word = node && node->type == JT_OBJECT ? build_good(node, "name") : node;
 	struct jt_node *uri = node && node->type == JT_OBJECT ? build_good(node, "uri") : NULL;
+	struct jt_node *user = node && node->type == JT_OBJECT ? build_good(node, "user") : NULL;
+	struct lab_engine *engine = &b->lab->engine;
 
+	engine->user = user ? (enum lab_engine_user)user->decoded : LAB_ENGINE_USER_UNSAID;
 	if (!word)
 		return;
-	b->lab->engine.kind = (enum lab_engine_kind)word->decoded;
-	if (b->lab->engine.kind == LAB_ENGINE_LIBVIRT)
+	engine->kind = (enum lab_engine_kind)word->decoded;
+	if (engine->kind == LAB_ENGINE_LIBVIRT) {
 		build_uri(b, uri);
-	else if (uri)
+		return;
+	}
+	if (uri)
 		lab_error_at_key(b->errors, uri, "only \"libvirt\" has a \"uri\"");
+	if (user)
+		lab_error_at_key(b->errors, user, "only \"libvirt\" has a \"user\"");
 }
 
 /* --- the whole ------------------------------------------------------------------------------------------------------ */

@@ -17,6 +17,7 @@
 static const char *const arch_words[] = { "x86_64", "aarch64", NULL };
 static const char *const accel_words[] = { "auto", "kvm", "tcg", NULL };
 static const char *const engine_words[] = { "qemu", "libvirt", NULL };
+static const char *const user_words[] = { "owner", "libvirt", NULL };
 static const char *const sockets_words[] = { "vsock", "none", "hvsock", NULL };
 
 static const char *const mode_words[] = { "rw", "ro", NULL };
@@ -27,6 +28,8 @@ static_assert(G_N_ELEMENTS(arch_words) == LAB_ARCH_COUNT + 1, "enum lab_arch and
 static_assert(G_N_ELEMENTS(accel_words) == LAB_ACCEL_COUNT + 1, "enum lab_accel and its words");
 static_assert(G_N_ELEMENTS(engine_words) == LAB_ENGINE_COUNT + 1,
 	      "enum lab_engine_kind and its words");
+static_assert(G_N_ELEMENTS(user_words) == LAB_ENGINE_USER_UNSAID + 1,
+	      "enum lab_engine_user and its words");
 static_assert(G_N_ELEMENTS(sockets_words) == LAB_SOCKETS_COUNT + 1,
 	      "enum lab_sockets and its words");
 
@@ -366,6 +369,12 @@ static const struct field engine_fields[] = {
 	  .unsaid = LIBVIRT_URI_DEFAULT,
 	  .brief =
 		  "Which libvirt: a URI of its QEMU driver, `qemu:///session` or `qemu:///system`." },
+	{ .key = "user",
+	  .kind = FIELD_WORD,
+	  .words = user_words,
+	  .brief =
+		  "Whom the QEMUs of `qemu:///system` run as: the lab's `owner`, which is what holds unless that is root, or the "
+		  "user that `libvirt` has for them." },
 	{},
 };
 

@@ -30,6 +30,13 @@ const char *lab_engine_text_uri(const char *text)
 	return g_str_has_prefix(text, LIBVIRT_PREFIX) ? text + strlen(LIBVIRT_PREFIX) : NULL;
 }
 
+const char *lab_engine_user_name(enum lab_engine_user user)
+{
+	static const char *const names[LAB_ENGINE_USER_UNSAID] = { "owner", "libvirt" };
+
+	return names[user];
+}
+
 const char *lab_accel_name(enum lab_accel accel)
 {
 	static const char *const names[LAB_ACCEL_COUNT] = { "auto", "kvm", "tcg" };

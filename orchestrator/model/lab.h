@@ -85,15 +85,24 @@ enum lab_sockets { LAB_SOCKETS_VSOCK, LAB_SOCKETS_NONE, LAB_SOCKETS_HVSOCK, LAB_
 
 /* Who holds the lab's QEMUs: we ourselves, or a libvirt. */
 enum lab_engine_kind { LAB_ENGINE_QEMU, LAB_ENGINE_LIBVIRT, LAB_ENGINE_COUNT };
+/* Whom the QEMUs of a system's libvirt run as: the lab's owner, or a user of libvirt's own. */
+enum lab_engine_user {
+	LAB_ENGINE_USER_OWNER,
+	LAB_ENGINE_USER_LIBVIRT,
+	LAB_ENGINE_USER_UNSAID, /* the owner, unless that is root */
+};
 struct lab_engine {
 	enum lab_engine_kind kind;
 	char *uri; /* of libvirt; NULL: there is none in it */
+	enum lab_engine_user user;
 };
 
 /* "qemu", "libvirt qemu:///session": what it is called in settings and in the state; g_free().  And back: the URI in it, NULL for
  * "qemu". */
 char *lab_engine_text(const struct lab_engine *engine);
 const char *lab_engine_text_uri(const char *text);
+/* "owner", "libvirt" */
+const char *lab_engine_user_name(enum lab_engine_user user);
 
 /* The words of the lab file: "x86_64", "aarch64"; "auto", "kvm", "tcg"; "vsock", "none". */
 const char *lab_arch_name(enum lab_arch arch);

@@ -81,6 +81,9 @@ char *plan_vm_settings(const struct lab *lab, const struct vm *vm)
 		g_autofree char *engine = lab_engine_text(&lab->engine);
 
 		g_string_append_printf(out, "engine %s\n", engine);
+		if (lab->engine.user != LAB_ENGINE_USER_UNSAID)
+			g_string_append_printf(out, "user %s\n",
+					       lab_engine_user_name(lab->engine.user));
 	}
 	if (vm->append)
 		g_string_append_printf(out, "append %s\n", vm->append);

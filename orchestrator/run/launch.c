@@ -16,6 +16,7 @@
 #include "plan/plan.h"
 #include "render/libvirt.h"
 #include "render/qemu.h"
+#include "run/admit.h"
 #include "run/engine.h"
 #include "run/engine_libvirt.h"
 #include "run/state.h"
@@ -153,18 +154,44 @@ void launch_caps_free(struct launch_caps *caps)
 	g_free(caps);
 }
 
+/* Whether QEMUs run as a user of libvirt's own: a guest that breaks out of its QEMU shall not be root. */
+static bool runs_as_libvirt(const struct lab_engine *engine, const struct libvirt_caps *libvirt)
+{
+	return libvirt->system && (engine->user == LAB_ENGINE_USER_LIBVIRT ||
+				   (engine->user == LAB_ENGINE_USER_UNSAID && geteuid() == 0));
+}
+
+static gboolean check_libvirt(const struct lab_engine *engine, struct launch_caps *caps,
+			      GError **error)
+{
+	if (!engine_libvirt_check(engine->uri, &caps->libvirt, error))
+		return FALSE;
+	if (!runs_as_libvirt(engine, caps->libvirt)) {
+		caps->libvirt->qemu_uid = -1;
+		return TRUE;
+	}
+	g_clear_pointer(&caps->libvirt->label, g_free);
+	if (caps->libvirt->qemu_uid >= 0)
+		return TRUE;
+	g_set_error(
+		error, ORCH_ERROR, ORCH_ERROR_HOST_UNFIT,
+		"%s does not say whom its QEMUs run as: say \"user\": \"owner\" in the lab's \"engine\"",
+		engine->uri);
+	return FALSE;
+}
+
 /* Of another engine nothing of it is true. */
 static gboolean check_engine(const struct lab *lab, struct launch_caps *caps, GError **error)
 {
 	g_autofree char *engine = lab_engine_text(&lab->engine);
 
-	if (g_strcmp0(caps->engine, engine) == 0)
+	if (g_strcmp0(caps->engine, engine) == 0 && caps->user == lab->engine.user)
 		return TRUE;
 	forget_caps(caps);
-	if (lab->engine.kind == LAB_ENGINE_LIBVIRT &&
-	    !engine_libvirt_check(lab->engine.uri, &caps->libvirt, error))
+	if (lab->engine.kind == LAB_ENGINE_LIBVIRT && !check_libvirt(&lab->engine, caps, error))
 		return FALSE;
 	caps->engine = g_steal_pointer(&engine);
+	caps->user = lab->engine.user;
 	return TRUE;
 }
 
@@ -273,6 +300,42 @@ static gboolean render_domain(struct supervisor *sup, const struct vm *vm,
 	return *ret_xml != NULL;
 }
 
+/* Where libvirt's QEMUs run as another user. */
+static gboolean admit_libvirt(const struct supervisor *sup, const struct vm *vm,
+			      const struct image *image, GError **error)
+{
+	const struct libvirt_caps *libvirt = sup->caps->libvirt;
+
+	return !libvirt || libvirt->qemu_uid < 0 ||
+	       admit_vm(vm, sup->paths, image, (uid_t)libvirt->qemu_uid, error);
+}
+
+/* Whom a process runs as; ours, if that is not to be seen. */
+static uid_t user_of(const struct proc_id *id)
+{
+	g_autofree char *path = g_strdup_printf("/proc/%d", (int)id->pid);
+	struct stat st;
+
+	return stat(path, &st) == 0 ? st.st_uid : geteuid();
+}
+
+void launch_admit_again(struct supervisor *sup, const char *name)
+{
+	const struct vm *vm = sup->lab ? lab_find_vm(sup->lab, name) : NULL;
+	const struct machine *m = sup_find_machine(sup, name);
+	const struct proc_id *qemu = m ? machine_process(m) : NULL;
+	g_autoptr(GError) error = NULL;
+	gboolean good = TRUE;
+
+	/* What one started that runs still says more than what the next one would be started as. */
+	if (vm && qemu && user_of(qemu) != geteuid())
+		good = admit_vm(vm, sup->paths, NULL, user_of(qemu), &error);
+	else if (vm && !qemu)
+		good = admit_libvirt(sup, vm, NULL, &error);
+	if (!good)
+		g_warning("%s: %s", name, error->message);
+}
+
 gboolean launch_vm(struct supervisor *sup, const struct vm *vm, GError **error)
 {
 	const struct image_slot *slot = g_hash_table_lookup(sup->images, vm->image->name);
@@ -293,7 +356,7 @@ gboolean launch_vm(struct supervisor *sup, const struct vm *vm, GError **error)
 			  "without sockets: this QEMU has no vhost-user-vsock-pci");
 	if (!(sup->caps->libvirt ? render_domain(sup, vm, slot->image, &xml, error) :
 				   render_process(sup, vm, slot->image, &argv, &script, error)) ||
-	    !write_files(sup, vm, script, error))
+	    !write_files(sup, vm, script, error) || !admit_libvirt(sup, vm, slot->image, error))
 		return FALSE;
 	/* It may move: what another engine keeps of it would come in the way. */
 	sup_drop_elsewhere(sup, vm->name, start.engine);

@@ -29,6 +29,8 @@ static void portal_changed(struct daemon *d, void *data)
 
 static void portal_client(struct daemon *d, const char *client, const char *state, void *data)
 {
+	if (g_strcmp0(state, "listening") == 0)
+		launch_admit_again(data, client);
 	sup_poke(data);
 }
 

@@ -37,6 +37,8 @@ static void sockets_item(struct daemon *d, const char *vm, const char *state, vo
 		machine_sockets_back(m);
 	else if (m && g_strcmp0(state, "running") == 0)
 		machine_sockets_known(m);
+	if (g_strcmp0(state, "listening") == 0)
+		launch_admit_again(sup, vm);
 	guests_sockets_state(sup->guests, vm, state);
 	sup_poke(sup);
 }

@@ -121,6 +121,8 @@ static void switch_port(struct daemon *sw, const char *port, const char *state, 
 
 	if (m)
 		machine_port_changed(m, port, daemon_negotiated(state));
+	if (state && strcmp(state, "listening") == 0)
+		launch_admit_again(sup, vm);
 	/* It has come, or gone: what is told about it, too. */
 	if (!state || strcmp(state, "listening") == 0)
 		network_compare_again(sup, sw->name);

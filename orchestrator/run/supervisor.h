@@ -275,8 +275,11 @@ struct json_object *link_report(struct supervisor *sup, const char *network, con
 
 /* What the lab's engine can. */
 struct launch_caps {
-	char *engine;                 /* lab_engine_text(); NULL: nothing is known */
-	struct libvirt_caps *libvirt; /* NULL: it is "qemu" */
+	char *engine;              /* lab_engine_text(); NULL: nothing is known */
+	enum lab_engine_user user; /* as the lab says */
+	struct libvirt_caps *
+		libvirt; /* NULL: it is "qemu".  Its label is of QEMUs that run as the lab's owner, its
+				       * qemu_uid of those that run as another user */
 	struct qemu_caps
 		*qemu[LAB_ARCH_COUNT]; /* that it runs; NULL: nobody has asked for that one */
 };
@@ -299,6 +302,9 @@ enum launch launch_image(struct supervisor *sup, const char *name, const GError 
 
 /* Write what the VM's QEMU reads, and start it.  Its image is ready, its ports listen. */
 gboolean launch_vm(struct supervisor *sup, const struct vm *vm, GError **error);
+
+/* A daemon has made a socket of that VM: have its QEMU reach it, where that is another user's.  A failure goes to the log. */
+void launch_admit_again(struct supervisor *sup, const char *name);
 
 /* Go on with a VM that somebody else has started, if the lab has it. */
 void launch_adopt(struct supervisor *sup, const char *engine, const struct engine_stray *stray);

@@ -636,6 +636,29 @@ static void test_engine(void **state)
 		"/engine/uri: \"qemu:///sessio\": must end in /session or /system");
 	refused(LAB_ON("{\"name\": \"qemu\", \"uri\": \"qemu:///session\"}"),
 		"/engine/uri: only \"libvirt\" has a \"uri\"");
+	refused(LAB_ON("{\"name\": \"qemu\", \"user\": \"owner\"}"),
+		"/engine/user: only \"libvirt\" has a \"user\"");
+	refused(LAB_ON("{\"name\": \"libvirt\", \"user\": \"root\"}"), "/engine/user");
+}
+
+static void test_engine_user(void **state)
+{
+	static const struct {
+		const char *text;
+		enum lab_engine_user user;
+	} cases[] = {
+		{ LAB_ON("\"libvirt\""), LAB_ENGINE_USER_UNSAID },
+		{ LAB_ON("{\"name\": \"libvirt\", \"user\": \"owner\"}"), LAB_ENGINE_USER_OWNER },
+		{ LAB_ON("{\"name\": \"libvirt\", \"user\": \"libvirt\"}"),
+		  LAB_ENGINE_USER_LIBVIRT },
+	};
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+		struct lab *lab = good(cases[i].text);
+
+		assert_int_equal(lab->engine.user, cases[i].user);
+		lab_free(lab);
+	}
 }
 
 int main(void)
@@ -666,6 +689,7 @@ int main(void)
 		cmocka_unit_test(test_cids_are_steady),
 		cmocka_unit_test(test_socket_path_with_port),
 		cmocka_unit_test(test_engine),
+		cmocka_unit_test(test_engine_user),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

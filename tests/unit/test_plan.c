@@ -295,6 +295,23 @@ static void test_engine_change(void **state)
 	lab_free(after);
 }
 
+/* So does its QEMU from one user to another. */
+static void test_engine_user_change(void **state)
+{
+	struct lab *before =
+		parse("{\"engine\": \"libvirt\", \"vms\": {\"a\": {\"sockets\": \"none\"}}}");
+	struct lab *after = parse("{\"engine\": {\"name\": \"libvirt\", \"user\": \"libvirt\"}, "
+				  "\"vms\": {\"a\": {\"sockets\": \"none\"}}}");
+	struct observed *running = all_of(before);
+
+	assert_plan(after, running, PLAN_DEFAULT,
+		    "   1  restart VM a  (user changed; not done: it runs)\n"
+		    "nothing to do\n");
+	observed_free(running);
+	lab_free(before);
+	lab_free(after);
+}
+
 /* Sockets whose CID has changed are made anew with their VM, not before; one that lost them is changed like any other. */
 static void test_sockets_change(void **state)
 {
@@ -614,6 +631,7 @@ int main(void)
 		cmocka_unit_test(test_dead_switch),
 		cmocka_unit_test(test_sockets_change),
 		cmocka_unit_test(test_engine_change),
+		cmocka_unit_test(test_engine_user_change),
 		cmocka_unit_test(test_dead_vm),
 		cmocka_unit_test(test_down),
 		cmocka_unit_test(test_json),

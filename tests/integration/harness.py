@@ -10,7 +10,8 @@ Started as root, a suite copies the product to a place that an unprivileged user
 read, and runs as that user: the product must never need root.  Suites run beside each
 other; what they share, that place among it, is locked.
 
-VHOST_LAB_TEST_ENGINE=libvirt runs every lab that does not say otherwise on a libvirt of its own, which it starts itself.
+VHOST_LAB_TEST_ENGINE=libvirt runs every lab that does not say otherwise on a libvirt of its own: that which it starts itself,
+or one of another release (VHOST_LAB_TEST_LIBVIRT_ROOT, libvirtd.py), which runs from a case's first lab on.
 
 Output is TAP.
 """
@@ -59,6 +60,12 @@ def wait_for(what, seconds, condition, interval=0.05):
         if time.monotonic() > end:
             raise AssertionError(f"waited {seconds} s in vain: {what}")
         time.sleep(interval)
+
+
+def only_as_processes(why):
+    """For a case about what a QEMU is that no libvirt has."""
+    if ENGINE != "qemu":
+        raise Skip(f"under libvirt {why}")
 
 
 def with_engine(text):
@@ -158,9 +165,20 @@ class Place:
         }
         self.labs = []
         self.consoles = []
+        self.libvirt = None
+
+    def start_libvirt(self):
+        """One of another release is started by nobody who asks for it."""
+        if ENGINE == "qemu" or not os.environ.get("VHOST_LAB_TEST_LIBVIRT_ROOT") or self.libvirt:
+            return
+        import libvirtd  # pylint: disable=import-outside-toplevel
+        self.env["LIBVIRT_AUTOSTART"] = "0"
+        self.libvirt = libvirtd.Libvirt(self)
+        self.libvirt.start()
 
     def lab(self, text, name="lab.json"):
         """Writes a lab file (a dict or raw text) and returns its path."""
+        self.start_libvirt()
         directory = self.root / f"d{len(self.labs)}"
         directory.mkdir()
         path = directory / name
@@ -169,6 +187,7 @@ class Place:
         return path
 
     def example(self, name):
+        self.start_libvirt()
         path = self.top / "examples" / name / "lab.json"
         if ENGINE != "qemu":
             copy = self.root / "examples" / name

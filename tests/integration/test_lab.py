@@ -174,6 +174,7 @@ def guest_power(place):
 
 @case("the rendered script brings up the same machine without the orchestrator")
 def rendered_script(place):
+    harness.only_as_processes("up runs no script")
     lab = place.example("one-vm")
     place.run("up", lab)
     script = place.run("render", "qemu", lab).out

@@ -70,6 +70,7 @@ static void on_stopped(struct domain *d, int detail)
 
 static void on_paused(struct domain *d, bool paused)
 {
+	d->said_paused = paused;
 	if (!d->up || d->paused == paused)
 		return;
 	d->paused = paused;

@@ -107,6 +107,17 @@ static void qemu_exited(struct proc *p, int status, const char *how, void *data)
 		d->why_timer = g_timeout_add(d->libvirt->conn ? WHY_MS : 0, nobody_says_why, d);
 }
 
+/* What was found may be older than what events have said meanwhile: then neither is the last word. */
+static void take_paused(struct domain *d, bool paused)
+{
+	if (d->said_paused >= 0 && d->said_paused != paused) {
+		domain_look(d);
+	} else if (d->paused != paused) {
+		d->paused = paused;
+		d->ops->paused(paused, d->data);
+	}
+}
+
 /* It runs, and this is how. */
 static void is_up(struct domain *d, struct work_found *found)
 {
@@ -118,10 +129,7 @@ static void is_up(struct domain *d, struct work_found *found)
 		d->console = g_steal_pointer(&found->console);
 	}
 	d->up = true;
-	if (d->paused != found->paused) {
-		d->paused = found->paused;
-		d->ops->paused(d->paused, d->data);
-	}
+	take_paused(d, found->paused);
 	d->ops->up(d->data);
 }
 
@@ -239,7 +247,7 @@ static struct domain *domain_new(struct libvirt *l, const char *vm, const struct
 	d->its.vsock = cid ? g_strdup(paths->vsock) : NULL;
 	d->ops = ops;
 	d->data = data;
-	d->stopped = -1;
+	d->said_paused = d->stopped = -1;
 	g_queue_init(&d->jobs);
 	log = work_log_path(&d->its);
 	d->log_from = logfile_size(log);

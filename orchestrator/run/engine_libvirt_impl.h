@@ -55,7 +55,8 @@ struct domain {
 	bool start;  /* it is being started: the job's end says what became of it */
 	bool resume; /* its start was cut short */
 	bool up, paused;
-	int stopped; /* detail of a VIR_DOMAIN_EVENT_STOPPED that came meanwhile; -1: none */
+	int said_paused; /* by events since the job that is under way has begun; -1: nothing */
+	int stopped;     /* detail of a VIR_DOMAIN_EVENT_STOPPED that came meanwhile; -1: none */
 	guint start_timer, reset_timer, why_timer, end_idle;
 	gint64 log_from;
 };

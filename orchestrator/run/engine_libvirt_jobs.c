@@ -96,6 +96,7 @@ void domain_next_job(struct domain *d)
 	if (d->busy || !d->libvirt->conn || !(job = g_queue_pop_head(&d->jobs)))
 		return;
 	d->busy = true;
+	d->said_paused = -1;
 	job_run(job);
 }
 

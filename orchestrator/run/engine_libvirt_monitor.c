@@ -85,9 +85,9 @@ static gboolean add_chardev(virDomainPtr domain, const char *path, GError **erro
 	return added != NULL;
 }
 
-static gboolean wait_for_chardev(virDomainPtr domain, struct work_domain *d, GError **error)
+gboolean monitor_await_sockets(virDomainPtr domain, struct work_domain *d, GError **error)
 {
-	for (unsigned tries = 0; tries < CONNECT_TRIES; tries++) {
+	for (unsigned tries = 0; d->vsock && tries < CONNECT_TRIES; tries++) {
 		enum qmp_chardev is;
 
 		if (!look_at_chardev(domain, &is, error))
@@ -98,6 +98,8 @@ static gboolean wait_for_chardev(virDomainPtr domain, struct work_domain *d, GEr
 			break;
 		g_usleep(CONNECT_PAUSE_US);
 	}
+	if (!d->vsock)
+		return TRUE;
 	g_set_error(error, ORCH_ERROR, ORCH_ERROR_FAILED, "QEMU does not connect to %s", d->vsock);
 	return FALSE;
 }
@@ -125,6 +127,6 @@ gboolean monitor_plug_sockets(virDomainPtr domain, struct work_domain *d, GError
 		return FALSE;
 	if (is != QMP_CHARDEV_NONE)
 		return TRUE;
-	return add_chardev(domain, d->vsock, error) && wait_for_chardev(domain, d, error) &&
+	return add_chardev(domain, d->vsock, error) && monitor_await_sockets(domain, d, error) &&
 	       add_device(domain, error);
 }

@@ -22,5 +22,8 @@ struct json_object *monitor_ask(virDomainPtr domain, const char *command,
 /* Plug in the socket device, behind a chardev that reconnects, if the domain is to have one and has none.  Its daemon
  * listens. */
 gboolean monitor_plug_sockets(virDomainPtr domain, struct work_domain *d, GError **error);
+/* Wait until QEMU finds that device's chardev connected, if the domain is to have one: 5 s at most, or until the domain is
+ * unwanted; then FALSE. */
+gboolean monitor_await_sockets(virDomainPtr domain, struct work_domain *d, GError **error);
 
 #endif

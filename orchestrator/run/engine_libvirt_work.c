@@ -354,13 +354,18 @@ gboolean work_kill(virConnectPtr conn, const struct work_domain *d, GError **err
 	return proc_id_end(&id, KILL_MS) && destroyed;
 }
 
-gboolean work_refresh(virConnectPtr conn, const struct work_domain *d, GError **error)
+/* The daemon sees a connection before QEMU does, and a QEMU that goes on in between tells it nothing. */
+gboolean work_refresh(virConnectPtr conn, struct work_domain *d, GError **error)
 {
 	virDomainPtr domain = find(conn, d, error);
 	int result;
 
 	if (!domain)
 		return FALSE;
+	if (!monitor_await_sockets(domain, d, error)) {
+		vir.virDomainFree(domain);
+		return FALSE;
+	}
 	result = vir.virDomainSuspend(domain);
 	/* Whatever became of it, this domain is to run. */
 	if (vir.virDomainResume(domain) < 0)

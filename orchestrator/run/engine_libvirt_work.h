@@ -70,7 +70,8 @@ gboolean work_destroy(virConnectPtr conn, const struct work_domain *d, bool grac
 		      GError **error);
 /* The same at once, and what libvirt has lost sight of: its QEMU. */
 gboolean work_kill(virConnectPtr conn, const struct work_domain *d, GError **error);
-gboolean work_refresh(virConnectPtr conn, const struct work_domain *d, GError **error);
+/* Suspend and resume it, as soon as its socket device is connected. */
+gboolean work_refresh(virConnectPtr conn, struct work_domain *d, GError **error);
 gboolean work_set_link(virConnectPtr conn, const struct work_domain *d, unsigned nic, bool up,
 		       GError **error);
 

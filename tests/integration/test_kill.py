@@ -120,13 +120,15 @@ def late_qemu(place):
     late.write_text(f"#!/bin/sh\nLATE_MS=300 LD_PRELOAD={place.late_qemu} exec qemu-system-x86_64 \"$@\"\n")
     late.chmod(0o755)
     place.env["ORCHESTRATOR_QEMU"] = str(late)
-    lab = up(place, {"version": 1, "vms": {"n1": {}}})
+    log = place.qemu_log("late", "n1")
+    log.unlink(missing_ok=True)
+    lab = up(place, {"version": 1, "name": "late", "vms": {"n1": {}}})
     was = uptime(place, lab, "n1")
     os.kill(place.pid_of("vhost-user-hvsock"), signal.SIGKILL)
     harness.wait_for("exec", 30, lambda: uptime(place, lab, "n1"), 0.2)
     assert uptime(place, lab, "n1") > was
     # Had it been told its rings before it was connected, it would have said so.
-    log = next(place.state.rglob("n1/qemu.log")).read_text()
+    log = log.read_text()
     assert "Failed to set msg fds" not in log, log
 
 

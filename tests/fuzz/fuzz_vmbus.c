@@ -324,6 +324,7 @@ static void begin(void)
 	answer = 1;
 	say(VMBUS_HELLO, &hello, sizeof(hello), NULL, 0);
 	say_memory(VMBUS_ADD_MEM_REG);
+	say(VMBUS_READY, &(uint64_t){ 1 }, 8, NULL, 0);
 	passes(2);
 }
 

@@ -24,8 +24,6 @@
 
 static void test_states(void **state)
 {
-	struct vmbus_ready ready = { .up = 1 };
-
 	assert_string_equal(hv_vm_transport(fx.vm[0]), "hvsock");
 	assert_int_equal(hv_vm_cid(fx.vm[0]), 0);
 	assert_null(hv_vm_of_cid(fx.relay, 0));
@@ -36,8 +34,7 @@ static void test_states(void **state)
 	assert_string_equal(hv_vm_state(fx.vm[0]), "negotiated");
 	vb_memory();
 	assert_string_equal(hv_vm_state(fx.vm[0]), "negotiated");
-	vb_send_message(VMBUS_READY, VU_FLAG_VERSION, &ready, sizeof(ready), NULL, 0);
-	settle();
+	vb_ready();
 	assert_string_equal(hv_vm_state(fx.vm[0]), "running");
 	vb_hang_up();
 	assert_string_equal(hv_vm_state(fx.vm[0]), "listening");
@@ -262,9 +259,14 @@ static void test_seqpacket_and_no_guest(void **state)
 	vb_hang_up();
 	assert_int_equal(hv_connect(fx.vm[0], PORT, SOCK_STREAM, fd[0], on_done, &o, &conn),
 			 -ENOTCONN);
-	vb_connect(); /* no HELLO */
+	vb_connect();
+	vb_hello();
+	vb_memory(); /* but its guest is not up */
 	assert_int_equal(hv_connect(fx.vm[0], PORT, SOCK_STREAM, fd[0], on_done, &o, &conn),
 			 -ENOTCONN);
+	vb_ready();
+	assert_int_equal(hv_connect(fx.vm[0], PORT, SOCK_STREAM, fd[0], on_done, &o, &conn), 0);
+	hv_cancel(conn);
 	close(fd[0]);
 	close(fd[1]);
 	expect_no_connections();
@@ -908,6 +910,7 @@ static void start_host(struct place *p)
 	vb.sock = fd[0];
 	vb_hello();
 	vb_memory();
+	vb_ready();
 }
 
 static void test_path_to_guest(void **state)

@@ -151,6 +151,14 @@ void vb_memory(void)
 	settle();
 }
 
+void vb_ready(void)
+{
+	struct vmbus_ready ready = { .up = 1 };
+
+	say(VMBUS_READY, &ready, sizeof(ready));
+	settle();
+}
+
 void vb_hang_up(void)
 {
 	fd_drop(&vb.sock);
@@ -564,14 +572,11 @@ int vb_setup_alone(void **state)
 
 int vb_setup(void **state)
 {
-	struct vmbus_ready ready = { .up = 1 };
-
 	vb_setup_alone(state);
 	vb_connect();
 	vb_hello();
 	vb_memory();
-	say(VMBUS_READY, &ready, sizeof(ready));
-	settle();
+	vb_ready();
 	assert_string_equal(hv_vm_state(fx.vm[0]), "running");
 	return 0;
 }

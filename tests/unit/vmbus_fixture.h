@@ -85,6 +85,7 @@ int vb_teardown(void **state);
 void vb_connect(void);
 void vb_hello(void);
 void vb_memory(void);
+void vb_ready(void);
 /* QEMU dies. */
 void vb_hang_up(void);
 /* One message, right or wrong. */

@@ -22,7 +22,7 @@ static int on_request(struct hv_conn *hv)
 {
 	struct vmbus_port *port = vmbus_port_of(hv->vm);
 
-	if (!port->greeted || !port->link.open)
+	if (!port->ready || !port->link.open)
 		return -ENOTCONN;
 	if (hv->seqpacket)
 		return -EPROTONOSUPPORT;

@@ -6,6 +6,7 @@
  * none is answered in place: every answer is a message.  Integers are in host order, as there; GUIDs lie as VMBus has them.
  *
  *	HELLO ⇄ HELLO, ADD_MEM_REG …                                    a connection begins
+ *	READY                                                           the guest's VMBus takes offers, until RESET
  *	CONNECT_REQUEST → (CONNECT_RESULT: no, or) OFFER                the guest connects
  *	OFFER → OFFERED, OPEN → OPEN_RESULT, data in the rings          either way, from here on
  *	RESCIND, CLOSE → CLOSED, RELEASED                               the end; the daemon rescinds, always

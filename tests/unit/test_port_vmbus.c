@@ -301,10 +301,10 @@ static void test_limit_of_connections(void **state)
 	vb.sock = old;
 }
 
-/* As many channels as a guest can have, released or not, and one more. */
+/* As many channels as a guest can have, whatever their state, and one more. */
 static void test_limit_of_channels(void **state)
 {
-	vb.no_open = vb.no_release = true;
+	fx.answer = HOST_WAIT; /* or each would have a descriptor */
 	fx.vm[0]->limits.connections = HV_CONNECTIONS_MAX;
 	for (uint32_t i = 0; i < VMBUS_CHANNELS; i++) {
 		vb_ask(i, PORT);
@@ -312,16 +312,18 @@ static void test_limit_of_channels(void **state)
 			settle();
 	}
 	settle();
-	assert_int_equal(vb.n_offers, VMBUS_CHANNELS);
+	assert_int_equal(fx.n_requests, VMBUS_CHANNELS);
 	assert_int_equal(vb.n_refused, 0);
 	assert_null(vb_dial(VMBUS_CHANNELS, PORT));
 	assert_int_equal(vb.n_refused, 1);
 	assert_int_equal(STAT(refused_channel), 1);
-	vb_release(vb.channels);
+	hv_refuse(fx.request);
 	settle();
-	vb.last_id--; /* the only one that is free */
+	fx.answer = HOST_ACCEPT;
+	vb.last_id = VMBUS_CHANNELS - 1;
 	assert_non_null(vb_dial(VMBUS_CHANNELS, PORT));
-	assert_int_equal(vb.n_refused, 1);
+	assert_int_equal(vb.last->id, VMBUS_CHANNELS);
+	assert_int_equal(vb.last->status, 0);
 	assert_false(vb.hung_up);
 }
 

@@ -86,12 +86,10 @@ bool render_job_wants(const struct render_job *job, const struct vm *vm)
 	return !job->vm || job->vm == vm;
 }
 
-const struct qemu_caps *render_job_caps(struct render_job *job, enum lab_arch arch, GError **error)
+const struct qemu_caps *render_job_caps(struct render_job *job, const struct vm *vm, GError **error)
 {
-	if (!job->caps[arch] &&
-	    !qemu_caps_probe(lab_arch_name(arch), job->dirs->cache, &job->caps[arch], error))
-		return NULL;
-	return job->caps[arch];
+	return qemu_table_get(job->qemus, lab_arch_name(vm->arch), vm->qemu, job->dirs->cache,
+			      error);
 }
 
 static void tell_progress(void *data, enum image_stage stage, guint64 done, guint64 total,
@@ -197,6 +195,7 @@ static void job_init(struct render_job *job, const struct lab *lab, const struct
 	job->out = opt_out ? g_canonicalize_filename(opt_out, NULL) : NULL;
 	job->json = json_object_new_object();
 	json_object_object_add(job->json, "lab", json_object_new_string(lab->name));
+	job->qemus = qemu_table_new();
 	job->images = g_hash_table_new_full(NULL, NULL, NULL, (GDestroyNotify)image_free);
 	job->files = g_ptr_array_new_with_free_func((GDestroyNotify)file_free);
 }
@@ -205,8 +204,7 @@ static void job_done(struct render_job *job)
 {
 	g_ptr_array_unref(job->files);
 	g_hash_table_unref(job->images);
-	for (unsigned i = 0; i < LAB_ARCH_COUNT; i++)
-		qemu_caps_free(job->caps[i]);
+	g_hash_table_unref(job->qemus);
 	json_object_put(job->json);
 	g_free(job->out);
 }

@@ -28,8 +28,8 @@ struct render_job {
 	char *out;                /* --out, absolute; NULL: files are printed */
 	struct json_object *json; /* for forms with own_json: add members beside "lab" */
 	/* render.c's own. */
-	struct qemu_caps *caps[LAB_ARCH_COUNT]; /* NULL: not asked for yet */
-	GHashTable *images;                     /* struct lab_image -> struct image */
+	GHashTable *qemus;  /* qemu_table_new() */
+	GHashTable *images; /* struct lab_image -> struct image */
 	GPtrArray *files;
 };
 
@@ -61,9 +61,9 @@ const char *render_job_uri(const struct render_job *job);
 /* Whether that VM of the lab is meant. */
 bool render_job_wants(const struct render_job *job, const struct vm *vm);
 
-/* What the QEMU of that architecture can, the VM's image (built if it is not in the cache): found once, borrowed.  NULL with
- * *error set. */
-const struct qemu_caps *render_job_caps(struct render_job *job, enum lab_arch arch, GError **error);
+/* What the VM's QEMU can, the VM's image (built if it is not in the cache): found once, borrowed.  NULL with *error set. */
+const struct qemu_caps *render_job_caps(struct render_job *job, const struct vm *vm,
+					GError **error);
 const struct image *render_job_image(struct render_job *job, const struct vm *vm, GError **error);
 
 /* Add a file; text is taken, name copied.  mode: 0644, or 0755 for what can be run. */

@@ -13,7 +13,7 @@
 static GStrv vm_argv(struct render_job *job, const struct vm *vm, GError **error)
 {
 	const struct image *image = render_job_image(job, vm, error);
-	const struct qemu_caps *caps = image ? render_job_caps(job, vm->arch, error) : NULL;
+	const struct qemu_caps *caps = image ? render_job_caps(job, vm, error) : NULL;
 	GStrv argv;
 
 	if (!caps ||

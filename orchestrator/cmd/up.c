@@ -9,6 +9,7 @@
 
 #include "cmd/duration.h"
 #include "cmd/progress.h"
+#include "cmd/qemu_build.h"
 #include "cmd/reach.h"
 #include "err.h"
 #include "host/caps.h"
@@ -143,13 +144,29 @@ static gboolean prepare_images(const struct up *up, const struct plan *plan, GEr
 	return TRUE;
 }
 
+/* Before the clock of --timeout runs, which is for VMs. */
+static gboolean prepare_qemu(struct up *up, const struct plan *plan, GError **error)
+{
+	for (guint i = 0; i < up->lab->vms->len; i++) {
+		const struct vm *vm = lab_vm(up->lab, i);
+
+		if (!plan_has(plan, STEP_VM_START, vm->name) || !qemu_build_is_due(vm, up->dirs))
+			continue;
+		if (!qemu_build(error))
+			return FALSE;
+		up->begun_us = g_get_monotonic_time();
+		return TRUE;
+	}
+	return TRUE;
+}
+
 /* Said once, and only when a VM is to be started: TCG is slower, and nobody should wonder why. */
 static void say_tcg(const struct up *up, const struct plan *plan, const struct launch_caps *caps)
 {
 	for (guint i = 0; i < up->lab->vms->len; i++) {
 		const struct vm *vm = lab_vm(up->lab, i);
 
-		if (vm->accel != LAB_ACCEL_AUTO || caps->qemu[vm->arch]->kvm_usable ||
+		if (vm->accel != LAB_ACCEL_AUTO || launch_qemu(caps, vm)->kvm_usable ||
 		    !plan_has(plan, STEP_VM_START, vm->name))
 			continue;
 		out_info(
@@ -170,11 +187,12 @@ static struct plan *plan_now(const struct up *up, GError **error)
 	return plan;
 }
 
-static gboolean prepare(const struct up *up, GError **error)
+static gboolean prepare(struct up *up, GError **error)
 {
 	struct launch_caps *caps = g_new0(struct launch_caps, 1);
 	struct plan *plan = plan_now(up, error);
-	gboolean good = plan && launch_check(up->lab, up->dirs, caps, error) &&
+	gboolean good = plan && prepare_qemu(up, plan, error) &&
+			launch_check(up->lab, up->dirs, caps, error) &&
 			prepare_images(up, plan, error);
 
 	if (good)

@@ -10,6 +10,7 @@
 #include "err.h"
 #include "host/command.h"
 #include "host/kvm.h"
+#include "model/lab.h"
 #include "orchestrator-config.h"
 
 #define PROBE_MS 20000 /* a cold QEMU on a busy host; usually 0.1 s */
@@ -38,6 +39,7 @@ static void parse_version(struct qemu_caps *caps)
 /* X(key, type, member): devices that a QEMU may lack; the key is the question's id, and the answer's in the cache. */
 #define DEVICES(X)                                    \
 	X("vsock", "vhost-user-vsock-pci", has_vsock) \
+	X("hvsock", "vmbus-hvsock", has_hvsock)       \
 	X("virtio-pmem", "virtio-pmem-pci", has_pmem) \
 	X("ivshmem", "ivshmem-doorbell", has_ivshmem) \
 	X("vhost-user-device", "vhost-user-test-device-pci", has_vhost_user_device)
@@ -271,6 +273,116 @@ gboolean qemu_caps_probe(const char *arch, const char *cache_dir, struct qemu_ca
 		return FALSE;
 	}
 	return probe(caps, cache_dir, ret_caps, error);
+}
+
+/* What qemu-patches/build has made, or what was installed; NULL: neither. */
+static char *find_patched(const char *arch, const char *cache_dir)
+{
+	g_autofree char *name = g_strconcat("qemu-system-", arch, NULL);
+	char *paths[] = {
+		cache_dir ? g_build_filename(cache_dir, "qemu", QEMU_SERIES, "bin", name, NULL) :
+			    NULL,
+		g_build_filename(VHOST_LAB_LIBEXECDIR, "qemu", "bin", name, NULL),
+	};
+	char *found = NULL;
+
+	for (guint i = 0; i < G_N_ELEMENTS(paths); i++) {
+		if (!found && paths[i] && !access(paths[i], X_OK))
+			found = g_steal_pointer(&paths[i]);
+		g_free(paths[i]);
+	}
+	return found;
+}
+
+static bool is_told(void)
+{
+	const char *wanted = g_getenv("ORCHESTRATOR_QEMU");
+
+	return wanted && *wanted;
+}
+
+gboolean qemu_caps_probe_named(const char *arch, const char *name, const char *cache_dir,
+			       struct qemu_caps **ret_caps, GError **error)
+{
+	g_autofree char *patched = NULL;
+
+	if (name && strcmp(name, LAB_QEMU_PATCHED) != 0)
+		return qemu_caps_probe_binary(arch, name, cache_dir, ret_caps, error);
+	if (name && !is_told())
+		patched = find_patched(arch, cache_dir);
+	if (patched)
+		return qemu_caps_probe_binary(arch, patched, cache_dir, ret_caps, error);
+	return qemu_caps_probe(arch, cache_dir, ret_caps, error);
+}
+
+bool qemu_patched_is_missing(const char *arch, const char *cache_dir)
+{
+	struct qemu_caps *caps = NULL;
+	bool missing = !qemu_caps_probe_named(arch, LAB_QEMU_PATCHED, cache_dir, &caps, NULL) ||
+		       !caps->has_hvsock;
+
+	qemu_caps_free(caps);
+	return missing && !is_told();
+}
+
+static void free_caps(void *caps)
+{
+	qemu_caps_free(caps);
+}
+
+GHashTable *qemu_table_new(void)
+{
+	return g_hash_table_new_full(g_str_hash, g_str_equal, g_free, free_caps);
+}
+
+static char *table_key(const char *arch, const char *name)
+{
+	return g_strdup_printf("%s %s", arch, name ? name : "");
+}
+
+const struct qemu_caps *qemu_table_find(GHashTable *table, const char *arch, const char *name)
+{
+	g_autofree char *key = table_key(arch, name);
+
+	return g_hash_table_lookup(table, key);
+}
+
+const struct qemu_caps *qemu_table_get(GHashTable *table, const char *arch, const char *name,
+				       const char *cache_dir, GError **error)
+{
+	const struct qemu_caps *known = qemu_table_find(table, arch, name);
+	struct qemu_caps *caps = NULL;
+
+	if (known)
+		return known;
+	if (qemu_caps_probe_named(arch, name, cache_dir, &caps, error))
+		qemu_table_put(table, arch, name, caps);
+	return caps;
+}
+
+void qemu_table_forget(GHashTable *table, const char *arch, const char *name)
+{
+	g_autofree char *key = table_key(arch, name);
+
+	g_hash_table_remove(table, key);
+}
+
+void qemu_table_put(GHashTable *table, const char *arch, const char *name, struct qemu_caps *caps)
+{
+	g_hash_table_replace(table, table_key(arch, name), caps);
+}
+
+char *host_find_qemu_build(void)
+{
+	g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
+	g_autofree char *dir = self ? g_path_get_dirname(self) : NULL;
+	/* build/orchestrator/orchestrator, in the source tree. */
+	g_autofree char *tree =
+		dir ? g_build_filename(dir, "..", "..", "qemu-patches", "build", NULL) : NULL;
+
+	if (tree && !access(tree, X_OK))
+		return g_canonicalize_filename(tree, NULL);
+	return access(VHOST_LAB_QEMU_BUILD, X_OK) ? NULL : g_strdup(VHOST_LAB_QEMU_BUILD);
 }
 
 gboolean qemu_caps_probe_binary(const char *arch, const char *binary, const char *cache_dir,

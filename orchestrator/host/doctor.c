@@ -126,6 +126,23 @@ static void examine_sockets(GPtrArray *rows, const struct host_facts *f)
 		add(rows, id, DOCTOR_OK, text("%s", f->hvsock), "", "");
 }
 
+static void examine_hvsock(GPtrArray *rows, const struct host_facts *f)
+{
+	const char *id = "hvsock", *only = "only VMs with \"sockets\": \"hvsock\" need it";
+	g_autofree char *todo =
+		text("run %s, which takes some minutes",
+		     f->qemu_build ? f->qemu_build : "qemu-patches/build of vhost-lab's source");
+
+	if (f->patched && f->patched->has_hvsock)
+		add(rows, id, DOCTOR_OK,
+		    text("QEMU %s, %s", f->patched->version, f->patched->binary), "", "");
+	else if (f->patched)
+		add(rows, id, DOCTOR_INFO, text("QEMU %s has no vmbus-hvsock", f->patched->version),
+		    only, todo);
+	else
+		add(rows, id, DOCTOR_INFO, text("no QEMU that has vmbus-hvsock"), only, todo);
+}
+
 static void examine_portals(GPtrArray *rows, const struct host_facts *f)
 {
 	const char *id = "portals", *only = "only labs with \"portals\" need it";
@@ -490,6 +507,7 @@ GPtrArray *doctor_examine(const struct host_facts *f, const struct lab *lab)
 	examine_qemu(rows, f);
 	examine_daemon(rows, f);
 	examine_sockets(rows, f);
+	examine_hvsock(rows, f);
 	examine_portals(rows, f);
 	examine_image(rows, f);
 	examine_memory(rows, f);

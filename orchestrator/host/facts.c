@@ -15,6 +15,7 @@
 #endif
 
 #include "host/command.h"
+#include "model/lab.h"
 
 const char *const host_unneeded[] = { "openvswitch", "sch_netem", "vhost_net", "vhost_vsock",
 				      NULL };
@@ -282,6 +283,8 @@ static void gather_programs(struct host_facts *f, const struct host_probe *p)
 
 	if (!qemu_caps_probe("x86_64", p->cache_dir, &f->qemu, &qemu))
 		f->qemu_error = g_strdup(qemu->message);
+	(void)qemu_caps_probe_named("x86_64", LAB_QEMU_PATCHED, p->cache_dir, &f->patched, NULL);
+	f->qemu_build = host_find_qemu_build();
 	if (!host_find_daemon("vhost-user-net", &f->daemon, &daemon))
 		f->daemon_error = g_strdup(daemon->message);
 	if (!host_find_daemon("vhost-user-hvsock", &f->hvsock, &hvsock))
@@ -376,6 +379,8 @@ void host_facts_free(struct host_facts *f)
 	g_free(f->cache_dir);
 	qemu_caps_free(f->qemu);
 	g_free(f->qemu_error);
+	qemu_caps_free(f->patched);
+	g_free(f->qemu_build);
 	g_free(f->daemon);
 	g_free(f->daemon_error);
 	g_free(f->hvsock);

@@ -61,6 +61,8 @@ char *guest_conf(const struct lab *lab, const struct vm *vm)
 	g_string_append_printf(text, "lab %s\nhostname %s\n", lab->name, vm->name);
 	if (lab->port_base != LAB_PORT_BASE)
 		g_string_append_printf(text, "agent-port %u\n", lab->port_base);
+	if (vm->sockets == LAB_SOCKETS_HVSOCK)
+		g_string_append(text, "sockets hvsock\n");
 	for (unsigned i = 0; i < vm->nics->len; i++)
 		put_nic(text, vm_nic(vm, i));
 	put_way_out(text, vm);

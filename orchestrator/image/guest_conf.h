@@ -7,6 +7,7 @@
  *   lab three-nodes
  *   hostname n1
  *   agent-port 51000                 of the agent; absent: 50000
+ *   sockets hvsock                   its sockets are Hyper-V's; absent: virtio's, or none
  *   nic.0.mac 52:54:00:1a:2b:3c      nic.N is to become ethN
  *   nic.0.ip 192.168.100.10/24       absent where the lab gives none
  *   nic.0.mtu 1500

@@ -19,7 +19,7 @@
 #include "image/package.h"
 
 /* Changes with anything in this file that changes the result. */
-#define BUILDER "tiny 3"
+#define BUILDER "tiny 4"
 
 /* The kernel command line.  What it leaves out costs boot time under TCG and serves no lab: self-tests of ciphers, the
  * event tracer's kprobe test, ports that are not there, waiting for grace periods. */
@@ -30,17 +30,11 @@
 #define COUNT_US 200000 /* between two counting reports */
 
 /* Loaded at boot.  A name with '?' may be missing. */
-static const char *const modules[] = { "qemu_fw_cfg",
-				       "virtio_pci",
-				       "virtio_net",
-				       "virtio_rng?",
-				       "button?",
-				       "evdev?",
-				       "vmw_vsock_virtio_transport?",
-				       NULL };
+static const char *const modules[] = { "qemu_fw_cfg", "virtio_pci", "virtio_net", "virtio_rng?",
+				       "button?",     "evdev?",     NULL };
 
-/* Loaded when the agent needs them: disks and what may be on them, and what turns a virtio-pmem into /dev/daxN.0.  A name
- * that stands for several is none of theirs. */
+/* Loaded when the agent needs them: disks and what may be on them, what turns a virtio-pmem into /dev/daxN.0, and sockets,
+ * of which a kernel takes the first kind and no other.  A name that stands for several is none of theirs. */
 static const struct {
 	const char *name, *modules[5];
 } demanded[] = {
@@ -51,6 +45,8 @@ static const struct {
 	{ "isofs", { "isofs?" } },
 	{ "vfat", { "vfat?" } },
 	{ "loop", { "loop?" } },
+	{ "vsock", { "vmw_vsock_virtio_transport?" } },
+	{ "hvsock", { "hv_vmbus?", "hv_sock?" } },
 	{ "portal", { "virtio_pmem?", "nd_pmem?", "dax_pmem?", "device_dax?" } },
 };
 

@@ -73,7 +73,8 @@ void build_network_duties(struct builder *b);
 void build_portals(struct builder *b);
 void build_portal_duties(struct builder *b);
 
-/* build_sockets.c: everything about sockets.  The VMs and their names are known; every VM gets a CID. */
+/* build_sockets.c: everything about sockets, and the QEMU that has them.  The VMs, their names and the engine are known; every VM
+ * gets a CID. */
 void build_sockets(struct builder *b);
 
 #endif

@@ -29,14 +29,34 @@ static unsigned time_of(const struct jt_node *object, const char *key, const cha
 
 /* --- which sockets ------------------------------------------------------------------------------------------------- */
 
-static void refuse_hvsock(struct builder *b, const struct jt_node *object)
+/* What is wrong with a setting itself, which several VMs may have from the defaults: said once. */
+static void fault_once(struct builder *b, struct jt_node *setting, const char *text)
 {
-	struct jt_node *node = build_good(object, "sockets");
+	lab_error_at(b->errors, setting, "%s", text);
+	setting->ok = false;
+}
 
-	if (node && node->decoded == LAB_SOCKETS_HVSOCK)
-		lab_error_at(
-			b->errors, node,
-			"\"hvsock\" needs a QEMU with VMBus, which does not exist yet: \"vsock\" does the same");
+/* setting: where it is said, by the VM or by the defaults. */
+static void check_hvsock(struct builder *b, const struct vm *vm, struct jt_node *setting)
+{
+	static const char *const senseless[] = { "cid", "peers" };
+
+	if (b->lab->engine.kind == LAB_ENGINE_LIBVIRT)
+		fault_once(b, setting,
+			   "\"hvsock\" cannot be had with the engine libvirt, which knows no such "
+			   "device: take the engine \"qemu\", or \"vsock\"");
+	if (vm->arch != LAB_ARCH_X86_64)
+		lab_error_at_key(b->errors, vm_node(b, vm),
+				 "\"sockets\": \"hvsock\" is Hyper-V's, which %s has not",
+				 lab_arch_name(vm->arch));
+	for (unsigned i = 0; i < G_N_ELEMENTS(senseless); i++) {
+		struct jt_node *member = jt_get(vm_node(b, vm), senseless[i]);
+
+		if (member)
+			lab_error_at_key(
+				b->errors, member,
+				"has no use with \"sockets\": \"hvsock\": such a VM reaches the host alone");
+	}
 }
 
 static void build_kind(struct builder *b, struct vm *vm)
@@ -44,7 +64,8 @@ static void build_kind(struct builder *b, struct vm *vm)
 	struct jt_node *n = build_machine_setting(b, vm_node(b, vm), "sockets");
 
 	vm->sockets = n ? (enum lab_sockets)n->decoded : LAB_SOCKETS_VSOCK;
-	refuse_hvsock(b, vm_node(b, vm));
+	if (vm->sockets == LAB_SOCKETS_HVSOCK)
+		check_hvsock(b, vm, n);
 	for (unsigned i = 0; vm->sockets == LAB_SOCKETS_NONE && i < G_N_ELEMENTS(needs_sockets);
 	     i++) {
 		struct jt_node *member = jt_get(vm_node(b, vm), needs_sockets[i]);
@@ -53,6 +74,26 @@ static void build_kind(struct builder *b, struct vm *vm)
 			lab_error_at_key(b->errors, member,
 					 "has no use without sockets (\"sockets\": \"none\")");
 	}
+}
+
+/* --- which QEMU ---------------------------------------------------------------------------------------------------- */
+
+static void build_qemu(struct builder *b, struct vm *vm)
+{
+	struct jt_node *n = build_machine_setting(b, vm_node(b, vm), "qemu");
+
+	if (!n && vm->sockets == LAB_SOCKETS_HVSOCK)
+		vm->qemu = g_strdup(LAB_QEMU_PATCHED);
+	if (!n || strcmp(n->string, LAB_QEMU_HOST) == 0)
+		return;
+	if (b->lab->engine.kind == LAB_ENGINE_LIBVIRT)
+		fault_once(b, n, "with the engine libvirt the QEMU is libvirt's own");
+	else if (strcmp(n->string, LAB_QEMU_PATCHED) == 0)
+		vm->qemu = g_strdup(LAB_QEMU_PATCHED);
+	else if (strchr(n->string, '/'))
+		vm->qemu = build_lab_relative(b->lab, g_strdup(n->string));
+	else
+		fault_once(b, n, "none of \"host\", \"patched\" and a path, which has a '/'");
 }
 
 /* --- CIDs ----------------------------------------------------------------------------------------------------------- */
@@ -97,7 +138,10 @@ static void build_peers(struct builder *b, struct vm *vm)
 	for (struct jt_node *n = list->child; n; n = n->next) {
 		struct vm *other = n->ok ? lab_find_vm(b->lab, n->string) : NULL;
 
-		if (other)
+		if (other && other->sockets == LAB_SOCKETS_HVSOCK)
+			lab_error_at(b->errors, n, "%s has \"hvsock\": it reaches the host alone",
+				     other->name);
+		else if (other)
 			g_ptr_array_add(vm->peers, other);
 		else if (n->ok)
 			build_no_such(b, n, "VM", b->lab->vms);
@@ -384,9 +428,9 @@ void build_sockets(struct builder *b)
 	const GPtrArray *vms = b->lab->vms;
 
 	b->lab->port_base = (unsigned)build_good_number(b->root, "port-base", LAB_PORT_BASE);
-	refuse_hvsock(b, b->defaults);
 	for (unsigned i = 0; i < vms->len; i++) {
 		build_kind(b, vms->pdata[i]);
+		build_qemu(b, vms->pdata[i]);
 		take_given_cid(b, vms->pdata[i]);
 	}
 	for (unsigned i = 0; i < vms->len; i++) {

@@ -33,39 +33,47 @@ static_assert(G_N_ELEMENTS(user_words) == LAB_ENGINE_USER_UNSAID + 1,
 static_assert(G_N_ELEMENTS(sockets_words) == LAB_SOCKETS_COUNT + 1,
 	      "enum lab_sockets and its words");
 
-#define MACHINE_FIELDS                                                                                                  \
-	{ .key = "image",                                                                                               \
-	  .kind = FIELD_NAME,                                                                                           \
-	  .unsaid = "tiny",                                                                                             \
-	  .brief = "What the VM boots: `tiny`, the built-in guest, or a name from `images`." },                         \
-		{ .key = "memory",                                                                                      \
-		  .kind = FIELD_SIZE,                                                                                   \
-		  .min = LAB_MEMORY_MIN,                                                                                \
-		  .max = LAB_MEMORY_MAX,                                                                                \
-		  .unsaid = LAB_MEMORY_DEFAULT,                                                                         \
-		  .brief = "Memory of the VM, in whole MiB: `512MiB`, `4GiB`." },                                       \
-		{ .key = "vcpus",                                                                                       \
-		  .kind = FIELD_COUNT,                                                                                  \
-		  .min = 1,                                                                                             \
-		  .max = LAB_VCPUS_MAX,                                                                                 \
-		  .unsaid = "1",                                                                                        \
-		  .brief = "Number of virtual CPUs." },                                                                 \
-		{ .key = "arch",                                                                                        \
-		  .kind = FIELD_WORD,                                                                                   \
-		  .words = arch_words,                                                                                  \
-		  .unsaid = "x86_64",                                                                                   \
-		  .brief = "Architecture of the VM. The `tiny` image is `x86_64`." },                                   \
-		{ .key = "accel",                                                                                       \
-		  .kind = FIELD_WORD,                                                                                   \
-		  .words = accel_words,                                                                                 \
-		  .unsaid = "auto",                                                                                     \
-		  .brief =                                                                                              \
-			  "How QEMU runs it: `kvm`, `tcg` (emulation), or `auto`, which is KVM where the host can." },  \
-	{                                                                                                               \
-		.key = "sockets", .kind = FIELD_WORD, .words = sockets_words, .unsaid = "vsock",                        \
-		.brief =                                                                                                \
-			"Sockets between host and VM without any network, and with them the agent: `vsock` or `none`. " \
-			"`hvsock` is not to be had yet."                                                                \
+#define MACHINE_FIELDS                                                                                                    \
+	{ .key = "image",                                                                                                 \
+	  .kind = FIELD_NAME,                                                                                             \
+	  .unsaid = "tiny",                                                                                               \
+	  .brief = "What the VM boots: `tiny`, the built-in guest, or a name from `images`." },                           \
+		{ .key = "memory",                                                                                        \
+		  .kind = FIELD_SIZE,                                                                                     \
+		  .min = LAB_MEMORY_MIN,                                                                                  \
+		  .max = LAB_MEMORY_MAX,                                                                                  \
+		  .unsaid = LAB_MEMORY_DEFAULT,                                                                           \
+		  .brief = "Memory of the VM, in whole MiB: `512MiB`, `4GiB`." },                                         \
+		{ .key = "vcpus",                                                                                         \
+		  .kind = FIELD_COUNT,                                                                                    \
+		  .min = 1,                                                                                               \
+		  .max = LAB_VCPUS_MAX,                                                                                   \
+		  .unsaid = "1",                                                                                          \
+		  .brief = "Number of virtual CPUs." },                                                                   \
+		{ .key = "arch",                                                                                          \
+		  .kind = FIELD_WORD,                                                                                     \
+		  .words = arch_words,                                                                                    \
+		  .unsaid = "x86_64",                                                                                     \
+		  .brief = "Architecture of the VM. The `tiny` image is `x86_64`." },                                     \
+		{ .key = "accel",                                                                                         \
+		  .kind = FIELD_WORD,                                                                                     \
+		  .words = accel_words,                                                                                   \
+		  .unsaid = "auto",                                                                                       \
+		  .brief =                                                                                                \
+			  "How QEMU runs it: `kvm`, `tcg` (emulation), or `auto`, which is KVM where the host can." },    \
+		{ .key = "qemu",                                                                                          \
+		  .kind = FIELD_TEXT,                                                                                     \
+		  .min = 1,                                                                                               \
+		  .max = PATH_BYTES,                                                                                      \
+		  .unsaid = "host, with hvsock patched",                                                                  \
+		  .brief =                                                                                                \
+			  "Which QEMU runs it: `host` is this host's, `patched` the one that `qemu-patches/build` "       \
+			  "makes, anything with a `/` a path; a relative one starts at the directory of the lab file." }, \
+	{                                                                                                                 \
+		.key = "sockets", .kind = FIELD_WORD, .words = sockets_words, .unsaid = "vsock",                          \
+		.brief =                                                                                                  \
+			"Sockets between host and VM without any network, and with them the agent: `vsock` (virtio), "    \
+			"`hvsock` (Hyper-V, as WSL has them) or `none`."                                                  \
 	}
 
 static const struct field defaults_fields[] = { MACHINE_FIELDS, {} };

@@ -222,6 +222,7 @@ static void vm_free(void *data)
 	g_free(vm->name);
 	g_free(vm->role);
 	g_free(vm->description);
+	g_free(vm->qemu);
 	g_free(vm->append);
 	g_ptr_array_set_free_func(vm->nics, nic_free);
 	g_ptr_array_unref(vm->nics);

@@ -78,9 +78,13 @@ struct json_object;
 #define LAB_MTU_MIN        576
 #define LAB_MTU_MAX        65521 /* a frame with its header fits in 65535 bytes */
 
+/* vm->qemu: what qemu-patches/build makes, wherever that is. */
+#define LAB_QEMU_PATCHED "patched"
+#define LAB_QEMU_HOST    "host" /* in the file; in a struct vm it is NULL */
+
 enum lab_arch { LAB_ARCH_X86_64, LAB_ARCH_AARCH64, LAB_ARCH_COUNT };
 enum lab_accel { LAB_ACCEL_AUTO, LAB_ACCEL_KVM, LAB_ACCEL_TCG, LAB_ACCEL_COUNT };
-/* hvsock (VMBus) is known by name and refused: no stock QEMU has it. */
+/* hvsock: Hyper-V sockets by VMBus, which no stock QEMU has.  Its guests reach the host alone, and have no CID. */
 enum lab_sockets { LAB_SOCKETS_VSOCK, LAB_SOCKETS_NONE, LAB_SOCKETS_HVSOCK, LAB_SOCKETS_COUNT };
 
 /* Who holds the lab's QEMUs: we ourselves, or a libvirt. */
@@ -104,7 +108,7 @@ const char *lab_engine_text_uri(const char *text);
 /* "owner", "libvirt" */
 const char *lab_engine_user_name(enum lab_engine_user user);
 
-/* The words of the lab file: "x86_64", "aarch64"; "auto", "kvm", "tcg"; "vsock", "none". */
+/* The words of the lab file: "x86_64", "aarch64"; "auto", "kvm", "tcg"; "vsock", "none", "hvsock". */
 const char *lab_arch_name(enum lab_arch arch);
 const char *lab_accel_name(enum lab_accel accel);
 const char *lab_sockets_name(enum lab_sockets sockets);
@@ -263,13 +267,14 @@ struct vm {
 	enum lab_arch arch;
 	enum lab_accel accel;
 	struct lab_image *image;
+	char *qemu; /* that runs it: NULL: this host's; LAB_QEMU_PATCHED; else its absolute path */
 	uint64_t memory; /* bytes, a multiple of 1 MiB */
 	unsigned vcpus;
 	char *append;     /* added to the image's kernel command line; NULL: none */
 	GPtrArray *nics;  /* of struct nic; may be empty */
 	GPtrArray *after; /* of struct vm, borrowed: these are ready before this one starts */
 	enum lab_sockets sockets; /* with LAB_SOCKETS_NONE all of the following is empty */
-	uint32_t cid;             /* unique in the lab, also without sockets */
+	uint32_t cid; /* unique in the lab, also without sockets; nobody is told that of a guest with hvsock */
 	GPtrArray *
 		peers; /* of struct vm, borrowed: whom it exchanges sockets with; NULL: every VM of the lab */
 	GPtrArray *probes;   /* of struct probe */

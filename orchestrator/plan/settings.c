@@ -46,8 +46,9 @@ static void socket_settings(const struct lab *lab, const struct vm *vm, GString 
 	g_string_append_printf(out, "sockets %s\n", lab_sockets_name(vm->sockets));
 	if (vm->sockets == LAB_SOCKETS_NONE)
 		return;
-	g_string_append_printf(out, "cid %" G_GUINT32_FORMAT "\nport-base %u\n", vm->cid,
-			       lab->port_base);
+	if (vm->sockets == LAB_SOCKETS_VSOCK)
+		g_string_append_printf(out, "cid %" G_GUINT32_FORMAT "\n", vm->cid);
+	g_string_append_printf(out, "port-base %u\n", lab->port_base);
 	for (unsigned i = 0; vm->peers && i < vm->peers->len; i++)
 		g_string_append_printf(out, "peers %" G_GUINT32_FORMAT "\n",
 				       ((const struct vm *)vm->peers->pdata[i])->cid);
@@ -85,6 +86,8 @@ char *plan_vm_settings(const struct lab *lab, const struct vm *vm)
 			g_string_append_printf(out, "user %s\n",
 					       lab_engine_user_name(lab->engine.user));
 	}
+	if (vm->qemu)
+		g_string_append_printf(out, "qemu %s\n", vm->qemu);
 	if (vm->append)
 		g_string_append_printf(out, "append %s\n", vm->append);
 	for (unsigned i = 0; i < vm->nics->len; i++)
@@ -160,6 +163,11 @@ GPtrArray *plan_settings_networks(char **lines)
 			g_ptr_array_add(networks, (char *)(uintptr_t)key_end + 1);
 	}
 	return networks;
+}
+
+bool plan_settings_has_hvsock(const char *settings)
+{
+	return strstr(settings, "\nsockets hvsock\n") != NULL;
 }
 
 char *plan_settings_sockets(const char *settings)

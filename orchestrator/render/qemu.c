@@ -116,7 +116,8 @@ static void add_machine(GPtrArray *argv, const struct vm *vm, bool kvm)
 	add(argv, "-no-user-config", NULL);
 	add(argv, "-display", "none");
 	addf(argv, "-machine", "%s,accel=%s,memory-backend=mem0", m->type, kvm ? "kvm" : "tcg");
-	add(argv, "-cpu", kvm ? "host" : m->tcg_cpu);
+	addf(argv, "-cpu", "%s%s", kvm ? "host" : m->tcg_cpu,
+	     vm->sockets == LAB_SOCKETS_HVSOCK ? "," RENDER_HYPERV_CPU : "");
 	addf(argv, "-smp", "%u", vm->vcpus);
 	add_memory(argv, vm);
 	addf(argv, "-object", "memory-backend-memfd,id=mem0,size=%" G_GUINT64_FORMAT "M,share=on",
@@ -206,7 +207,19 @@ static void add_nic(GPtrArray *argv, const struct nic *nic, const struct qemu_ca
 
 bool render_qemu_has_sockets(const struct vm *vm, const struct qemu_caps *caps)
 {
-	return vm->sockets == LAB_SOCKETS_VSOCK && caps->has_vsock;
+	return vm->sockets == LAB_SOCKETS_VSOCK  ? caps->has_vsock :
+	       vm->sockets == LAB_SOCKETS_HVSOCK ? caps->has_hvsock :
+						   false;
+}
+
+/* Whether it reconnects or not, this one needs no -preconfig: its guest finds the bus first, and the daemon behind it later. */
+static void add_hvsock(GPtrArray *argv, const struct qemu_caps *caps, const struct vm_paths *p)
+{
+	g_autofree char *path = render_qemu_escape(p->vsock), *reconnect = reconnect_option(caps);
+
+	addf(argv, "-chardev", "socket,id=" RENDER_HVSOCK_CHARDEV ",path=%s,%s", path, reconnect);
+	add(argv, "-device", "vmbus-bridge");
+	add(argv, "-device", RENDER_HVSOCK_DEVICE ",id=hvsock0,chardev=" RENDER_HVSOCK_CHARDEV);
 }
 
 static void add_sockets(GPtrArray *argv, const struct qemu_caps *caps, enum render_for whom,
@@ -302,6 +315,14 @@ gboolean render_qemu_check(const struct vm *vm, const struct qemu_caps *caps, GE
 		RENDER_TEST_DEVICE " (QEMU 11.1 has it)",
 	};
 
+	if (vm->sockets == LAB_SOCKETS_HVSOCK && !caps->has_hvsock) {
+		g_set_error(
+			error, ORCH_ERROR, ORCH_ERROR_HOST_UNFIT,
+			"VM %s has Hyper-V's sockets (\"sockets\": \"hvsock\"): QEMU %s (%s) has no " RENDER_HVSOCK_DEVICE
+			"; `orchestrator doctor` says how to build one that has",
+			vm->name, caps->version, caps->binary);
+		return FALSE;
+	}
 	for (unsigned i = 0; i < vm->portals->len; i++) {
 		const struct portal_access *a = vm_portal(vm, i);
 
@@ -340,7 +361,9 @@ gboolean render_qemu(const struct lab *lab, const struct vm *vm, const struct qe
 	add_serial(argv, vm, p);
 	for (unsigned i = 0; i < vm->nics->len; i++)
 		add_nic(argv, vm_nic(vm, i), caps, kvm, p);
-	if (render_qemu_has_sockets(vm, caps))
+	if (vm->sockets == LAB_SOCKETS_HVSOCK)
+		add_hvsock(argv, caps, p);
+	else if (render_qemu_has_sockets(vm, caps))
 		add_sockets(argv, caps, whom, p);
 	for (unsigned i = 0; i < vm->distros->len; i++)
 		add_distro(argv, vm, vm->distros->pdata[i]);
@@ -425,7 +448,8 @@ char *render_qemu_script(const struct lab *lab, const struct vm *vm, const struc
 	for (unsigned i = 0; i < vm->nics->len; i++)
 		g_string_append_printf(out, "# The switch of network %s has to listen on %s\n",
 				       vm_nic(vm, i)->network->name, vm_paths_port(p, i));
-	if (strv_has_prefix(argv, "vhost-user-vsock-pci,"))
+	if (strv_has_prefix(argv, "vhost-user-vsock-pci,") ||
+	    strv_has_prefix(argv, RENDER_HVSOCK_DEVICE ","))
 		g_string_append_printf(out, "# vhost-user-hvsock has to listen on %s for VM %s\n",
 				       p->vsock, vm->name);
 	append_portals(out, vm, paths);

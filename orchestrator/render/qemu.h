@@ -14,7 +14,8 @@
  *   - serial 0: the console, a socket that takes one client at a time and logs everything to a file;
  *     serial 1: output only, to the `ready` file, where the guest says that it is up;
  *   - QMP on a socket;
- *   - its sockets as a vhost-user client of the daemon, where this QEMU has the device;
+ *   - its sockets as a vhost-user client of the daemon, where this QEMU has the device; Hyper-V's as a device of a VMBus, and a CPU
+ *     that says so;
  *   - each distribution as a virtio disk whose serial number is the distribution's name;
  *   - each NIC as a vhost-user client of its port's socket; QEMU reconnects by itself when the switch is restarted;
  *   - each portal as its door: a virtio-pmem device over its file, which QEMU maps shared and, where the VM may only read,
@@ -44,14 +45,20 @@ enum render_for {
 	RENDER_SUPERVISED, /* with sockets: waits for x-exit-preconfig */
 };
 
-/* Whether vm has a socket device: it wants one, and its QEMU has it. */
+/* Whether vm has a socket device: it wants one, and its QEMU has it.  Of Hyper-V's sockets it has; see render_qemu_check(). */
 bool render_qemu_has_sockets(const struct vm *vm, const struct qemu_caps *caps);
 
 /* The id of the chardev that has to be connected before x-exit-preconfig, and the device behind it, its place left out. */
 #define RENDER_VSOCK_CHARDEV "vs0"
 #define RENDER_VSOCK_DEVICE  "vhost-user-vsock-pci,id=vsock0,chardev=" RENDER_VSOCK_CHARDEV
 
-/* Whether this QEMU has what the VM's portals are reached by.  ORCH_ERROR_HOST_UNFIT, naming what it lacks. */
+/* The same of Hyper-V's sockets: the device on the VMBus, which connects by itself whenever its daemon is there; and what of the CPU
+ * makes a guest look for a VMBus, whoever runs it. */
+#define RENDER_HVSOCK_DEVICE  "vmbus-hvsock"
+#define RENDER_HVSOCK_CHARDEV "hv0"
+#define RENDER_HYPERV_CPU     "hv-relaxed=on,hv-vpindex=on,hv-synic=on,hv-tsc-invariant=on"
+
+/* Whether this QEMU has what the VM's portals and its Hyper-V sockets are made of.  ORCH_ERROR_HOST_UNFIT, naming what it lacks. */
 gboolean render_qemu_check(const struct vm *vm, const struct qemu_caps *caps, GError **error);
 
 /* Doorbells of each ivshmem device: one interrupt of the guest. */

@@ -40,7 +40,10 @@ struct json_object *render_sockets_vm(const struct vm *vm, const struct lab_path
 	struct json_object *o = json_object_new_object();
 
 	put_text(o, "name", vm->name);
-	put_number(o, "cid", vm->cid);
+	if (vm->sockets == LAB_SOCKETS_HVSOCK)
+		put_text(o, "transport", "hvsock");
+	else
+		put_number(o, "cid", vm->cid);
 	put_text(o, "socket-path", p->vsock);
 	put_text(o, "uds-path", p->vs);
 	if (vm->peers)

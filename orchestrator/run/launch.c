@@ -142,8 +142,7 @@ enum launch launch_image(struct supervisor *sup, const char *name, const GError 
 
 static void forget_caps(struct launch_caps *caps)
 {
-	for (unsigned i = 0; i < LAB_ARCH_COUNT; i++)
-		g_clear_pointer(&caps->qemu[i], qemu_caps_free);
+	g_clear_pointer(&caps->qemu, g_hash_table_unref);
 	g_clear_pointer(&caps->libvirt, libvirt_caps_free);
 	g_clear_pointer(&caps->engine, g_free);
 }
@@ -195,19 +194,40 @@ static gboolean check_engine(const struct lab *lab, struct launch_caps *caps, GE
 	return TRUE;
 }
 
+const struct qemu_caps *launch_qemu(const struct launch_caps *caps, const struct vm *vm)
+{
+	return qemu_table_find(caps->qemu, lab_arch_name(vm->arch), vm->qemu);
+}
+
+/* Borrowed; NULL with *error set. */
+static const struct qemu_caps *find_qemu(const struct vm *vm, const struct lab_dirs *dirs,
+					 struct launch_caps *caps, GError **error)
+{
+	const char *arch = lab_arch_name(vm->arch);
+	struct qemu_caps *qemu = NULL;
+
+	if (!caps->qemu)
+		caps->qemu = qemu_table_new();
+	/* It may have been built since. */
+	if (vm->sockets == LAB_SOCKETS_HVSOCK && launch_qemu(caps, vm) &&
+	    !launch_qemu(caps, vm)->has_hvsock)
+		qemu_table_forget(caps->qemu, arch, vm->qemu);
+	if (!caps->libvirt)
+		return qemu_table_get(caps->qemu, arch, vm->qemu, dirs->cache, error);
+	if (!launch_qemu(caps, vm) &&
+	    libvirt_caps_qemu(caps->libvirt, vm->arch, dirs->cache, &qemu, error))
+		qemu_table_put(caps->qemu, arch, vm->qemu, qemu);
+	return launch_qemu(caps, vm);
+}
+
 static gboolean check_qemu(const struct vm *vm, const struct lab_dirs *dirs,
 			   struct launch_caps *caps, GError **error)
 {
-	struct qemu_caps **qemu = &caps->qemu[vm->arch];
-	gboolean known = *qemu != NULL;
+	const struct qemu_caps *qemu = find_qemu(vm, dirs, caps, error);
 
-	if (!known && caps->libvirt)
-		known = libvirt_caps_qemu(caps->libvirt, vm->arch, dirs->cache, qemu, error);
-	else if (!known)
-		known = qemu_caps_probe(lab_arch_name(vm->arch), dirs->cache, qemu, error);
-	if (!known)
+	if (!qemu)
 		return FALSE;
-	if (vm->accel == LAB_ACCEL_KVM && !(*qemu)->kvm_usable) {
+	if (vm->accel == LAB_ACCEL_KVM && !qemu->kvm_usable) {
 		g_set_error(
 			error, ORCH_ERROR, ORCH_ERROR_HOST_UNFIT,
 			"VM %s asks for KVM, which cannot be used here "
@@ -215,7 +235,7 @@ static gboolean check_qemu(const struct vm *vm, const struct lab_dirs *dirs,
 			vm->name);
 		return FALSE;
 	}
-	return render_qemu_check(vm, *qemu, error);
+	return render_qemu_check(vm, qemu, error);
 }
 
 gboolean launch_check(const struct lab *lab, const struct lab_dirs *dirs, struct launch_caps *caps,
@@ -276,7 +296,7 @@ static gboolean render_process(const struct supervisor *sup, const struct vm *vm
 			       const struct image *image, GStrv *ret_argv, char **ret_script,
 			       GError **error)
 {
-	const struct qemu_caps *caps = sup->caps->qemu[vm->arch];
+	const struct qemu_caps *caps = launch_qemu(sup->caps, vm);
 	g_auto(GStrv) by_hand = NULL;
 
 	if (!render_qemu(sup->lab, vm, caps, image, sup->paths, RENDER_SUPERVISED, ret_argv,
@@ -293,7 +313,7 @@ static gboolean render_domain(struct supervisor *sup, const struct vm *vm,
 {
 	g_autoptr(GPtrArray) told = g_ptr_array_new_with_free_func(g_free);
 
-	*ret_xml = render_libvirt(sup->lab, vm, sup->caps->libvirt, sup->caps->qemu[vm->arch],
+	*ret_xml = render_libvirt(sup->lab, vm, sup->caps->libvirt, launch_qemu(sup->caps, vm),
 				  image, sup->paths, RENDER_OWNER_SUPERVISOR, told, error);
 	for (guint i = 0; i < told->len; i++)
 		g_message("%s", (const char *)told->pdata[i]);
@@ -340,7 +360,7 @@ gboolean launch_vm(struct supervisor *sup, const struct vm *vm, GError **error)
 {
 	const struct image_slot *slot = g_hash_table_lookup(sup->images, vm->image->name);
 	g_autofree char *settings = plan_vm_settings(sup->lab, vm);
-	bool sockets = render_qemu_has_sockets(vm, sup->caps->qemu[vm->arch]);
+	bool sockets = render_qemu_has_sockets(vm, launch_qemu(sup->caps, vm));
 	struct machine *m = sup_machine(sup, vm->name);
 	g_autofree char *engine = lab_engine_text(&sup->lab->engine), *script = NULL, *xml = NULL;
 	g_auto(GStrv) argv = NULL;

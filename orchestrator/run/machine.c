@@ -9,6 +9,7 @@
 
 #include "err.h"
 #include "model/names.h"
+#include "plan/plan.h"
 #include "run/agent.h"
 #include "run/engine.h"
 #include "run/logfile.h"
@@ -455,8 +456,9 @@ void machine_port_changed(struct machine *m, const char *port, bool negotiated)
 
 void machine_sockets_lost(struct machine *m)
 {
-	/* One that has not come so far tells its rings by itself. */
-	if (m->cid && (m->adopted || m->ladder.qmp))
+	/* One that has not come so far tells its rings by itself; those of Hyper-V sockets are the guest's channels, which QEMU
+	 * tells any daemon. */
+	if (m->cid && !plan_settings_has_hvsock(m->settings) && (m->adopted || m->ladder.qmp))
 		rings_lost(&m->rings);
 }
 

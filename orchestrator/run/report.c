@@ -182,7 +182,8 @@ static struct json_object *report_sockets(const struct vm *vm, const struct vm_p
 	json_put_str(o, "kind", lab_sockets_name(vm->sockets));
 	if (vm->sockets == LAB_SOCKETS_NONE)
 		return o;
-	json_put_int(o, "cid", vm->cid);
+	if (vm->sockets == LAB_SOCKETS_VSOCK)
+		json_put_int(o, "cid", vm->cid);
 	json_put_str(o, "uds-path", files->vs);
 	json_put_int(o, "agent-port", port_base);
 	json_put_str(o, "state", was && was->sockets ? was->sockets : "unknown");

@@ -280,10 +280,12 @@ struct launch_caps {
 	struct libvirt_caps *
 		libvirt; /* NULL: it is "qemu".  Its label is of QEMUs that run as the lab's owner, its
 				       * qemu_uid of those that run as another user */
-	struct qemu_caps
-		*qemu[LAB_ARCH_COUNT]; /* that it runs; NULL: nobody has asked for that one */
+	GHashTable *qemu; /* qemu_table_new(): those that it runs; NULL: none is known */
 };
 void launch_caps_free(struct launch_caps *caps);
+
+/* The QEMU of a VM that has passed launch_check(). */
+const struct qemu_caps *launch_qemu(const struct launch_caps *caps, const struct vm *vm);
 
 /* Check what can be known before anything is started: libvirt, QEMU and daemons found, acceleration possible.  Fills in what
  * is missing in caps.  ORCH_ERROR_HOST_UNFIT.  Needs no supervisor: `up` asks before it makes one.  Blocks. */

@@ -64,6 +64,22 @@ static void tells_the_port(void **state)
 	lab_free(lab);
 }
 
+/* Which modules of sockets it loads; virtio's go without saying. */
+static void tells_the_sockets(void **state)
+{
+	struct lab *lab =
+		parse("{\"name\":\"x\",\"networks\":{},\"vms\":{\"a\":{\"sockets\":\"hvsock\"},"
+		      "\"b\":{},\"c\":{\"sockets\":\"none\"}}}");
+	g_autofree char *a = guest_conf(lab, lab_find_vm(lab, "a"));
+	g_autofree char *b = guest_conf(lab, lab_find_vm(lab, "b"));
+	g_autofree char *c = guest_conf(lab, lab_find_vm(lab, "c"));
+
+	assert_string_equal(a, "format 1\nlab x\nhostname a\nsockets hvsock\n");
+	assert_string_equal(b, "format 1\nlab x\nhostname b\n");
+	assert_string_equal(c, "format 1\nlab x\nhostname c\n");
+	lab_free(lab);
+}
+
 /* Who leaves the lab where: by the first NIC on a network with an uplink. */
 static void tells_the_way_out(void **state)
 {
@@ -106,6 +122,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(tells_everything),
 					    cmocka_unit_test(tells_the_port),
+					    cmocka_unit_test(tells_the_sockets),
 					    cmocka_unit_test(tells_the_way_out),
 					    cmocka_unit_test(tells_the_portals) };
 

@@ -307,6 +307,26 @@ static void sockets_need_daemon_agent_and_device(void **state)
 	s->facts->agent = agent;
 }
 
+/* Nothing that a lab without Hyper-V's sockets needs; the row says how to get it. */
+static void hvsock_needs_a_qemu(void **state)
+{
+	struct sample *s = *state;
+	struct qemu_caps *was;
+	struct qemu_caps patched = { .binary = (char *)"/c/qemu", .version = (char *)"10.0.13" };
+
+	gather(s, "");
+	was = s->facts->patched;
+	g_free(s->facts->qemu_build);
+	s->facts->qemu_build = g_strdup("/src/qemu-patches/build");
+	s->facts->patched = NULL;
+	assert_row(s, "hvsock", DOCTOR_INFO, "run /src/qemu-patches/build");
+	s->facts->patched = &patched;
+	assert_row(s, "hvsock", DOCTOR_INFO, "QEMU 10.0.13 has no vmbus-hvsock");
+	patched.has_hvsock = true;
+	assert_row(s, "hvsock", DOCTOR_OK, "/c/qemu");
+	s->facts->patched = was;
+}
+
 /* Labs without portals run without: nothing of it makes a host unfit. */
 static void portals_need_daemon_and_device(void **state)
 {
@@ -545,8 +565,9 @@ static void lab_fits_or_not(void **state)
 
 /* --- QEMU ------------------------------------------------------------------------------------------------- */
 
-/* Answers like QEMU VERSION; its chardevs know reconnect-ms or not.  Notes each start. */
-static void put_qemu(struct sample *s, const char *version, const char *parameter)
+/* Answers like QEMU VERSION; its chardevs know reconnect-ms or not; MORE is what else it says.  Notes each start. */
+static void put_qemu_at(struct sample *s, const char *file, const char *version,
+			const char *parameter, const char *more)
 {
 	g_autofree char *v = g_strdelimit(g_strdup(version), ".", ',');
 	g_auto(GStrv) n = g_strsplit(v, ",", 3);
@@ -558,11 +579,18 @@ static void put_qemu(struct sample *s, const char *version, const char *paramete
 		"case $two in *query-command-line-options*) ;; *) exit 1 ;; esac\n"
 		"echo '{\"return\": {}}'\n"
 		"echo '{\"return\": [{\"parameters\": [{\"name\": \"path\", \"type\": \"string\"}, {\"name\": \"%s\", \"type\": \"number\"}], \"option\": \"chardev\"}]}'\n"
-		"echo '{\"timestamp\": {\"seconds\": 1, \"microseconds\": 2}, \"event\": \"SHUTDOWN\"}'\n",
-		s->root, n[2], n[1], n[0], parameter);
+		"echo '{\"timestamp\": {\"seconds\": 1, \"microseconds\": 2}, \"event\": \"SHUTDOWN\"}'\n"
+		"%s",
+		s->root, n[2], n[1], n[0], parameter, more);
+
+	put_text(s->root, file, script, 0755);
+}
+
+static void put_qemu(struct sample *s, const char *version, const char *parameter)
+{
 	g_autofree char *path = g_build_filename(s->root, "bin/qemu", NULL);
 
-	put_text(s->root, "bin/qemu", script, 0755);
+	put_qemu_at(s, "bin/qemu", version, parameter, "");
 	setenv("ORCHESTRATOR_QEMU", path, 1);
 }
 
@@ -612,6 +640,79 @@ static void qemu_is_asked_once(void **state)
 	assert_int_equal(starts(s), 3);
 	qemu_caps_free(caps);
 	unsetenv("ORCHESTRATOR_QEMU");
+}
+
+#define HAS_HVSOCK "echo '{\"return\": [], \"id\": \"hvsock\"}'\n"
+
+/* What runs a VM that names this QEMU; g_free(). */
+static char *binary_of(const char *name, const char *cache)
+{
+	struct qemu_caps *caps = NULL;
+	char *binary = qemu_caps_probe_named("x86_64", name, cache, &caps, NULL) ?
+			       g_strdup(caps->binary) :
+			       NULL;
+
+	qemu_caps_free(caps);
+	return binary;
+}
+
+/* "patched" is what the variable says, else what was built, else the host's; a path is itself. */
+static void qemus_have_names(void **state)
+{
+	struct sample *s = *state;
+	g_autofree char *cache = g_build_filename(s->root, "cache", NULL);
+	g_autofree char *host = g_build_filename(s->root, "bin/qemu-system-x86_64", NULL);
+	g_autofree char *built =
+		g_build_filename(cache, "qemu", QEMU_SERIES, "bin/qemu-system-x86_64", NULL);
+	g_autofree char *own = g_build_filename(s->root, "own", NULL);
+	g_autofree char *path = g_strdup(g_getenv("PATH"));
+	g_autofree char *bin = g_build_filename(s->root, "bin", NULL);
+	g_autofree char *first = g_strdup_printf("%s:%s", bin, path);
+	g_autofree char *before = NULL, *after = NULL, *named = NULL, *plain = NULL, *told = NULL;
+
+	put_qemu_at(s, "bin/qemu-system-x86_64", "7.2.22", "reconnect", "");
+	put_qemu_at(s, "own", "10.0.13", "reconnect-ms", HAS_HVSOCK);
+	setenv("PATH", first, 1);
+	before = binary_of("patched", cache);
+	assert_string_equal(before, host);
+	assert_true(qemu_patched_is_missing("x86_64", cache));
+	put_qemu_at(s, "cache/qemu/" QEMU_SERIES "/bin/qemu-system-x86_64", "10.0.13",
+		    "reconnect-ms", HAS_HVSOCK);
+	after = binary_of("patched", cache);
+	assert_string_equal(after, built);
+	assert_false(qemu_patched_is_missing("x86_64", cache));
+	plain = binary_of(NULL, cache);
+	assert_string_equal(plain, host);
+	setenv("ORCHESTRATOR_QEMU", host, 1);
+	told = binary_of("patched", cache);
+	assert_string_equal(told, host);
+	assert_false(qemu_patched_is_missing("x86_64",
+					     cache)); /* who says so is not helped by a build */
+	named = binary_of(own, cache);
+	assert_string_equal(named, own);
+	unsetenv("ORCHESTRATOR_QEMU");
+	setenv("PATH", path, 1);
+}
+
+/* Each is asked once, and anew when that is wanted. */
+static void qemu_table(void **state)
+{
+	struct sample *s = *state;
+	g_autofree char *own = g_build_filename(s->root, "own", NULL);
+	g_autoptr(GHashTable) table = qemu_table_new();
+	const struct qemu_caps *caps;
+
+	put_qemu_at(s, "own", "10.0.13", "reconnect-ms", HAS_HVSOCK);
+	assert_null(qemu_table_find(table, "x86_64", own));
+	caps = qemu_table_get(table, "x86_64", own, NULL, NULL);
+	assert_true(caps && caps->has_hvsock && !caps->has_vsock);
+	assert_ptr_equal(qemu_table_get(table, "x86_64", own, NULL, NULL), caps);
+	assert_ptr_equal(qemu_table_find(table, "x86_64", own), caps);
+	assert_int_equal(starts(s), 1);
+	qemu_table_forget(table, "x86_64", own);
+	assert_null(qemu_table_find(table, "x86_64", own));
+	assert_non_null(qemu_table_get(table, "x86_64", own, NULL, NULL));
+	assert_int_equal(starts(s), 2);
 }
 
 static void damaged_memory_is_no_memory(void **state)
@@ -707,6 +808,7 @@ int main(void)
 		HOST_TEST(evmcs_ends_at_two_levels),
 		HOST_TEST(nesting_follows_the_parameter),
 		HOST_TEST(sockets_need_daemon_agent_and_device),
+		HOST_TEST(hvsock_needs_a_qemu),
 		HOST_TEST(portals_need_daemon_and_device),
 		HOST_TEST(memory_counts_the_cgroup),
 		HOST_TEST(cgroups_and_tun_are_no_reason_to_fail),
@@ -718,6 +820,8 @@ int main(void)
 		HOST_TEST(an_installed_kernel_is_seen),
 		HOST_TEST(lab_fits_or_not),
 		HOST_TEST(qemu_is_asked_once),
+		HOST_TEST(qemus_have_names),
+		HOST_TEST(qemu_table),
 		HOST_TEST(damaged_memory_is_no_memory),
 		HOST_TEST(not_a_qemu),
 		cmocka_unit_test(real_qemu),

@@ -96,7 +96,8 @@ static void test_golden_errors(void **state)
 
 static void test_examples(void **state)
 {
-	static const char *const names[] = { "three-nodes", "one-vm", "tested", "wan" };
+	static const char *const names[] = { "three-nodes", "one-vm", "tested", "wan",
+					     "wsl-hvsock" };
 
 	for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
 		g_autofree char *file = g_build_filename("examples", names[i], "lab.json", NULL);
@@ -506,6 +507,27 @@ static void test_sockets_unsaid(void **state)
 	lab_free(lab);
 }
 
+/* Hyper-V's sockets need the patched QEMU, unless the lab says which. */
+static void test_hvsock(void **state)
+{
+	struct lab *lab = good(
+		"{\"defaults\": {\"sockets\": \"hvsock\"}, \"vms\": {\"a\": {}, \"b\": {\"qemu\": \"host\"}, "
+		"\"c\": {\"qemu\": \"bin/qemu\"}, \"d\": {\"sockets\": \"vsock\", \"qemu\": \"patched\", "
+		"\"peers\": []}, \"e\": {\"sockets\": \"none\"}}}");
+	g_autofree char *cwd = g_get_current_dir(),
+			*path = g_build_filename(cwd, "dir", "bin/qemu", NULL);
+
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(lab_vm(lab, i)->sockets, LAB_SOCKETS_HVSOCK);
+	assert_string_equal(lab_vm(lab, 0)->qemu, LAB_QEMU_PATCHED);
+	assert_null(lab_vm(lab, 1)->qemu);
+	assert_string_equal(lab_vm(lab, 2)->qemu, path);
+	assert_string_equal(lab_vm(lab, 3)->qemu, LAB_QEMU_PATCHED);
+	assert_null(lab_vm(lab, 4)->qemu);
+	assert_true(lab_has_sockets(lab));
+	lab_free(lab);
+}
+
 static void test_sockets_said(void **state)
 {
 	struct lab *lab = good(
@@ -685,6 +707,7 @@ int main(void)
 		cmocka_unit_test(test_macs_are_unique),
 		cmocka_unit_test(test_given_mac_wins),
 		cmocka_unit_test(test_sockets_unsaid),
+		cmocka_unit_test(test_hvsock),
 		cmocka_unit_test(test_sockets_said),
 		cmocka_unit_test(test_cids_are_steady),
 		cmocka_unit_test(test_socket_path_with_port),

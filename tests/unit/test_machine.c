@@ -72,16 +72,21 @@ static GPtrArray *one_port(void)
 	return ports;
 }
 
-static gboolean start(struct fixture *f, uint32_t cid, GError **error)
+static gboolean start_with(struct fixture *f, uint32_t cid, const char *settings, GError **error)
 {
 	const struct machine_start how = {
 		.engine = &f->fake.engine,
-		.settings = "memory 1\n",
+		.settings = settings,
 		.ports = one_port(),
 		.cid = cid,
 	};
 
 	return machine_start(f->machine, &how, error);
+}
+
+static gboolean start(struct fixture *f, uint32_t cid, GError **error)
+{
+	return start_with(f, cid, "memory 1\n", error);
 }
 
 /* In place: a file that was replaced is another one, which nobody watches. */
@@ -293,6 +298,20 @@ static void test_tells_its_rings_once(void **state)
 	assert_engine_told(&f->fake, "refresh ");
 }
 
+/* The channels of Hyper-V's sockets are no rings of QEMU's: nothing is to be done for another daemon. */
+static void test_hvsock_tells_nothing(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_true(start_with(f, 7, "memory 1\nsockets hvsock\nport-base 50000\n", NULL));
+	fake_engine_up(&f->fake);
+	assert_engine_told(&f->fake, "start ");
+	machine_sockets_lost(f->machine);
+	machine_sockets_back(f->machine);
+	fake_engine_up(&f->fake);
+	assert_engine_told(&f->fake, "");
+}
+
 static void test_carrier(void **state)
 {
 	struct fixture *f = *state;
@@ -404,6 +423,7 @@ int main(void)
 		TEST(test_stops_step_by_step),
 		TEST(test_stops_at_once),
 		TEST(test_tells_its_rings_once),
+		TEST(test_hvsock_tells_nothing),
 		TEST(test_carrier),
 		TEST(test_adopts),
 		TEST(test_adopts_one_that_is_ready),

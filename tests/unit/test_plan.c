@@ -338,6 +338,29 @@ static void test_sockets_change(void **state)
 	lab_free(after);
 }
 
+/* Another kind of sockets is another daemon's item and another QEMU; a guest with Hyper-V's has no CID that could change. */
+static void test_hvsock_change(void **state)
+{
+	struct lab *before = parse("{\"vms\": {\"a\": {}}}");
+	struct lab *after = parse("{\"vms\": {\"a\": {\"sockets\": \"hvsock\"}}}");
+	struct observed *running = all_of(before), *then = all_of(after);
+	g_autofree char *settings = plan_vm_settings(after, lab_vm(after, 0)),
+			*vsock = plan_vm_settings(before, lab_vm(before, 0));
+
+	assert_non_null(strstr(settings, "\nqemu patched\n"));
+	assert_non_null(strstr(settings, "\nsockets hvsock\nport-base 50000\n"));
+	assert_true(plan_settings_has_hvsock(settings));
+	assert_false(plan_settings_has_hvsock(vsock));
+	assert_plan(after, running, PLAN_DEFAULT,
+		    "   1  restart VM a  (qemu, sockets, cid changed; not done: it runs)\n"
+		    "nothing to do\n");
+	assert_plan(after, then, PLAN_DEFAULT, "nothing to do\n");
+	observed_free(running);
+	observed_free(then);
+	lab_free(before);
+	lab_free(after);
+}
+
 static void test_dead_vm(void **state)
 {
 	struct lab *lab = parse(TWO);
@@ -630,6 +653,7 @@ int main(void)
 		cmocka_unit_test(test_network_move),
 		cmocka_unit_test(test_dead_switch),
 		cmocka_unit_test(test_sockets_change),
+		cmocka_unit_test(test_hvsock_change),
 		cmocka_unit_test(test_engine_change),
 		cmocka_unit_test(test_engine_user_change),
 		cmocka_unit_test(test_dead_vm),

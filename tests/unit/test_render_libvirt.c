@@ -253,6 +253,30 @@ static void test_no_sockets(void **state)
 	lab_free(lab);
 }
 
+/* Hyper-V's sockets are none of libvirt's; of another QEMU the lab's word does not count, which is told. */
+static void test_what_libvirt_has_not(void **state)
+{
+	struct lab *lab =
+		parse("{\"vms\": {\"n1\": {\"sockets\": \"hvsock\"}, \"n2\": {\"qemu\": \"/q\"}}}");
+	struct lab_paths *paths = lab_paths_new(lab, &dirs);
+	g_autoptr(GPtrArray) told = g_ptr_array_new_with_free_func(g_free);
+	struct qemu_caps patched = qemu_7_2;
+	g_autoptr(GError) error = NULL;
+	g_autofree char *xml = NULL;
+
+	patched.has_hvsock = true;
+	assert_null(render_libvirt(lab, lab_vm(lab, 0), &session_9, &patched, &tiny, paths,
+				   RENDER_OWNER_FILE, told, &error));
+	assert_int_equal(err_exit_code(error), 4);
+	assert_non_null(strstr(error->message, "VM n1 has Hyper-V's sockets"));
+	xml = render_libvirt(lab, lab_vm(lab, 1), &session_9, &qemu_7_2, &tiny, paths,
+			     RENDER_OWNER_FILE, told, NULL);
+	assert_non_null(xml);
+	assert_string_equal(told->pdata[0], "n2: its QEMU is libvirt's, not the lab's \"/q\"");
+	lab_paths_free(paths);
+	lab_free(lab);
+}
+
 /* --- the mark -------------------------------------------------------------------------------------------------------------- */
 
 static char *rendered(const struct lab *lab, enum render_owner owner, struct render_mark *ret)
@@ -416,10 +440,15 @@ static void test_any_lab_is_valid(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_golden),    cmocka_unit_test(test_refusals),
-		cmocka_unit_test(test_unsayable), cmocka_unit_test(test_no_sockets),
-		cmocka_unit_test(test_mark),      cmocka_unit_test(test_mark_from_libvirt),
-		cmocka_unit_test(test_no_mark),   cmocka_unit_test(test_any_lab_is_valid),
+		cmocka_unit_test(test_golden),
+		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_unsayable),
+		cmocka_unit_test(test_no_sockets),
+		cmocka_unit_test(test_what_libvirt_has_not),
+		cmocka_unit_test(test_mark),
+		cmocka_unit_test(test_mark_from_libvirt),
+		cmocka_unit_test(test_no_mark),
+		cmocka_unit_test(test_any_lab_is_valid),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

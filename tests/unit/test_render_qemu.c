@@ -7,6 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 #include <glib.h>
+#include <json-c/json.h>
 
 #include "err.h"
 #include "golden.h"
@@ -15,6 +16,7 @@
 #include "model/lab.h"
 #include "random_lab.h"
 #include "render/qemu.h"
+#include "render/sockets.h"
 
 static struct lab_dirs dirs = { .state = "/state/vhost-lab",
 				.runtime = "/run/user/1000/vhost-lab",
@@ -47,6 +49,15 @@ static struct qemu_caps new_qemu = { .arch = "x86_64",
 				     .has_pmem = true,
 				     .has_ivshmem = true,
 				     .kvm_usable = true };
+static struct qemu_caps patched_qemu = { .arch = "x86_64",
+					 .binary = "/c/qemu/10.0/bin/qemu-system-x86_64",
+					 .version = "10.0.13",
+					 .major = 10,
+					 .has_reconnect_ms = true,
+					 .has_vsock = true,
+					 .has_hvsock = true,
+					 .has_pmem = true,
+					 .has_ivshmem = true };
 static struct qemu_caps arm_qemu = { .arch = "aarch64",
 				     .has_pmem = true,
 				     .has_ivshmem = true,
@@ -119,6 +130,9 @@ static void test_golden(void **state)
 		{ "qemu/portal-vhost-user.txt",
 		  "{\"networks\": {}, \"portals\": {\"a\": {}}, \"vms\": {\"n1\": {\"portals\": {\"a\": {\"door\": \"vhost-user\"}}}}}",
 		  "n1", &newest_qemu, &tiny },
+		{ "qemu/hvsock.txt",
+		  "{\"portals\": {\"a\": {}}, \"vms\": {\"n1\": {\"sockets\": \"hvsock\", \"vcpus\": 2, \"portals\": [\"a\"]}}}",
+		  "n1", &patched_qemu, &tiny },
 		{ "qemu/aarch64.txt",
 		  "{\"images\": {\"own\": {\"kernel\": \"Image\"}}, \"vms\": {\"j\": {\"arch\": \"aarch64\", \"image\": \"own\"}}}",
 		  "j", &arm_qemu, &bare },
@@ -171,6 +185,71 @@ static void test_supervised(void **state)
 		assert_null(hand[h]);
 		assert_int_equal(n_differ, 1);
 		assert_true(g_strv_contains((const char *const *)supervised, "-preconfig"));
+	}
+	lab_paths_free(paths);
+	lab_free(lab);
+}
+
+/* The device of Hyper-V's sockets waits for nobody: with a supervisor the words are the same. */
+static void test_hvsock_supervised(void **state)
+{
+	struct lab *lab = parse("{\"vms\": {\"n1\": {\"sockets\": \"hvsock\"}}}");
+	struct lab_paths *paths = lab_paths_new(lab, &dirs);
+	struct qemu_caps kvm = patched_qemu;
+	g_auto(GStrv) hand = NULL, supervised = NULL, accelerated = NULL;
+
+	assert_true(render_qemu(lab, lab_vm(lab, 0), &patched_qemu, &tiny, paths, RENDER_BY_HAND,
+				&hand, NULL));
+	assert_true(render_qemu(lab, lab_vm(lab, 0), &patched_qemu, &tiny, paths, RENDER_SUPERVISED,
+				&supervised, NULL));
+	assert_true(g_strv_equal((const char *const *)hand, (const char *const *)supervised));
+	kvm.kvm_usable = true;
+	assert_true(render_qemu(lab, lab_vm(lab, 0), &kvm, &tiny, paths, RENDER_BY_HAND,
+				&accelerated, NULL));
+	assert_true(g_strv_contains((const char *const *)accelerated, "host," RENDER_HYPERV_CPU));
+	lab_paths_free(paths);
+	lab_free(lab);
+}
+
+/* A QEMU without it is told with its path, as there may be several. */
+static void test_hvsock_missing(void **state)
+{
+	struct lab *lab = parse("{\"vms\": {\"n1\": {\"sockets\": \"hvsock\"}}}");
+	GError *error = NULL;
+
+	assert_true(render_qemu_check(lab_vm(lab, 0), &patched_qemu, NULL));
+	assert_false(render_qemu_check(lab_vm(lab, 0), &new_qemu, &error));
+	assert_int_equal(err_exit_code(error), 4);
+	assert_string_equal(
+		error->message,
+		"VM n1 has Hyper-V's sockets (\"sockets\": \"hvsock\"): QEMU 10.0.2 "
+		"(/usr/bin/qemu-system-x86_64) has no vmbus-hvsock; `orchestrator doctor` says how to "
+		"build one that has");
+	g_error_free(error);
+	lab_free(lab);
+}
+
+/* What the daemon is told of each kind. */
+static void test_sockets_of_the_daemon(void **state)
+{
+	struct lab *lab =
+		parse("{\"vms\": {\"n1\": {\"sockets\": \"hvsock\"}, \"n2\": {\"cid\": 9}}}");
+	struct lab_paths *paths = lab_paths_new(lab, &dirs);
+	static const char *const wanted[] = {
+		"{\"name\":\"n1\",\"transport\":\"hvsock\",\"socket-path\":\"/run/user/1000/vhost-lab/t/n1-s.vu\","
+		"\"uds-path\":\"/run/user/1000/vhost-lab/t/n1.vs\"}",
+		"{\"name\":\"n2\",\"cid\":9,\"socket-path\":\"/run/user/1000/vhost-lab/t/n2-s.vu\","
+		"\"uds-path\":\"/run/user/1000/vhost-lab/t/n2.vs\"}",
+	};
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(wanted); i++) {
+		struct json_object *o = render_sockets_vm(lab_vm(lab, i), paths);
+
+		assert_string_equal(
+			json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN |
+								  JSON_C_TO_STRING_NOSLASHESCAPE),
+			wanted[i]);
+		json_object_put(o);
 	}
 	lab_paths_free(paths);
 	lab_free(lab);
@@ -401,6 +480,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_golden),
 		cmocka_unit_test(test_supervised),
+		cmocka_unit_test(test_hvsock_supervised),
+		cmocka_unit_test(test_hvsock_missing),
+		cmocka_unit_test(test_sockets_of_the_daemon),
 		cmocka_unit_test(test_kvm_wanted_and_missing),
 		cmocka_unit_test(test_door_missing),
 		cmocka_unit_test(test_sh_quote),

@@ -54,7 +54,7 @@ static void put_package(struct world *w, const char *name, const char *depends, 
 
 static const char *const module_names[] = { "qemu_fw_cfg", "virtio_pci", "virtio_net", "virtio_rng",
 					    "button",      "evdev",      "overlay",    "squashfs",
-					    "virtio_pmem", "device_dax" };
+					    "virtio_pmem", "device_dax", "hv_sock" };
 
 /* Debian 12: one package, plain modules; VERSION is the kernel's. */
 static GBytes *debian_deb(const char *version, const char *without)
@@ -254,9 +254,9 @@ static void builds_from_a_package(void **state)
 		order,
 		"qemu_fw_cfg.ko\nvirtio_pci.ko\nvirtio_net.ko\nvirtio_rng.ko\nbutton.ko\nevdev.ko\n");
 	assert_true(archive_has(image->initrd, "lib/modules/demand", &demand));
-	assert_string_equal(
-		demand,
-		"squashfs: squashfs.ko\noverlay: overlay.ko\nportal: virtio_pmem.ko device_dax.ko\n");
+	assert_string_equal(demand,
+			    "squashfs: squashfs.ko\noverlay: overlay.ko\nhvsock: hv_sock.ko\n"
+			    "portal: virtio_pmem.ko device_dax.ko\n");
 	assert_true(archive_has(image->initrd, "bin/vhost-lab-agent", &agent));
 	assert_string_equal(agent, "\177ELF agent");
 	assert_true(archive_has(image->initrd, "bin/portal", &portal));

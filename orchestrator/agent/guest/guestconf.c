@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "agent/guest/agent.h"
+#include "agent/guest/modules.h"
 #include "agent/guest/netif.h"
 #include "agent/guest/portals.h"
 #include "agent/guest/settings.h"
@@ -18,7 +19,7 @@
 
 struct conf {
 	struct agent *agent;
-	const char *hostname, *lab, *dns;
+	const char *hostname, *lab, *dns, *sockets;
 	FILE *hosts;
 	struct {
 		unsigned nic;
@@ -93,6 +94,8 @@ static void take_line(struct conf *c, char *line)
 		c->lab = value;
 	else if (strcmp(key, "agent-port") == 0)
 		set_port(c->agent, value);
+	else if (strcmp(key, "sockets") == 0)
+		c->sockets = value;
 	else if (strcmp(key, "dns") == 0)
 		c->dns = value;
 	else if (strcmp(key, "host") == 0)
@@ -154,9 +157,18 @@ static void set_names(struct conf *c, const char *hosts)
 	greet(c);
 }
 
+/* The modules of one kind: who loads first has them all. */
+static void load_sockets(const struct conf *c)
+{
+	int err = modules_need(c->sockets);
+
+	if (err && err != -ENOENT)
+		agent_trouble(c->agent, "the modules of %s: %s", c->sockets, strerror(-err));
+}
+
 void guestconf_apply(struct agent *agent)
 {
-	struct conf c = { .agent = agent, .hostname = "tiny" };
+	struct conf c = { .agent = agent, .hostname = "tiny", .sockets = "vsock" };
 	char *hosts = NULL, *text, *rest;
 	size_t size = 0;
 	int err = 0;
@@ -172,6 +184,7 @@ void guestconf_apply(struct agent *agent)
 	rest = text;
 	for (char *line; rest && (line = strsep(&rest, "\n"));)
 		take_line(&c, line);
+	load_sockets(&c);
 	bring_up(&c);
 	set_way_out(&c);
 	portals_attach(&c.portals, agent);

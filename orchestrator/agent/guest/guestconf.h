@@ -5,7 +5,8 @@
 
 struct agent;
 
-/* Set host name, /etc/hosts, /etc/motd and the NICs.  Without a configuration: host name "tiny".  What fails is told as trouble. */
+/* Set host name, /etc/hosts, /etc/motd and the NICs; load the modules of sockets.  Without a configuration: host name "tiny", virtio's
+ * sockets.  What fails is told as trouble. */
 void guestconf_apply(struct agent *agent);
 
 #endif

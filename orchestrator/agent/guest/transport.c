@@ -11,7 +11,10 @@
 
 #include <linux/vm_sockets.h>
 
-#define BACKLOG    128
+#define BACKLOG 128
+/* Bytes, of which the kernel makes twice as many.  Of Hyper-V's sockets this is the size of each of the two rings, which lie in one piece
+ * of physical memory: what the kernel takes by itself makes half a MiB for each connection. */
+#define RING_SIZE  (32 << 10)
 #define SOCK_FLAGS (SOCK_NONBLOCK | SOCK_CLOEXEC)
 
 union address {
@@ -80,6 +83,17 @@ static int make_address(const struct transport *t, uint32_t cid, uint32_t port, 
 	return 0;
 }
 
+/* Other kinds have no use for it.  An accepted socket has its listener's. */
+static void size_rings(const struct transport *t, int fd)
+{
+	static const int size = RING_SIZE;
+
+	if (t->kind != TRANSPORT_VSOCK)
+		return;
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+}
+
 int transport_listen(const struct transport *t)
 {
 	union address a;
@@ -91,6 +105,7 @@ int transport_listen(const struct transport *t)
 		return err ? err : -errno;
 	if (t->kind == TRANSPORT_UNIX)
 		(void)unlink(t->path);
+	size_rings(t, fd);
 	if (bind(fd, &a.any, len) || listen(fd, BACKLOG)) {
 		err = -errno;
 		close(fd);
@@ -123,6 +138,7 @@ int transport_dial(const struct transport *t, uint32_t port)
 
 	if (fd < 0)
 		return err ? err : -errno;
+	size_rings(t, fd);
 	if (connect(fd, &a.any, len) && errno != EINPROGRESS) {
 		err = -errno;
 		close(fd);

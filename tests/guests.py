@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Real guests for the suites that run by name: any kernel of foreign.py under any QEMU, without the orchestrator.
 
-A guest is that kernel, a static busybox, the modules of virtio-net and virtio-vsock, and files of the suite's own, in an
-initramfs.  It runs a root shell on its last serial port, which Guest.sh() speaks to.
+A guest is that kernel, a static busybox, the modules of virtio-net and of its sockets, virtio's or Hyper-V's, and files of the
+suite's own, in an initramfs.  It runs a root shell on its last serial port, which Guest.sh() speaks to.
 """
 import contextlib
 import dataclasses
@@ -27,8 +27,10 @@ from qmp import QmpError, qmp_ask  # noqa: E402
 
 # In the order in which they can be loaded; what a kernel has built in, or has not, is left out.
 MODULES = ["virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "failover",
-           "net_failover", "virtio_net", "vsock", "vmw_vsock_virtio_transport_common", "vmw_vsock_virtio_transport",
-           "vsock_diag"]
+           "net_failover", "virtio_net"]
+# A kernel has one kind: who loads first.
+SOCKET_MODULES = {"vsock": ["vsock", "vmw_vsock_virtio_transport_common", "vmw_vsock_virtio_transport", "vsock_diag"],
+                  "hvsock": ["hv_vmbus", "vsock", "hv_sock"]}
 # What shows shared memory: a virtio-pmem device as /dev/pmem0, or as /dev/dax0.0 if it is labelled so.
 PMEM_MODULES = ["libnvdimm", "nd_virtio", "nd_btt", "nd_pmem", "device_dax", "dax_pmem", "virtio_pmem"]
 LOOPBACK = "vsock_loopback"  # a transport of its own: /lib/vsock_loopback.ko, loaded by who wants it
@@ -102,9 +104,9 @@ class Kernel:
         data = self._modules[name].read_bytes()
         return lzma.decompress(data) if self._modules[name].suffix == ".xz" else data
 
-    def initramfs(self, files, modules=()):
+    def initramfs(self, files, modules=(), sockets="vsock"):
         """Its modules, these as well, and busybox, and `files`: name -> bytes, all executable."""
-        there = [name for name in [*MODULES, *modules] if name in self._modules]
+        there = [name for name in [*MODULES, *SOCKET_MODULES[sockets], *modules] if name in self._modules]
         cpio = Cpio()
         parents = {str(parent) for name in files for parent in pathlib.PurePath(name).parents}
         for directory in sorted({"bin", "lib", "opt"} | parents - {"."}):
@@ -168,10 +170,12 @@ class Daemon:
 
 
 def hvsock(directory, build, cids, **more):
-    """The daemon of sockets with one VM for each of {name: cid}: NAME.vu is for QEMU, NAME.vs is P."""
+    """The daemon of sockets with one VM for each of {name: cid}: NAME.vu is for QEMU, NAME.vs is P.  Without a CID its sockets are
+    Hyper-V's."""
     directory = pathlib.Path(directory)
-    config = {"vms": [{"name": name, "cid": cid, "socket-path": str(directory / f"{name}.vu"),
-                       "uds-path": str(directory / f"{name}.vs")} for name, cid in cids.items()],
+    config = {"vms": [{"name": name, **({"cid": cid} if cid else {"transport": "hvsock"}),
+                       "socket-path": str(directory / f"{name}.vu"), "uds-path": str(directory / f"{name}.vs")}
+                      for name, cid in cids.items()],
               "journal": str(directory / "journal"), **more}
     path = directory / "hvsock.json"
     path.write_text(json.dumps(config), encoding="utf-8")
@@ -235,6 +239,10 @@ class Machine:
 MACHINES = {"x86_64": Machine("q35", ["ttyS0", "ttyS1"]), "aarch64": Machine("virt", ["ttyAMA0"])}
 
 
+# What makes a guest see a Hyper-V (qemu-patches/README.md).
+HYPERV_CPU = "hv-relaxed=on,hv-vpindex=on,hv-synic=on,hv-tsc-invariant=on"
+
+
 def cpu(qemu, arch="x86_64"):
     """Under TCG, QEMU 7.2's cmpxchg16b now and then leaves rubbish in EFLAGS, and Linux 6.12 dies of it."""
     if arch == "aarch64":
@@ -250,10 +258,12 @@ def reconnect(qemu):
 class Guest:
     """A running QEMU.  `vsock` (or None) and `net` are vhost-user sockets; `options` go behind the device
     vhost-user-vsock-pci, `net_options` behind the card; `reconnecting` if its socket device shall find a daemon that has
-    been replaced, which a card does always; `devices` is more of QEMU's command line, `memory` what -m says."""
+    been replaced, which a card does always; `devices` is more of QEMU's command line, `memory` what -m says.  `hvsock` is the daemon's
+    socket for a device of Hyper-V's; `machine_type`, `accel` and `cpu_options` are what QEMU calls so."""
 
     def __init__(self, directory, name, qemu, kernel, initramfs, vsock, net=None, address=None, options="",
-                 reconnecting=False, net_options="", queues=1, devices=(), memory="256M"):
+                 reconnecting=False, net_options="", queues=1, devices=(), memory="256M", hvsock=None, machine_type=None,
+                 accel="tcg", cpu_options="", vcpus=None):
         self.name, self.directory = name, pathlib.Path(directory)
         self._log = self.directory / f"{name}.log"
         self._text = b""
@@ -262,14 +272,19 @@ class Guest:
         append = (f"console={machine.ports[0]} guest_shell={machine.ports[-1]} quiet panic=-1 no_timer_check"
                   + (f" guest_address={address}" if address else ""))
         argv = [qemu, "-name", name, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-                "-machine", f"{machine.type},accel=tcg,memory-backend=mem0", "-cpu", cpu(qemu, kernel.arch), "-m", memory,
+                "-machine", f"{machine_type or machine.type},memory-backend=mem0", "-accel", accel,
+                "-cpu", cpu(qemu, kernel.arch) + (f",{cpu_options or HYPERV_CPU}" if hvsock else cpu_options and f",{cpu_options}"),
+                "-m", memory,
                 "-object", "memory-backend-memfd,id=mem0,size=256M,share=on",
                 "-kernel", str(kernel.image), "-initrd", str(initramfs), "-append", append,
                 *(["-chardev", f"file,id=con0,path={self.directory}/{name}.console", "-serial", "chardev:con0"]
                   if len(machine.ports) > 1 else []),
                 "-chardev", f"socket,id=sh0,path={self.directory}/{name}.sh,server=on,wait=off", "-serial", "chardev:sh0",
                 "-chardev", f"socket,id=qmp0,path={self.directory}/{name}.qmp,server=on,wait=off",
-                "-mon", "chardev=qmp0,mode=control", "-smp", str(queues), *devices]
+                "-mon", "chardev=qmp0,mode=control", "-smp", str(vcpus or queues), *devices]
+        if hvsock:
+            argv += ["-chardev", f"socket,id=hv0,path={hvsock},{reconnect(qemu)}", "-device", "vmbus-bridge",
+                     "-device", "vmbus-hvsock,id=hvsock0,chardev=hv0"]
         if vsock:
             argv += ["-chardev", f"socket,id=vs0,path={vsock}" + (f",{reconnect(qemu)}" if reconnecting else ""),
                      "-device", "vhost-user-vsock-pci,id=vsock0,chardev=vs0" + (f",{options}" if options else "")]

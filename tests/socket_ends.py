@@ -152,7 +152,9 @@ class Ends:
         """An echo in the guest, and data to send; `more` are further listeners of socat's."""
         listeners = "".join(f"socat {words} & " for words in (f"VSOCK-LISTEN:{ECHO_PORT},fork EXEC:cat", *more))
         guest.sh(f"({listeners}) </dev/null >/tmp/socat.log 2>&1; "
-                 f"dd if=/dev/urandom of=/tmp/data bs=65536 count={SIZE // 65536} 2>/dev/null; sleep 1")
+                 f"dd if=/dev/urandom of=/tmp/data bs=65536 count={SIZE // 65536} 2>/dev/null")
+        if not until(60, lambda: connect(self.path(guest), ECHO_PORT).close()):
+            raise guests.GuestError(f"nothing listens in {guest.name}: {guest.sh('cat /tmp/socat.log')[1]}")
 
     def path(self, guest):
         return f"{self.directory}/{guest.name}.vs"

@@ -77,7 +77,7 @@ def hunk_fault(part):
 
 
 def patch_faults(name, text):
-    if not re.search(r"(?m)^From: .+ <.+@.+>$", text) or not re.search(r"(?m)^Subject: \[PATCH\] \S", text):
+    if not re.match(r"From 0{40} .*\nFrom: .+(\n .+)*\n(Date: .+\n)?Subject: \[PATCH\] \S", text):
         yield f"{name}: no patch as `git format-patch -N` writes it"
     for path, _, _, part in changes(text):
         if fault := hunk_fault(part):

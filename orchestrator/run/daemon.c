@@ -22,7 +22,9 @@
 #define LAST_LINE_MAX  240
 
 static const char *const port_members[] = { "name", "socket-path", NULL };
-static const char *const vm_members[] = { "name", "cid", "socket-path", "uds-path", NULL };
+/* A name with '?' is of some items only: one of Hyper-V's sockets has no CID. */
+static const char *const vm_members[] = { "name",        "cid?",     "transport?",
+					  "socket-path", "uds-path", NULL };
 
 static const char *const client_members[] = { "name", "socket-path", "mode", NULL };
 
@@ -351,9 +353,12 @@ static struct json_object *params_of(const struct daemon *d, struct json_object 
 {
 	struct json_object *params = json_object_new_object(), *value;
 
-	for (const char *const *m = d->kind->members; *m; m++)
-		if (json_object_object_get_ex(listed, *m, &value))
-			json_object_object_add(params, *m, json_object_get(value));
+	for (const char *const *m = d->kind->members; *m; m++) {
+		g_autofree char *key = g_strndup(*m, strcspn(*m, "?"));
+
+		if (json_object_object_get_ex(listed, key, &value))
+			json_object_object_add(params, key, json_object_get(value));
+	}
 	return params;
 }
 
@@ -361,7 +366,7 @@ static struct json_object *params_of(const struct daemon *d, struct json_object 
 static bool is_whole(const struct daemon *d, struct json_object *listed)
 {
 	for (const char *const *m = d->kind->members; *m; m++)
-		if (!json_object_object_get_ex(listed, *m, NULL))
+		if (!g_str_has_suffix(*m, "?") && !json_object_object_get_ex(listed, *m, NULL))
 			return false;
 	return true;
 }

@@ -50,7 +50,7 @@ struct host_facts {
 	char *qemu_error;
 	struct qemu_caps *patched; /* what "qemu": "patched" means now; NULL: nothing that runs */
 	char *qemu_build;          /* path of qemu-patches/build; NULL: it is not here */
-	char *daemon; /* path of vhost-user-net; NULL: see daemon_error */
+	char *daemon;              /* path of vhost-user-net; NULL: see daemon_error */
 	char *daemon_error;
 	char *hvsock; /* path of vhost-user-hvsock; NULL: see hvsock_error */
 	char *hvsock_error;

@@ -9,6 +9,8 @@
 #include "agent/protocol.h"
 
 #define PIECES_MAX 3
+/* Linux has no patience for more at once on Hyper-V's sockets: ENOMEM. */
+#define HV_SOCK_WAITALL ((size_t)16 << 10)
 
 static int wait_for(int fd, short events)
 {
@@ -31,11 +33,18 @@ static int retry(int fd, int err, short events)
 
 int copy_stream_read(int fd, void *buf, size_t size)
 {
+	size_t most = SIZE_MAX;
 	uint8_t *p = buf;
 
 	while (size > 0) {
-		ssize_t n = recv(fd, p, size, MSG_WAITALL);
-		int r = n < 0 ? retry(fd, errno, POLLIN) : 0;
+		ssize_t n = recv(fd, p, size < most ? size : most, MSG_WAITALL);
+		int r;
+
+		if (n < 0 && errno == ENOMEM && most > HV_SOCK_WAITALL) {
+			most = HV_SOCK_WAITALL;
+			continue;
+		}
+		r = n < 0 ? retry(fd, errno, POLLIN) : 0;
 
 		if (r < 0)
 			return r;

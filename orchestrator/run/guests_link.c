@@ -53,8 +53,8 @@ void guests_set_carrier(struct guests *all, const char *port, bool up, bool agai
 
 static char *text_of(struct json_object *o)
 {
-	return g_strdup(json_object_to_json_string_ext(
-		o, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
+	return g_strdup(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN |
+								  JSON_C_TO_STRING_NOSLASHESCAPE));
 }
 
 /* A second card of a guest on one network has its address, and no name of its own, as a VM's has none. */

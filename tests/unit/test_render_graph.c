@@ -429,9 +429,8 @@ static void test_ssh_guests(void **state)
 	g_ptr_array_add(guests, (char[]){ "web" });
 	text = render_ssh_config(lab, guests, "orchestrator");
 	assert_non_null(strstr(text, "\nHost n1\n"));
-	assert_non_null(strstr(text,
-			       "\nHost web\n\tHostKeyAlias web.l.vhost-lab\n"
-			       "\tProxyCommand orchestrator vsock-connect --lab l web 22\n"));
+	assert_non_null(strstr(text, "\nHost web\n\tHostKeyAlias web.l.vhost-lab\n"
+				     "\tProxyCommand orchestrator vsock-connect --lab l web 22\n"));
 	lab_free(lab);
 }
 

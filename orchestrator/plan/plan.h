@@ -107,7 +107,7 @@ struct observed *plan_result(const struct plan *plan, const struct lab *lab,
  * paths of this host and the bytes of the image do not take part.  The supervisor keeps it with the VM it started and
  * hands it back in struct observed.  Free with g_free(). */
 char *plan_vm_settings(const struct lab *lab, const struct vm *vm);
-/* Whether a VM with these settings has Hyper-V's sockets. */
+/* Whether a VM with these settings (NULL: it never was started) has Hyper-V's sockets. */
 bool plan_settings_has_hvsock(const char *settings);
 
 /* One line a step, numbered: "3  start VM n1  (not running; after 1, 2)"; "nothing to do" for an empty plan. */

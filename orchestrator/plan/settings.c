@@ -167,7 +167,7 @@ GPtrArray *plan_settings_networks(char **lines)
 
 bool plan_settings_has_hvsock(const char *settings)
 {
-	return strstr(settings, "\nsockets hvsock\n") != NULL;
+	return settings && strstr(settings, "\nsockets hvsock\n");
 }
 
 char *plan_settings_sockets(const char *settings)

@@ -351,6 +351,7 @@ static void test_hvsock_change(void **state)
 	assert_non_null(strstr(settings, "\nsockets hvsock\nport-base 50000\n"));
 	assert_true(plan_settings_has_hvsock(settings));
 	assert_false(plan_settings_has_hvsock(vsock));
+	assert_false(plan_settings_has_hvsock(NULL));
 	assert_plan(after, running, PLAN_DEFAULT,
 		    "   1  restart VM a  (qemu, sockets, cid changed; not done: it runs)\n"
 		    "nothing to do\n");

@@ -32,7 +32,7 @@ mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 mount -t tmpfs tmp /tmp
-while read -r module; do insmod "/lib/modules/$module"; done </lib/modules/order
+for module in $(cat /lib/modules/order; sed -n 's/^vsock: //p' /lib/modules/demand); do insmod "/lib/modules/$module"; done
 stty -F /dev/ttyS1 raw -echo
 while :; do setsid sh </dev/ttyS1 >/dev/ttyS1 2>&1; done
 """

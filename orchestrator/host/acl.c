@@ -147,7 +147,7 @@ static bool add_user(struct list *l, uint32_t uid, unsigned may)
 
 gboolean acl_grant(const char *path, uid_t uid, int may, GError **error)
 {
-	struct list list;
+	struct list list = { .n = 0 };
 	int r = read_list(path, &list);
 
 	if (r == 0 && add_user(&list, uid, (unsigned)may))

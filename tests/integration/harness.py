@@ -69,14 +69,16 @@ def only_as_processes(why):
 
 
 def with_engine(text):
-    """A lab file's text, for the engine that is tried."""
+    """A lab file's text, for the engine that is tried; what else is in it stays in its line."""
     if ENGINE == "qemu":
         return text
     try:
         lab = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text  # it is meant to be wrong
-    return json.dumps({"engine": ENGINE, **lab}, indent=2) if isinstance(lab, dict) else text
+    if not isinstance(lab, dict) or "engine" in lab:
+        return text
+    return text.replace("{", f'{{ "engine": "{ENGINE}"{"," if lab else ""} ', 1)
 
 
 def pid_in(file):

@@ -51,7 +51,7 @@ def run(b):
     if not any(map(b.wants, (*UP_CASES, up_libvirt.CASE, *verbs.CASES))):
         return
     for program in ("vhost-user/net/vhost-user-net", "vhost-user/hvsock/vhost-user-hvsock",
-                    "orchestrator/agent/vhost-lab-agent"):
+                    "vhost-user/portal/client/portal-static", "orchestrator/agent/vhost-lab-agent"):
         b.program(program)
     build = Path(b.program("orchestrator/orchestrator")).parent.parent
     if any(map(b.wants, UP_CASES)):

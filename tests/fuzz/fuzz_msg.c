@@ -8,7 +8,6 @@
  * promises; all descriptors are closed; the end is an end.
  */
 #include <assert.h>
-#include <dirent.h>
 #include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -18,22 +17,11 @@
 #include <unistd.h>
 
 #include "base.h"
+#include "fds.h"
 #include "frontend.h"
 #include "msg.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static unsigned count_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	assert(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
 
 /* What session.c relies on. */
 static void check(struct msg *msg)

@@ -22,7 +22,6 @@
  * called only as device.h says, and a session that ends when its frontend does.
  */
 #include <assert.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -35,6 +34,7 @@
 #include <unistd.h>
 
 #include "base.h"
+#include "fds.h"
 #include "frontend.h"
 #include "inflight.h"
 #include "log.h"
@@ -415,18 +415,6 @@ static void close_fds(struct scene *sc)
 	for (unsigned i = 0; i < FD_COUNT; i++)
 		close(sc->fds[i]);
 	close(sc->socket_peer);
-}
-
-static unsigned count_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	assert(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
 }
 
 static void once(void)

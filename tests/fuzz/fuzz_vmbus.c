@@ -6,7 +6,6 @@
  * connect from the host, speak and hang up there.  Checked: what the daemon says is well-formed; at the end nothing is left,
  * neither connections nor descriptors nor memory. */
 #include <assert.h>
-#include <dirent.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +16,7 @@
 
 #include "base.h"
 #include "cleanup.h"
+#include "fds.h"
 #include "frontend.h"
 #include "log.h"
 #include "port_vmbus.h"
@@ -48,18 +48,6 @@ static uint8_t take8(struct input *in)
 		return 0;
 	in->size--;
 	return *in->data++;
-}
-
-static unsigned count_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	assert(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
 }
 
 /* ---- the host's side ---------------------------------------------------------------------------- */

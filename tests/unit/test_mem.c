@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <cmocka.h>
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -20,33 +19,22 @@
 #include <unistd.h>
 
 #include "fault.h"
+#include "fds.h"
 #include "mem.h"
 
 #define KB 1024ULL
 
 struct fixture {
 	struct mem mem;
-	int n_fds; /* open in the process when the test began */
+	unsigned n_fds; /* open in the process when the test began */
 };
-
-static int open_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	int n = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
 
 static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 
 	mem_init(&f->mem);
-	f->n_fds = open_fds();
+	f->n_fds = count_fds();
 	*state = f;
 	return 0;
 }
@@ -57,7 +45,7 @@ static int teardown(void **state)
 	struct fixture *f = *state;
 
 	mem_done(&f->mem);
-	assert_int_equal(open_fds(), f->n_fds);
+	assert_int_equal(count_fds(), f->n_fds);
 	free(f);
 	return 0;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Hyper-V sockets with a guest, and a QEMU, that break the rules: each hurts itself alone. */
+#include "fds.h"
 #include "vmbus_fixture.h"
 
 #include <errno.h>
@@ -20,15 +21,6 @@
 #include "transport.h"
 
 enum { WRITE_INDEX, READ_INDEX, INTERRUPT_MASK, PENDING_SEND_SZ };
-
-static unsigned count_fds(void)
-{
-	unsigned n = 0;
-
-	for (int fd = 0; fd < 1024; fd++)
-		n += fcntl(fd, F_GETFD) >= 0;
-	return n;
-}
 
 /* That channel is over, QEMU is not, and another one works. */
 static void expect_broken(struct vb_channel *ch)

@@ -16,6 +16,7 @@
 
 #include "base.h"
 #include "fault.h"
+#include "fds.h"
 #include "leases.h"
 #include "log.h"
 #include "tmp.h"
@@ -106,15 +107,6 @@ static int live(void)
 	arena_close(&w.arena);
 	loop_done(&w.loop);
 	return r;
-}
-
-static unsigned count_fds(void)
-{
-	unsigned n = 0;
-
-	for (int fd = 0; fd < 256; fd++)
-		n += fcntl(fd, F_GETFD) >= 0;
-	return n;
 }
 
 static void test_each_call_fails_once(void **state)

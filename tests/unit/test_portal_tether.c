@@ -6,7 +6,6 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
-#include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -17,6 +16,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "fds.h"
 #include "portal.h"
 #include "tether.h"
 #include "tmp.h"
@@ -122,17 +122,6 @@ static unsigned n_over;
 static void count_over(void *ctx)
 {
 	n_over++;
-}
-
-static unsigned count_fds(void)
-{
-	DIR *fds = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	while (readdir(fds))
-		n++;
-	closedir(fds);
-	return n;
 }
 
 static int open_tether(unsigned timeout_ms, struct tether_grant *grant, struct tether **ret_tether)

@@ -61,13 +61,13 @@ static void acks(void **state)
 static void announced_twice(void **state)
 {
 	struct wire *w = *state;
-	unsigned before = wire_count_fds();
+	unsigned before = count_fds();
 
 	for (unsigned i = 0; i < 3; i++)
 		assert_int_equal(add(w, frontend_region(&w->fe)), 0);
 	assert_int_equal(vu_session_mem(w->session)->n, 1);
 	assert_int_equal(w->queue[0].n_stop, 0);
-	assert_int_equal(wire_count_fds(), before);
+	assert_int_equal(count_fds(), before);
 }
 
 /* The limit that GET_MAX_MEM_SLOTS tells, and one more. */

@@ -137,7 +137,7 @@ static void finish(struct scene *sc)
 static bool one_life(unsigned n)
 {
 	struct scene sc;
-	unsigned before = wire_count_fds();
+	unsigned before = count_fds();
 	int fd, created, lived = 0;
 	bool happened;
 
@@ -156,7 +156,7 @@ static bool one_life(unsigned n)
 		assert_true(created == 0 && lived == 0);
 	finish(&sc);
 	assert_int_equal(sc.n_closed, created == 0);
-	if (wire_count_fds() != before)
+	if (count_fds() != before)
 		fail_msg("%u: %s failed, and a descriptor was lost", n, fault_name());
 	fault_pause(false);
 	return happened;

@@ -136,12 +136,12 @@ static void counts_cve_2021_3839(void **state)
 static void repeated_cve_2020_10726_cve_2022_0669(void **state)
 {
 	struct wire *w = *state;
-	unsigned before = wire_count_fds();
+	unsigned before = count_fds();
 	uint64_t size;
 
 	for (unsigned i = 0; i < 200; i++)
 		close(get(w, WIRE_QUEUES, 1024, &size));
-	assert_int_equal(wire_count_fds(), before);
+	assert_int_equal(count_fds(), before);
 }
 
 /* A frontend that does not read: the descriptor of an answer that never leaves is closed with the session. */

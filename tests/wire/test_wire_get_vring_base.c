@@ -25,11 +25,11 @@ static void keeps_and_drops(void **state)
 {
 	struct wire *w = *state;
 	struct vu_queue *q = vu_session_queue(w->session, 0);
-	unsigned before = wire_count_fds();
+	unsigned before = count_fds();
 	uint32_t base;
 
 	assert_int_equal(frontend_ring_stop(&w->fe, 0, &base), 0);
-	assert_int_equal(wire_count_fds(), before - 1);
+	assert_int_equal(count_fds(), before - 1);
 	assert_true(q->enabled && q->call_fd >= 0 && q->err_fd >= 0 && q->kick_fd < 0);
 }
 

@@ -50,7 +50,7 @@ static int setup(void **state)
 	struct ivshmem_config config = { .size = SIZE, .vectors = VECTORS, .label = "test" };
 
 	assert_non_null(p);
-	p->n_fds = wire_count_fds();
+	p->n_fds = count_fds();
 	log_set_level(LOG_LEVEL_ERROR);
 	tmp_dir_init(&p->dir);
 	config.path = tmp_path(&p->dir, "ivshmem", p->path, sizeof(p->path));
@@ -73,7 +73,7 @@ static int teardown(void **state)
 	loop_done(&p->loop);
 	close(p->fd);
 	tmp_dir_done(&p->dir);
-	assert_int_equal(wire_count_fds(), p->n_fds);
+	assert_int_equal(count_fds(), p->n_fds);
 	free(p);
 	return 0;
 }

@@ -25,10 +25,10 @@ static void good(void **state)
 static void with_a_descriptor(void **state)
 {
 	struct wire *w = *state;
-	unsigned before = wire_count_fds();
+	unsigned before = count_fds();
 
 	assert_int_equal(rem(w, frontend_region(&w->fe), 1), 0);
-	assert_int_equal(wire_count_fds(), before);
+	assert_int_equal(count_fds(), before);
 }
 
 static void offset_does_not_matter(void **state)
@@ -45,7 +45,7 @@ static void not_there(void **state)
 {
 	struct wire *w = *state;
 	struct proto_region r;
-	unsigned before = wire_count_fds();
+	unsigned before = count_fds();
 
 	r = frontend_region(&w->fe), r.gpa++;
 	assert_int_equal(rem(w, r, 0), 0);
@@ -53,7 +53,7 @@ static void not_there(void **state)
 	assert_int_equal(rem(w, r, 1), 0);
 	r = frontend_region(&w->fe), r.size--;
 	assert_int_equal(rem(w, r, 1), 0);
-	assert_int_equal(wire_count_fds(), before);
+	assert_int_equal(count_fds(), before);
 	assert_int_equal(vu_session_mem(w->session)->n, 1);
 	assert_int_equal(w->queue[0].n_stop, 0);
 	assert_int_equal(rem(w, frontend_region(&w->fe), 0), 0);

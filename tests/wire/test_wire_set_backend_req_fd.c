@@ -63,7 +63,7 @@ static void deaf(void **state)
 static void gone(void **state)
 {
 	struct wire *w = *state;
-	unsigned before = wire_count_fds();
+	unsigned before = count_fds();
 	int pair[2];
 
 	channel(pair);
@@ -71,7 +71,7 @@ static void gone(void **state)
 	close(pair[1]);
 	close(pair[0]);
 	assert_false(vu_session_config_changed(w->session));
-	assert_int_equal(wire_count_fds(), before);
+	assert_int_equal(count_fds(), before);
 	assert_false(vu_session_config_changed(w->session));
 	wire_expect_alive(w);
 	config_change(state);
@@ -86,10 +86,10 @@ static void repeated_cve_2019_14818(void **state)
 
 	channel(pair);
 	assert_int_equal(set(w, pair[1]), 0);
-	before = wire_count_fds();
+	before = count_fds();
 	for (unsigned i = 0; i < 100; i++)
 		assert_int_equal(set(w, pair[1]), 0);
-	assert_int_equal(wire_count_fds(), before);
+	assert_int_equal(count_fds(), before);
 	close(pair[0]);
 	close(pair[1]);
 }
@@ -108,13 +108,13 @@ static void other_files(void **state)
 	fds[4] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	channel(pair);
 	assert_int_equal(set(w, pair[1]), 0);
-	before = wire_count_fds();
+	before = count_fds();
 	for (unsigned i = 0; i < array_size(fds); i++) {
 		assert_true(fds[i] >= 0);
 		assert_int_equal(set(w, fds[i]), 1);
 		close(fds[i]);
 	}
-	assert_int_equal(wire_count_fds(), before - array_size(fds));
+	assert_int_equal(count_fds(), before - array_size(fds));
 	assert_true(vu_session_config_changed(w->session)); /* the good one stayed */
 	close(pair[0]);
 	close(pair[1]);

@@ -176,7 +176,7 @@ static void half_done(void **state)
 {
 	struct wire *w = *state;
 	static uint8_t full[1 << 20];
-	unsigned before = wire_count_fds();
+	unsigned before = count_fds();
 	int p[2];
 
 	give_state(w, VU_STATE_MAX);
@@ -196,7 +196,7 @@ static void half_done(void **state)
 	assert_int_equal(check(w), 1); /* the writer has not closed its end */
 	close(p[0]);
 	close(p[1]);
-	assert_int_equal(wire_count_fds(), before);
+	assert_int_equal(count_fds(), before);
 	wire_expect_alive(w);
 }
 
@@ -204,17 +204,17 @@ static void half_done(void **state)
 static void repeated(void **state)
 {
 	struct wire *w = *state;
-	unsigned before = wire_count_fds();
+	unsigned before = count_fds();
 	int p[2];
 
 	make_pipe(p);
 	for (unsigned i = 0; i < 100; i++)
 		assert_int_equal(ask(w, &load, p[0]), VU_STATE_NOFD);
-	assert_int_equal(wire_count_fds(), before + 3);
+	assert_int_equal(count_fds(), before + 3);
 	close(p[0]);
 	close(p[1]);
 	assert_int_equal(check(w), 1);
-	assert_int_equal(wire_count_fds(), before);
+	assert_int_equal(count_fds(), before);
 }
 
 /* The session ends in the middle of it. */
@@ -236,12 +236,12 @@ static void no_pipe(void **state)
 	struct wire *w = *state;
 	auto_fd int mem = memfd_create("pipe:[1]", MFD_CLOEXEC);
 	auto_fd int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	unsigned before = wire_count_fds();
+	unsigned before = count_fds();
 
 	assert_int_equal(ask(w, &save, mem), VU_STATE_NOFD | 1);
 	assert_int_equal(ask(w, &load, null), VU_STATE_NOFD | 1);
 	assert_int_equal(ask(w, &load, w->fe.sock), VU_STATE_NOFD | 1);
-	assert_int_equal(wire_count_fds(), before);
+	assert_int_equal(count_fds(), before);
 	wire_expect_alive(w);
 }
 

@@ -213,7 +213,7 @@ static void counts_cve_2021_3839(void **state)
 
 	scene_init(w, &s, PACKED);
 	get(w, &s, 2, NUM);
-	before = wire_count_fds();
+	before = count_fds();
 	bad = s.shape, bad.n_queues = 0;
 	assert_int_equal(set(w, bad, s.fd), 1);
 	bad = s.shape, bad.n_queues = WIRE_QUEUES + 1;
@@ -242,7 +242,7 @@ static void counts_cve_2021_3839(void **state)
 	assert_int_equal(set(w, bad, s.fd), 1);
 	bad = s.shape, bad.offset = 8;
 	assert_int_equal(set(w, bad, s.fd), 1);
-	assert_int_equal(wire_count_fds(), before);
+	assert_int_equal(count_fds(), before);
 	assert_int_equal(set(w, s.shape, s.fd), 0);
 	wire_expect_alive(w);
 	scene_done(&s);
@@ -281,10 +281,10 @@ static void repeated_cve_2022_0669_cve_2020_10726(void **state)
 
 	scene_init(w, &s, 0);
 	get(w, &s, 2, 1024);
-	before = wire_count_fds();
+	before = count_fds();
 	for (unsigned i = 0; i < 200; i++)
 		assert_int_equal(set(w, s.shape, s.fd), 0);
-	assert_int_equal(wire_count_fds(), before);
+	assert_int_equal(count_fds(), before);
 	wire_drops(w, VHOST_USER_SET_INFLIGHT_FD, &s.shape, sizeof(s.shape), (int[]){ s.fd, s.fd },
 		   2);
 	scene_done(&s);

@@ -347,7 +347,7 @@ static void out_of_range_cve_2020_10722(void **state)
 	unsigned before;
 
 	scene_init(w, &s, LOG_ALL, 0);
-	before = wire_count_fds();
+	before = count_fds();
 	assert_int_equal(set_base(w, s.fd, UINT64_MAX, 0), 1);
 	assert_int_equal(set_base(w, s.fd, UINT64_MAX, 1), 1);
 	assert_int_equal(set_base(w, s.fd, UINT64_MAX - 4095, 4096), 1);
@@ -355,7 +355,7 @@ static void out_of_range_cve_2020_10722(void **state)
 	assert_int_equal(set_base(w, s.fd, 2 * LOG_SIZE + 1, 0), 1);
 	assert_int_equal(set_base(w, s.fd, LOG_SIZE, 2 * LOG_SIZE), 1);
 	assert_int_equal(set_base(w, s.fd, 0, 0), 1);
-	assert_int_equal(wire_count_fds(), before);
+	assert_int_equal(count_fds(), before);
 
 	/* Logging without a log, and with one that is too small: what it has no bit for is not logged. */
 	ring_start(w, &s, true);
@@ -378,10 +378,10 @@ static void repeated(void **state)
 	unsigned before;
 
 	scene_init(w, &s, LOG_ALL, 0);
-	before = wire_count_fds();
+	before = count_fds();
 	for (unsigned i = 0; i < 100; i++)
 		assert_int_equal(set_base(w, s.fd, LOG_SIZE, 0), 0);
-	assert_int_equal(wire_count_fds(), before);
+	assert_int_equal(count_fds(), before);
 	scene_done(&s);
 }
 

@@ -16,23 +16,23 @@ static void repeated_cve_2019_14818(void **state)
 {
 	struct wire *w = *state;
 	auto_fd int fd = eventfd(0, EFD_CLOEXEC);
-	unsigned before = wire_count_fds();
+	unsigned before = count_fds();
 
 	for (unsigned i = 0; i < 100; i++)
 		assert_int_equal(set(w, fd), 0);
-	assert_int_equal(wire_count_fds(), before + 1);
+	assert_int_equal(count_fds(), before + 1);
 	assert_int_equal(set(w, -1), 0);
-	assert_int_equal(wire_count_fds(), before);
+	assert_int_equal(count_fds(), before);
 }
 
 static void no_eventfd(void **state)
 {
 	struct wire *w = *state;
 	auto_fd int fd = dup(w->fe.sock);
-	unsigned before = wire_count_fds();
+	unsigned before = count_fds();
 
 	assert_int_equal(set(w, fd), 1);
-	assert_int_equal(wire_count_fds(), before);
+	assert_int_equal(count_fds(), before);
 	wire_expect_alive(w);
 }
 

@@ -128,11 +128,11 @@ static void broken_without_descriptor(void **state)
 static void repeated_cve_2019_14818(void **state)
 {
 	struct wire *w = *state;
-	unsigned before = wire_count_fds();
+	unsigned before = count_fds();
 
 	for (unsigned i = 0; i < 100; i++)
 		assert_int_equal(set(w, 0, w->ring[0].err_fd), 0);
-	assert_int_equal(wire_count_fds(), before);
+	assert_int_equal(count_fds(), before);
 }
 
 static void acks(void **state)

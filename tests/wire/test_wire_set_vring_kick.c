@@ -143,10 +143,10 @@ static void replaced_while_running(void **state)
 {
 	struct wire *w = *state;
 	auto_fd int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	unsigned before = wire_count_fds();
+	unsigned before = count_fds();
 
 	assert_int_equal(set(w, 0, fd), 0);
-	assert_int_equal(wire_count_fds(), before);
+	assert_int_equal(count_fds(), before);
 	assert_int_equal(w->queue[0].n_stop, 0);
 	assert_int_equal(w->queue[0].n_kick, 1); /* for what the old one may have swallowed */
 	kick(w->ring[0].kick_fd);
@@ -241,10 +241,10 @@ static void repeated_cve_2019_14818(void **state)
 	unsigned before;
 
 	assert_int_equal(set(w, 2, w->ring[2].kick_fd), 0);
-	before = wire_count_fds();
+	before = count_fds();
 	for (unsigned i = 0; i < 100; i++)
 		assert_int_equal(set(w, 2, w->ring[2].kick_fd), 0);
-	assert_int_equal(wire_count_fds(), before);
+	assert_int_equal(count_fds(), before);
 }
 
 static void acks(void **state)

@@ -232,7 +232,7 @@ static void hangs_up(void **state)
 {
 	struct wire *w = *state;
 	int fd = memfd_create("arena", MFD_CLOEXEC), channel = open_channel(w);
-	unsigned before = wire_count_fds();
+	unsigned before = count_fds();
 
 	ask_config(w);
 	assert_int_equal(vu_session_shmem_map(w->session, &whole, fd), 0);
@@ -243,7 +243,7 @@ static void hangs_up(void **state)
 	assert_int_equal(w->n_answers, 2);
 	expect_answer(w, 0, 0, true, -EPIPE);
 	expect_answer(w, 1, 0, false, -EPIPE);
-	assert_int_equal(wire_count_fds(), before - 2);
+	assert_int_equal(count_fds(), before - 2);
 	assert_int_equal(vu_session_shmem_map(w->session, &whole, fd), -ENOTCONN);
 	close(fd);
 	wire_expect_alive(w);

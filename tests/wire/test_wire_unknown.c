@@ -20,13 +20,13 @@ static void refuses(struct wire *w, uint32_t request, const void *payload, size_
 {
 	auto_fd int fd = eventfd(0, EFD_CLOEXEC);
 	int fds[VU_MAX_FDS];
-	unsigned before = wire_count_fds();
+	unsigned before = count_fds();
 
 	for (unsigned i = 0; i < array_size(fds); i++)
 		fds[i] = fd;
 	for (unsigned i = 0; i < times; i++)
 		assert_int_equal(frontend_ask(&w->fe, request, payload, size, fds, n_fds), 1);
-	assert_int_equal(wire_count_fds(), before);
+	assert_int_equal(count_fds(), before);
 	wire_expect_alive(w);
 }
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "wire.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -203,18 +202,6 @@ static void pump(void *ctx)
 	wire_turn(ctx);
 }
 
-unsigned wire_count_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
-
 static void connect_pair(struct wire *w, struct frontend *fe, const struct vu_device_ops *ops,
 			 struct log_limit *log, struct vu_session **ret_session)
 {
@@ -272,7 +259,7 @@ void wire_restart(struct wire *w)
 
 static int setup(void **state, enum wire_stage stage)
 {
-	unsigned n_fds = wire_count_fds();
+	unsigned n_fds = count_fds();
 	struct wire *w = calloc(1, sizeof(*w));
 
 	if (!w)
@@ -322,7 +309,7 @@ int wire_teardown(void **state)
 	for (unsigned i = 0; i < WIRE_QUEUES; i++)
 		frontend_ring_done(&w->ring[i]);
 	loop_done(&w->loop);
-	assert_int_equal(wire_count_fds(), w->n_fds);
+	assert_int_equal(count_fds(), w->n_fds);
 	free(w);
 	return 0;
 }
@@ -410,12 +397,12 @@ void wire_check_no_eventfd(struct wire *w, uint32_t request, uint32_t index)
 	assert_int_equal(pipe2(&fds[3], O_CLOEXEC), 0);
 	fds[5] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	fds[6] = open("/dev/null", O_RDWR | O_CLOEXEC);
-	before = wire_count_fds();
+	before = count_fds();
 	for (unsigned i = 0; i < array_size(fds); i++) {
 		assert_true(fds[i] >= 0);
 		assert_int_equal(frontend_ask_fd(&w->fe, request, index, fds[i]), 1);
 	}
-	assert_int_equal(wire_count_fds(), before);
+	assert_int_equal(count_fds(), before);
 	for (unsigned i = 0; i < array_size(fds); i++)
 		close(fds[i]);
 	wire_expect_alive(w);
@@ -428,9 +415,9 @@ void wire_check_not_negotiated(struct wire *w, uint32_t request, const void *pay
 	unsigned before;
 
 	assert_int_equal(frontend_ask_u64(&w->fe, VHOST_USER_SET_PROTOCOL_FEATURES, only_acks), 0);
-	before = wire_count_fds();
+	before = count_fds();
 	assert_int_equal(frontend_ask(&w->fe, request, payload, size, fds, n_fds), 1);
-	assert_int_equal(wire_count_fds(), before);
+	assert_int_equal(count_fds(), before);
 	assert_true(frontend_silent(&w->fe));
 	wire_expect_alive(w);
 }

@@ -25,6 +25,7 @@
 #include <cmocka.h>
 
 #include "device.h"
+#include "fds.h"
 #include "frontend.h"
 #include "loop.h"
 #include "session.h"
@@ -118,9 +119,6 @@ void wire_restart(struct wire *w);
 
 /* One turn of the loop and all that is ready. */
 void wire_turn(struct wire *w);
-
-/* Open descriptors of this process. */
-unsigned wire_count_fds(void);
 
 /* The session is alive and answers; and so is the sibling. */
 void wire_expect_alive(struct wire *w);

@@ -430,7 +430,10 @@ def main():
         if error:
             failed += 1
             for line in error.strip().splitlines():
-                print("# " + "".join(c if c.isprintable() else "?" for c in line))
+                # On both: what runs the suites shows TAP's comments to nobody, and what is written here.
+                text = "# " + "".join(c if c.isprintable() else "?" for c in line)
+                print(text)
+                print(text, file=sys.stderr)
             print(f"not ok {number} - {title}", flush=True)
         elif reason:
             print(f"ok {number} - {title} # SKIP {reason}", flush=True)

@@ -315,6 +315,10 @@ class Place:
         self.go.touch()
         self.env = {**os.environ, "XDG_CACHE_HOME": str(root / "c"), "PYTHON": str(python), "COUNT": str(self.count), "GO": str(self.go)}
 
+    def old_meson(self, then):
+        """A Python that, asked for its meson, does this first."""
+        (self.root / "python").write_text(f"#!/bin/sh\ncase $* in *mesonbuild*) {then} ;; esac\n")
+
     def series(self, *texts):
         names = [f"{n:04}-words.patch" for n in range(1, len(texts) + 1)]
         for name, patch in zip(names, texts):
@@ -452,6 +456,15 @@ def elsewhere(place):
     assert "is there already" in place.build("--source", place.root / "tree", code=1)
 
 
+@case("build: where Python's meson is too old, the one that was fetched is used, by configure too")
+@with_place
+def own_meson(place):
+    path = place.cache / "meson-trixie/usr/lib/python3/dist-packages"
+    path.mkdir(parents=True)
+    place.old_meson(f'case $PYTHONPATH in {path}*) ;; *) exit 1 ;; esac')
+    assert says(place.build()) == "patched"
+
+
 @case("build: says what is wrong with its words, its tools and the way to the mirror")
 @with_place
 def refuses(place):
@@ -459,10 +472,13 @@ def refuses(place):
         assert f"no such option: {words[0]}" in place.build(*words, code=2)
     for words in (["--jobs"], ["--jobs", "many"], ["--targets", "x86"], ["--series", "9.9"]):
         place.build(*words, code=1)
-    (place.root / "python").write_text("#!/bin/sh\ncase $* in *mesonbuild*) exit 1 ;; esac\n")
+    place.old_meson("exit 1")
+    (place.cache / "meson-trixie").mkdir()
     assert "meson 1.5" in place.build(code=1)
-    shutil.rmtree(place.cache / "source")
+    (place.cache / "meson-trixie").rmdir()
     place.env.update(VHOST_LAB_DEBIAN_MIRROR="http://127.0.0.1:9/debian", no_proxy="*")
+    assert "cannot read trixie at http://127.0.0.1:9/debian" in place.build(code=1)
+    shutil.rmtree(place.cache / "source")
     assert "cannot read trixie at http://127.0.0.1:9/debian" in place.build("--fetch", code=1)
     assert place.results() == []
 

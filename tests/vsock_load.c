@@ -4,23 +4,32 @@
  *   vsock_load connects PORT N      connect to the host N times; each time 16 bytes go there and back
  *   vsock_load send PORT BYTES      send them to the host, whose count comes back
  *   vsock_load receive PORT BYTES   the other way
+ *   vsock_load many PORT N          N connections, open at once, from several processes: each carries a block there and back
  *   vsock_load spin SECONDS         system calls, one after the other: how many there were
+ *   vsock_load kexec-load KERNEL INITRD WORDS    the system that is to come next
+ *   vsock_load kexec                boots it, at once
  *
  * What is sent is a block of pseudo-random words (tests/vsock_load.py has the same), over and over. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <linux/reboot.h>
 #include <linux/vm_sockets.h>
 
 #define BLOCK (64 << 10)
 #define ECHO  16
+#define PROCESSES 8 /* processes of `many` */
+#define PIECE 4096 /* less than a ring, so that one after the other can be written to and then read from */
 
 static unsigned char block[BLOCK];
 
@@ -152,6 +161,68 @@ static int receive_blocks(unsigned port, unsigned long long bytes)
 	return got == bytes && !wrong ? 0 : 1;
 }
 
+/* One process's share of them, kept open until each has carried its piece. */
+static int hold(unsigned port, unsigned n)
+{
+	unsigned char back[PIECE];
+	int *fds = calloc(n ? n : 1, sizeof(*fds)), bad = 0;
+
+	if (!fds)
+		return 1;
+	for (unsigned i = 0; i < n; i++)
+		bad |= (fds[i] = dial(port)) < 0;
+	for (unsigned i = 0; i < n && !bad; i++)
+		bad |= write_all(fds[i], block + i % 16 * PIECE, PIECE) != 0;
+	for (unsigned i = 0; i < n && !bad; i++)
+		bad |= read_all(fds[i], back, PIECE) || memcmp(back, block + i % 16 * PIECE, PIECE);
+	for (unsigned i = 0; i < n; i++)
+		close(fds[i]);
+	free(fds);
+	return bad ? 1 : 0;
+}
+
+static int many(unsigned port, unsigned long long n)
+{
+	struct rlimit files = { 65536, 65536 };
+	double begin = now();
+	int status, failed = 0;
+
+	if (setrlimit(RLIMIT_NOFILE, &files))
+		return 1;
+	for (unsigned i = 0; i < PROCESSES; i++) {
+		pid_t pid = fork();
+
+		if (pid < 0)
+			return 1;
+		if (!pid)
+			_exit(hold(port, (unsigned)(n / PROCESSES + (i < n % PROCESSES))));
+	}
+	while (wait(&status) > 0)
+		failed += status != 0;
+	printf("many %llu failed %d seconds %.3f\n", n, failed, now() - begin);
+	return failed ? 1 : 0;
+}
+
+static int kexec_load(const char *kernel, const char *initrd, const char *words)
+{
+	int image = open(kernel, O_RDONLY | O_CLOEXEC), root = open(initrd, O_RDONLY | O_CLOEXEC);
+
+	if (image < 0 || root < 0 ||
+	    syscall(SYS_kexec_file_load, image, root, strlen(words) + 1, words, 0UL)) {
+		fprintf(stderr, "kexec: %s\n", strerror(errno));
+		return 1;
+	}
+	return 0;
+}
+
+/* Does not return. */
+static int kexec(void)
+{
+	syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_KEXEC, NULL);
+	fprintf(stderr, "kexec: %s\n", strerror(errno));
+	return 1;
+}
+
 static int spin(unsigned long long seconds)
 {
 	double begin = now(), end;
@@ -180,9 +251,18 @@ int main(int argc, char **argv)
 		return send_blocks(port, n);
 	if (argc == 4 && strcmp(what, "receive") == 0)
 		return receive_blocks(port, n);
+	if (argc == 4 && strcmp(what, "many") == 0)
+		return many(port, n);
+	if (argc == 5 && strcmp(what, "kexec-load") == 0)
+		return kexec_load(argv[2], argv[3], argv[4]);
+	if (argc == 2 && strcmp(what, "kexec") == 0)
+		return kexec();
 	if (argc == 3 && strcmp(what, "spin") == 0)
 		return spin(port);
 	fprintf(stderr,
-		"usage: vsock_load connects|send|receive PORT N\n       vsock_load spin SECONDS\n");
+		"usage: vsock_load connects|many|send|receive PORT N\n"
+		"       vsock_load spin SECONDS\n"
+		"       vsock_load kexec-load KERNEL INITRD WORDS\n"
+		"       vsock_load kexec\n");
 	return 2;
 }

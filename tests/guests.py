@@ -271,6 +271,9 @@ class Guest:
         machine = MACHINES[kernel.arch]
         append = (f"console={machine.ports[0]} guest_shell={machine.ports[-1]} quiet panic=-1 no_timer_check"
                   + (f" guest_address={address}" if address else ""))
+        # First, as other devices may be on its bus.
+        bus = ["-chardev", f"socket,id=hv0,path={hvsock},{reconnect(qemu)}", "-device", "vmbus-bridge",
+               "-device", "vmbus-hvsock,id=hvsock0,chardev=hv0"] if hvsock else []
         argv = [qemu, "-name", name, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
                 "-machine", f"{machine_type or machine.type},memory-backend=mem0", "-accel", accel,
                 "-cpu", cpu(qemu, kernel.arch) + (f",{cpu_options or HYPERV_CPU}" if hvsock else cpu_options and f",{cpu_options}"),
@@ -281,10 +284,7 @@ class Guest:
                   if len(machine.ports) > 1 else []),
                 "-chardev", f"socket,id=sh0,path={self.directory}/{name}.sh,server=on,wait=off", "-serial", "chardev:sh0",
                 "-chardev", f"socket,id=qmp0,path={self.directory}/{name}.qmp,server=on,wait=off",
-                "-mon", "chardev=qmp0,mode=control", "-smp", str(vcpus or queues), *devices]
-        if hvsock:
-            argv += ["-chardev", f"socket,id=hv0,path={hvsock},{reconnect(qemu)}", "-device", "vmbus-bridge",
-                     "-device", "vmbus-hvsock,id=hvsock0,chardev=hv0"]
+                "-mon", "chardev=qmp0,mode=control", "-smp", str(vcpus or queues), *bus, *devices]
         if vsock:
             argv += ["-chardev", f"socket,id=vs0,path={vsock}" + (f",{reconnect(qemu)}" if reconnecting else ""),
                      "-device", "vhost-user-vsock-pci,id=vsock0,chardev=vs0" + (f",{options}" if options else "")]

@@ -385,8 +385,10 @@ def with_place(function):
 @case("build: makes the patched program once, and finds it again")
 @with_place
 def builds_once(place):
+    assert place.build("--where", code=1) == "" and place.builds() == 0
     path = place.build()
     assert path == f"{place.cache}/10.0/bin/qemu-system-x86_64" and says(path) == "patched", path
+    assert os.path.samefile(place.build("--where"), path)
     assert place.build() == path and place.builds() == 1
     # Needs nothing but the result then.
     shutil.rmtree(place.cache / "source")
@@ -397,9 +399,12 @@ def builds_once(place):
 @with_place
 def another_series(place):
     path = place.build()
+    first = place.build("--where")
     place.series(PATCH.format("as it was", "patched"), PATCH.format("patched", "patched twice"))
+    assert place.build("--where", code=1) == "" and place.builds() == 1
     assert place.build() == path and says(path) == "patched twice"
     assert place.builds() == 2 and len(place.results()) == 2
+    assert place.build("--where") != first and says(place.build("--where")) == "patched twice" and says(first) == "patched"
     place.env["CC"] = "cc"
     place.build()
     assert place.builds() == 3 and len(place.results()) == 3

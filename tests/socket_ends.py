@@ -150,7 +150,8 @@ class Ends:
 
     def serve(self, guest, *more):
         """An echo in the guest, and data to send; `more` are further listeners of socat's."""
-        listeners = "".join(f"socat {words} & " for words in (f"VSOCK-LISTEN:{ECHO_PORT},fork EXEC:cat", *more))
+        # Who has ended half of it is waited for on a busy machine, too.
+        listeners = "".join(f"socat -t 30 {words} & " for words in (f"VSOCK-LISTEN:{ECHO_PORT},fork,backlog=64 EXEC:cat", *more))
         guest.sh(f"({listeners}) </dev/null >/tmp/socat.log 2>&1; "
                  f"dd if=/dev/urandom of=/tmp/data bs=65536 count={SIZE // 65536} 2>/dev/null")
         if not until(60, lambda: connect(self.path(guest), ECHO_PORT).close()):

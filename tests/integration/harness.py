@@ -34,6 +34,7 @@ import traceback
 from pathlib import Path
 
 USER = "vhost-lab-test"
+PATCHED_QEMU = "patched/qemu-system-x86_64"  # in what is staged
 ENGINE = os.environ.get("VHOST_LAB_TEST_ENGINE", "qemu")
 CASES = []
 
@@ -79,6 +80,15 @@ def with_engine(text):
     if not isinstance(lab, dict) or "engine" in lab:
         return text
     return text.replace("{", f'{{ "engine": "{ENGINE}"{"," if lab else ""} ', 1)
+
+
+def patched_qemu(top):
+    """qemu-patches' QEMU of exactly this tree's series, where it is built; None: it is not, and no suite has the time for that."""
+    staged, script = top / PATCHED_QEMU, top / "qemu-patches/build"
+    if not script.exists():
+        return staged if staged.exists() else None
+    done = subprocess.run([script, "--where"], capture_output=True, text=True, check=False)
+    return Path(done.stdout.strip()) if done.returncode == 0 else None
 
 
 def pid_in(file):
@@ -153,6 +163,7 @@ class Place:
         self.top = Path(__file__).resolve().parents[2]
         binaries = Path(os.environ.get("VHOST_LAB_BUILD", self.top / "build-check"))
         self.orchestrator = binaries / "orchestrator" / "orchestrator"
+        self.vsock_load = binaries / "tests" / "vsock_load"
         self.late_qemu = binaries / "tests" / "integration" / "late_qemu.so"
         cache = os.environ.get("VHOST_LAB_TEST_CACHE") or f"/tmp/vhost-lab-test-cache-{os.getuid()}"
         self.env = {
@@ -344,8 +355,13 @@ def stage_product(top, build, stage, user):
                  "vhost-user/hvsock/vhost-user-hvsock", "vhost-user/portal/vhost-user-portal",
                  "vhost-user/portal/client/portal-static", "tests/integration/late_qemu.so"):
         refresh(build / name, stage / "build" / name)
-    if (build / "tests/unit/random_lab_text").exists():  # of one suite alone
-        refresh(build / "tests/unit/random_lab_text", stage / "build/tests/unit/random_lab_text")
+    for name in ("tests/unit/random_lab_text", "tests/vsock_load"):  # of one suite alone
+        if (build / name).exists():
+            refresh(build / name, stage / "build" / name)
+    if qemu := patched_qemu(top):
+        refresh(qemu, stage / PATCHED_QEMU)
+    else:
+        (stage / PATCHED_QEMU).unlink(missing_ok=True)
     for name in ("examples", "tests/integration"):
         shutil.copytree(top / name, stage / name, dirs_exist_ok=True, copy_function=refresh)
     refresh(top / "orchestrator/lab.schema.json", stage / "lab.schema.json")

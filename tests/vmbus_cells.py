@@ -316,7 +316,7 @@ def again(host, guest, args):
 
 
 def reboots(host, guest, args):
-    for _ in range(3):
+    for _ in range(args.cell_reboots):
         leave(guest, "reboot -f")
         whole_again(host, guest, args)
 

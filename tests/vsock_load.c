@@ -26,10 +26,11 @@
 #include <linux/reboot.h>
 #include <linux/vm_sockets.h>
 
-#define BLOCK (64 << 10)
-#define ECHO  16
+#define BLOCK     (64 << 10)
+#define ECHO      16
 #define PROCESSES 8 /* processes of `many` */
-#define PIECE 4096 /* less than a ring, so that one after the other can be written to and then read from */
+#define PIECE \
+	4096 /* less than a ring, so that one after the other can be written to and then read from */
 
 static unsigned char block[BLOCK];
 
@@ -259,10 +260,9 @@ int main(int argc, char **argv)
 		return kexec();
 	if (argc == 3 && strcmp(what, "spin") == 0)
 		return spin(port);
-	fprintf(stderr,
-		"usage: vsock_load connects|many|send|receive PORT N\n"
-		"       vsock_load spin SECONDS\n"
-		"       vsock_load kexec-load KERNEL INITRD WORDS\n"
-		"       vsock_load kexec\n");
+	fprintf(stderr, "usage: vsock_load connects|many|send|receive PORT N\n"
+			"       vsock_load spin SECONDS\n"
+			"       vsock_load kexec-load KERNEL INITRD WORDS\n"
+			"       vsock_load kexec\n");
 	return 2;
 }

@@ -152,7 +152,8 @@ def example(place):
 @case("connects and data both ways; the daemon's and the supervisor's kill -9, a reset and the modules' reload are survived")
 def rough(place):
     patched(place)
-    lab = place.lab({"version": 1, "name": "rough", "defaults": {"accel": "tcg", "sockets": "hvsock"}, "vms": {"a": {"vcpus": 2, "nics": []}}})
+    lab = place.lab({"version": 1, "name": "rough", "defaults": {"accel": "tcg", "sockets": "hvsock"},
+                     "vms": {"a": {"vcpus": 2, "nics": []}}})
     place.run("up", lab)
     qemu, first = place.qemu("a"), answers(place, lab, "a")
     with listeners(place, lab, "a"):
@@ -171,8 +172,9 @@ def rough(place):
         # The agent's own connection is in use until nobody is there to take it.
         for name in (r"orchestrator supervise", "vhost-user-hvsock"):
             os.kill(place.pid_of(name), signal.SIGKILL)
-        code, out = console.sh("n=0; until rmmod hv_sock && rmmod hv_vmbus; do sleep 0.2; n=$((n + 1)); [ $n -lt 200 ] || exit 1; done 2>/dev/null; "
-                               "grep -c ^hv_ /proc/modules; insmod /lib/modules/hv_vmbus.ko && insmod /lib/modules/hv_sock.ko", 60)
+        code, out = console.sh("n=0; while grep -q ^hv_ /proc/modules && [ $n -lt 200 ]; do "
+                               "rmmod hv_sock; rmmod hv_vmbus; sleep 0.2; n=$((n + 1)); done 2>/dev/null; "
+                               "grep -c ^hv_ /proc/modules; insmod /lib/modules/hv_vmbus.ko && insmod /lib/modules/hv_sock.ko", 90)
         assert code == 0 and out.split()[0] == "0", out
         place.run("up", lab)
         wait_for("exec after the reload", 60, lambda: answers(place, lab, "a") == second, 0.2)

@@ -152,26 +152,6 @@ static void test_whole(void **state)
 	assert_int_equal(vmbus_ring_pieces(&r, 0, 0, iov), 0);
 }
 
-static void test_move(void **state)
-{
-	static uint8_t other[4][PAGE] __attribute__((aligned(4096)));
-	uint8_t *moved[4] = { other[2], other[0], other[3], other[1] };
-	struct vmbus_ring r;
-	uint64_t value = 0x1122334455667788;
-
-	open_ring(&r, true, PAGE - 8, 0);
-	vmbus_ring_put(&r, 0, &value, 8);
-	for (unsigned i = 0; i < 4; i++)
-		memcpy(moved[i], page[i], PAGE);
-	vmbus_ring_move(&r, moved);
-	value = 0;
-	vmbus_ring_get(&r, 0, &value, 8);
-	assert_int_equal(value, 0x1122334455667788);
-	vmbus_ring_put(&r, 8, &value, 8);
-	assert_memory_equal(moved[2], &value, 8);
-	assert_int_equal(*(uint64_t *)(void *)page[2], 0);
-}
-
 /* ---- reading ------------------------------------------------------------------------------------ */
 
 static void test_reading(void **state)
@@ -348,7 +328,6 @@ int main(void)
 		TEST(test_open),
 		TEST(test_places),
 		TEST(test_whole),
-		TEST(test_move),
 		TEST(test_reading),
 		TEST(test_our_index_is_ours),
 		TEST(test_wrong_indices),

@@ -179,8 +179,6 @@ static void on_add_mem_reg(struct vmbus_port *port, struct msg *msg)
 		log_limited(&port->seat.log, LOG_LEVEL_WARNING, port->vm.name,
 			    "guest memory of %llu bytes cannot be used: %s",
 			    (unsigned long long)region.size, strerror(-r));
-	else
-		vmbus_channels_move(port);
 }
 
 static void on_rem_mem_reg(struct vmbus_port *port, struct msg *msg)
@@ -188,7 +186,7 @@ static void on_rem_mem_reg(struct vmbus_port *port, struct msg *msg)
 	struct mem_region_desc region = region_of(msg);
 
 	if (mem_del_region(&port->mem, &region) == 0) /* one that is not there has gone already */
-		vmbus_channels_move(port);
+		vmbus_channels_lose(port, region.gpa.v, region.size);
 }
 
 static void on_reset_message(struct vmbus_port *port, struct msg *msg)

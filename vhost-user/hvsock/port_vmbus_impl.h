@@ -163,8 +163,8 @@ void vmbus_channel_end(struct vmbus_channel *ch);
 /* The same for what the guest did in its rings. */
 void vmbus_channel_break(struct vmbus_channel *ch, const char *why);
 
-/* Guest memory has changed: find the rings anew, and end those that are not there any more. */
-void vmbus_channels_move(struct vmbus_port *port);
+/* These bytes of guest memory are gone: end the channels that have a page there. */
+void vmbus_channels_lose(struct vmbus_port *port, uint64_t gpa, uint64_t size);
 
 /* All channels, and the connects that wait, are void, and nobody in the guest hears of it. */
 void vmbus_channels_drop(struct vmbus_port *port);

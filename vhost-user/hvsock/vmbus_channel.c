@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "checked.h"
 #include "cleanup.h"
 #include "eventfd.h"
 #include "log.h"
@@ -577,19 +578,23 @@ void vmbus_on_released(struct vmbus_port *port, struct msg *msg)
 
 /* ---- all of them -------------------------------------------------------------------------------- */
 
-void vmbus_channels_move(struct vmbus_port *port)
+/* Has it a page there?  No page number is so large that its address would not be one: find_pages(). */
+static bool lies_in(const struct vmbus_pipe *p, uint64_t gpa, uint64_t size)
+{
+	for (unsigned i = 0; i < p->n_pages; i++)
+		if (range_overlaps(p->pfn[i] * VMBUS_PAGE_SIZE, VMBUS_PAGE_SIZE, gpa, size))
+			return true;
+	return false;
+}
+
+void vmbus_channels_lose(struct vmbus_port *port, uint64_t gpa, uint64_t size)
 {
 	for (struct vmbus_channel *ch = port->first, *next; ch; ch = next) {
 		next = ch->next;
-		if (ch->state != CHANNEL_OPEN)
+		if (ch->state != CHANNEL_OPEN || !lies_in(&ch->pipe, gpa, size))
 			continue;
-		if (find_pages(ch) < 0) {
-			port->vm.stats.queue_broken++;
-			vmbus_channel_break(ch, "its memory is gone");
-			continue;
-		}
-		vmbus_ring_move(&ch->pipe.from_guest, ch->pipe.page);
-		vmbus_ring_move(&ch->pipe.to_guest, ch->pipe.page + ch->pipe.in_page);
+		port->vm.stats.queue_broken++;
+		vmbus_channel_break(ch, "its memory is gone");
 	}
 }
 

@@ -27,19 +27,14 @@ static uint32_t advance(const struct vmbus_ring *r, uint32_t index, uint32_t len
 	return len < r->size - index ? index + len : len - (r->size - index);
 }
 
-void vmbus_ring_move(struct vmbus_ring *r, uint8_t *const *page)
-{
-	r->head = (struct vmbus_ring_head *)(void *)page[0];
-	r->data = page + 1;
-}
-
 int vmbus_ring_open(struct vmbus_ring *r, bool writer, uint8_t *const *page, unsigned n_pages)
 {
 	uint32_t write_index, read_index;
 
 	if (n_pages < 2)
 		return -EINVAL;
-	vmbus_ring_move(r, page);
+	r->head = (struct vmbus_ring_head *)(void *)page[0];
+	r->data = page + 1;
 	r->size = (n_pages - 1) * VMBUS_PAGE_SIZE;
 	write_index = le32_load_acquire(&r->head->write_index);
 	read_index = le32_load(&r->head->read_index);

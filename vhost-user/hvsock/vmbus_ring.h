@@ -15,7 +15,7 @@
  * Trust:     everything in the pages is the guest's, who may change it at any time.  The other end's index is read once, checked
  *            (within the data, a multiple of 8) and used from there: a wrong one is -EBADMSG, and the ring is of no use any
  *            more.  What vmbus_ring_pieces() gives lies in these pages, whatever the indices were.
- * Ownership: pages are the caller's, and of this guest's memory table: vmbus_ring_move() after every change of it.
+ * Ownership: pages, and the array of their addresses, are the caller's for as long as the ring is used.
  * Threads:   the loop's.  No allocation, no system call. */
 #ifndef HVSOCK_VMBUS_RING_H
 #define HVSOCK_VMBUS_RING_H
@@ -58,9 +58,6 @@ struct vmbus_ring {
 /* A ring of n_pages pages, its header among them, that we read, or write.  It goes on where its indices are.  Says in a ring
  * that we write that we wait with pending_send_sz.  -EINVAL: fewer than two pages; -EBADMSG: wrong indices. */
 int vmbus_ring_open(struct vmbus_ring *r, bool writer, uint8_t *const *page, unsigned n_pages);
-
-/* The same pages lie elsewhere in our address space. */
-void vmbus_ring_move(struct vmbus_ring *r, uint8_t *const *page);
 
 /* ---- reading ---- */
 

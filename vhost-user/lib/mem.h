@@ -13,7 +13,8 @@
  *            mapping holds its file by itself.
  * Threads:   changes in the loop thread, with no ring running on this table (the session stops its queues around each
  *            change).  Translation is read-only but for *hint.  mem_generation() changes with every table change: a
- *            pointer got before that must not be used after it.
+ *            pointer got before that must not be used after it, unless it is known to lie in a region that
+ *            mem_add_region() and mem_del_region() were not called for: they move nothing else.
  */
 #ifndef VU_MEM_H
 #define VU_MEM_H

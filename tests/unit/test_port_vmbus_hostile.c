@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -567,6 +568,76 @@ static void test_nothing_is_left_open(void **state)
 	assert_int_equal(vb.n_free, VB_PAGES);
 }
 
+static void limit_descriptors(unsigned more, struct rlimit *ret_old)
+{
+	struct rlimit few;
+	int next = dup(0);
+
+	close(next);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, ret_old), 0);
+	few = *ret_old;
+	few.rlim_cur = (rlim_t)next + more;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+}
+
+/* Where few are left a channel is refused, and costs nobody else anything. */
+static void test_few_descriptors(void **state)
+{
+	struct vb_channel *other = vb_dial_host(), *ch;
+	int host = fd_take(&fx.host);
+	struct rlimit old;
+	struct outcome o;
+
+	limit_descriptors(24, &old); /* enough for both sides of this test */
+	ch = vb_dial(1, PORT);
+	assert_non_null(ch);
+	assert_true(ch->answered && ch->rescinded && ch->released);
+	assert_int_equal(ch->status, -EMFILE);
+	expect_host_end();
+	fd_drop(&fx.host);
+	(void)connect_to_guest(SOCK_STREAM, &o);
+	ch = vb_accept();
+	settle();
+	assert_int_equal(ch->status, -EMFILE);
+	assert_int_equal(o.result, -ECONNREFUSED);
+	assert_int_equal(STAT(refused_channel), 2);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	assert_false(vb.hung_up || other->rescinded);
+	fd_drop(&fx.host);
+	fx.host = host;
+	vb_says(other, "still there");
+	expect_host("still there");
+	fd_drop(&fx.host);
+	assert_non_null(vb_dial_host());
+}
+
+/* Where none is left at all the message comes without its own. */
+static void test_no_descriptors(void **state)
+{
+	struct vb_channel *ch;
+	struct rlimit old;
+
+	vb.no_open = true;
+	ch = vb_dial(1, PORT);
+	vb.no_open = false;
+	vb_open(ch);
+	for (unsigned left = 0; left < 2; left++) {
+		limit_descriptors(left, &old);
+		settle_host();
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+		settle();
+		assert_false(vb.hung_up);
+		assert_int_equal(ch->status, -EMFILE);
+		assert_true(ch->rescinded && ch->released);
+		vb.no_open = true;
+		ch = vb_dial(2, PORT);
+		vb.no_open = false;
+		vb_open(ch);
+	}
+	settle();
+	assert_int_equal(ch->status, 0);
+}
+
 /* ---- the VM goes amid all that ------------------------------------------------------------------ */
 
 static void test_vm_closes(void **state)
@@ -618,6 +689,8 @@ int main(void)
 		VB_TEST(test_truncated),
 		VB_TEST(test_eventfds),
 		VB_TEST(test_nothing_is_left_open),
+		VB_TEST(test_few_descriptors),
+		VB_TEST(test_no_descriptors),
 		VB_TEST(test_vm_closes),
 	};
 

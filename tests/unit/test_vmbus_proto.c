@@ -83,6 +83,8 @@ static void test_good_and_sizes(void **state)
 		assert_int_equal(judge(number, size, n_fds + 1), -EPROTO);
 		if (n_fds > 0)
 			assert_int_equal(judge(number, size, n_fds - 1), -EPROTO);
+		if (n_fds > 1) /* OPEN: this process had no room for them */
+			assert_int_equal(judge(number, size, 0), 0);
 		for (uint32_t flags = 0; flags < 16; flags++)
 			assert_int_equal(judge_flags(number, flags, size, n_fds),
 					 flags == 1 ? 0 : -EPROTO);

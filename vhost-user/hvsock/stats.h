@@ -22,7 +22,7 @@
 	X(refused_sibling, "connections of the guest to a CID unknown or not allowed")            \
 	X(refused_limit_connections, "connections refused because the VM has too many")           \
 	X(refused_limit_rate, "connections of the guest refused because they came too fast")      \
-	X(refused_channel, "connections for which the guest has no VMBus channel")                \
+	X(refused_channel, "connections for which there is no VMBus channel, or no descriptors")  \
 	X(reset_limit_bytes, "connections reset because the VM's buffers are full")               \
 	X(reset_credit, "connections reset because the guest sent more than it was allowed")      \
 	X(reset_malformed, "connections reset because of a packet that contradicts itself")       \

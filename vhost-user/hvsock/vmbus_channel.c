@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 
 #include "checked.h"
 #include "cleanup.h"
@@ -15,6 +16,9 @@
 
 /* With fewer bytes free a guest's ring is not written to: what is less than a packet of a page is not worth its head. */
 #define LOW vmpipe_size(VMBUS_PAGE_SIZE)
+
+/* Descriptors that channels leave to others: QEMUs, clients of the host, control clients. */
+#define SPARE_FDS 32
 
 /* ---- finding ------------------------------------------------------------------------------------ */
 
@@ -513,9 +517,39 @@ static void opened(struct vmbus_channel *ch)
 		vmbus_wake(ch);
 }
 
+/* This process had no room for the descriptors, or has little left: the kernel gives the lowest number that is free. */
+static bool out_of_fds(const struct msg *msg)
+{
+	struct rlimit limit;
+
+	if (msg->n_fds == 0)
+		return true;
+	return getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
+	       (rlim_t)max(msg->fds[0], msg->fds[1]) + SPARE_FDS >= limit.rlim_cur;
+}
+
+/* What became of an OPEN; the guest hears of a refusal by the rescind as well. */
+static void answer_open(struct vmbus_channel *ch, int status)
+{
+	struct vmbus_open_result result = { .channel = ch->id, .status = status };
+	struct vmbus_port *port = ch->port;
+
+	vmbus_link_send(&port->link, VMBUS_OPEN_RESULT, &result);
+	if (status == 0) {
+		opened(ch);
+	} else if (status == -EMFILE) {
+		port->vm.stats.refused_channel++;
+		log_limited(&port->seat.log, LOG_LEVEL_WARNING, port->vm.name,
+			    "channel %u is refused: %s", ch->id, strerror(-status));
+		vmbus_channel_end(ch);
+	} else {
+		port->vm.stats.queue_broken++;
+		vmbus_channel_break(ch, strerror(-status));
+	}
+}
+
 void vmbus_on_open(struct vmbus_port *port, struct msg *msg)
 {
-	struct vmbus_open_result result = { 0 };
 	struct vmbus_channel *ch;
 	union vmbus_payload p;
 
@@ -523,23 +557,14 @@ void vmbus_on_open(struct vmbus_port *port, struct msg *msg)
 	ch = named(port, VMBUS_OPEN, p.open.channel);
 	if (!ch || ch->state == CHANNEL_RESCINDED)
 		return;
-	if (ch->state != CHANNEL_OFFERED) {
+	if (ch->state != CHANNEL_OFFERED)
 		(void)senseless(port, VMBUS_OPEN, "channel is open");
-		return;
-	}
-	if (!eventfd_is(msg->fds[0]) || !eventfd_is(msg->fds[1])) {
+	else if (out_of_fds(msg))
+		answer_open(ch, -EMFILE);
+	else if (!eventfd_is(msg->fds[0]) || !eventfd_is(msg->fds[1]))
 		(void)senseless(port, VMBUS_OPEN, "a descriptor is no eventfd");
-		return;
-	}
-	result.channel = ch->id;
-	result.status = pipe_open(ch, &p.open, msg);
-	vmbus_link_send(&port->link, VMBUS_OPEN_RESULT, &result);
-	if (result.status < 0) {
-		port->vm.stats.queue_broken++;
-		vmbus_channel_break(ch, strerror(-result.status));
-		return;
-	}
-	opened(ch);
+	else
+		answer_open(ch, pipe_open(ch, &p.open, msg));
 }
 
 /* ---- closing ------------------------------------------------------------------------------------ */

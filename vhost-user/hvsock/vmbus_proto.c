@@ -133,7 +133,7 @@ int vmbus_check(const struct proto_header *hdr, const union proto_payload *paylo
 
 	if (r < 0)
 		return r;
-	if (n_fds != row->n_fds)
+	if (n_fds != row->n_fds && (n_fds > 0 || row->number != VMBUS_OPEN))
 		return refuse("wrong number of descriptors", ret_why);
 	memcpy(&p, payload->bytes, hdr->size);
 	why = check_payload(hdr, &p);
@@ -143,4 +143,5 @@ int vmbus_check(const struct proto_header *hdr, const union proto_payload *paylo
 const struct msg_protocol vmbus_protocol = {
 	.check_header = vmbus_check_header,
 	.check = vmbus_check,
+	.without_fds = true,
 };

@@ -170,7 +170,8 @@ const char *vmbus_message_name(uint32_t number);
 /* How many bytes a message has behind its header; OPEN's without its page numbers.  0: there is no such message. */
 uint32_t vmbus_message_size(uint32_t number);
 
-/* How a frontend's messages are judged, as in proto.h: 0, or -EPROTO with *ret_why naming the fault. */
+/* How a frontend's messages are judged, as in proto.h: 0, or -EPROTO with *ret_why naming the fault.  An OPEN without descriptors
+ * passes: this process may have had no room for them. */
 int vmbus_check_header(const struct proto_header *hdr, const char **ret_why);
 int vmbus_check(const struct proto_header *hdr, const union proto_payload *payload, unsigned n_fds,
 		const char **ret_why);

@@ -85,7 +85,8 @@ static bool complete(const struct msg_rx *rx)
 }
 
 /* One recvmsg().  Returns 1 if bytes came, else what msg_recv() returns. */
-static int receive_part(struct msg_rx *rx, int sock, const char **ret_why)
+static int receive_part(struct msg_rx *rx, int sock, const struct msg_protocol *protocol,
+			const char **ret_why)
 {
 	/* The union is what aligns the buffer for its headers. */
 	union {
@@ -107,8 +108,11 @@ static int receive_part(struct msg_rx *rx, int sock, const char **ret_why)
 	if (n < 0)
 		return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -errno;
 	if (collect_fds(&rx->msg, &mh) < 0) {
-		*ret_why = "too many descriptors, or none left for them here";
-		return -EPROTO;
+		msg_done(&rx->msg);
+		if (!protocol->without_fds) {
+			*ret_why = "too many descriptors, or none left for them here";
+			return -EPROTO;
+		}
 	}
 	if (n == 0)
 		return rx->have ? -ECONNRESET : -ENODATA;
@@ -118,7 +122,8 @@ static int receive_part(struct msg_rx *rx, int sock, const char **ret_why)
 
 int msg_recv(struct msg_rx *rx, int sock, struct msg *ret_msg, const char **ret_why)
 {
-	static const struct msg_protocol vhost_user = { proto_check_header, proto_check };
+	static const struct msg_protocol vhost_user = { .check_header = proto_check_header,
+							.check = proto_check };
 
 	return msg_recv_as(rx, sock, &vhost_user, ret_msg, ret_why);
 }
@@ -129,7 +134,7 @@ int msg_recv_as(struct msg_rx *rx, int sock, const struct msg_protocol *protocol
 	int r;
 
 	do {
-		r = receive_part(rx, sock, ret_why);
+		r = receive_part(rx, sock, protocol, ret_why);
 		if (r <= 0)
 			return r;
 		if (rx->have == HEADER_SIZE) {

@@ -63,6 +63,8 @@ struct msg_protocol {
 	/* A whole message. */
 	int (*check)(const struct proto_header *hdr, const union proto_payload *payload,
 		     unsigned n_fds, const char **ret_why);
+	/* A message whose descriptors could not be had, for this process has too many, comes without any. */
+	bool without_fds;
 };
 
 void msg_rx_init(struct msg_rx *rx);

@@ -159,6 +159,49 @@ static void test_guest_closes(void **state)
 	expect_no_connections();
 }
 
+/* As much of a stream as there is room for anywhere, while fx.host does not read. */
+static uint64_t write_all(struct vb_channel *ch, size_t packet)
+{
+	static uint8_t bytes[4000];
+	uint64_t sent = 0;
+	size_t n;
+
+	do {
+		fill(bytes, sent, packet);
+		n = vb_write(ch, bytes, packet, packet);
+		sent += n;
+		settle();
+	} while (n > 0);
+	return sent;
+}
+
+static void expect_all(uint64_t sent)
+{
+	uint64_t got = 0;
+	size_t n;
+
+	do {
+		n = host_reads(got, MIB);
+		got += n;
+		settle();
+	} while (n > 0);
+	assert_int_equal(got, sent);
+	expect_host_end();
+	expect_no_connections();
+}
+
+static void test_guest_closes_while_the_host_is_slow(void **state)
+{
+	struct vb_channel *ch = vb_dial_host();
+	uint64_t sent = write_all(ch, 3001);
+
+	vb_close(ch);
+	settle();
+	assert_true(ch->closed && ch->released);
+	expect_all(sent);
+	assert_int_equal(STAT(bytes_from_guest), sent);
+}
+
 static void test_released_without_close(void **state)
 {
 	struct vb_channel *ch;
@@ -240,37 +283,52 @@ static void test_reset_in_every_state(void **state)
 	expect_host("after all that");
 }
 
-/* What the far end has not taken when the guest goes still reaches it. */
+/* What the guest has sent when it goes, and nobody has taken, still reaches the host. */
 static void test_reset_with_bytes_on_the_way(void **state)
 {
 	struct vb_channel *ch = vb_dial_host();
-	static uint8_t bytes[4000];
-	uint64_t sent = 0, got = 0;
-	size_t n;
+	struct vmbus_reset r = { .sequence = 3 };
+	uint64_t sent = write_all(ch, 4000);
 
-	do {
-		fill(bytes, sent, sizeof(bytes));
-		n = vb_write(ch, bytes, sizeof(bytes), sizeof(bytes));
-		sent += n;
-		settle();
-	} while (hv_vm_buffered(fx.vm[0]) == 0 || n > 0);
-	sent = hv_conn_bytes_from_guest(fx.request);
-	{
-		struct vmbus_reset r = { .sequence = 3 };
-
-		vb_send_message(VMBUS_RESET, VU_FLAG_VERSION, &r, sizeof(r), NULL, 0);
-		settle();
-	}
+	vb_send_message(VMBUS_RESET, VU_FLAG_VERSION, &r, sizeof(r), NULL, 0);
+	settle();
 	assert_int_equal(vb.reset_done, 3);
 	vb_forget();
-	do {
-		n = host_reads(got, MIB);
-		got += n;
-		settle();
-	} while (n > 0);
-	assert_int_equal(got, sent);
-	expect_host_end();
-	expect_no_connections();
+	expect_all(sent);
+}
+
+/* A ring that is larger than what is passed on at once, and that nobody has looked at. */
+static uint64_t write_unseen(void)
+{
+	static uint8_t bytes[500000];
+	struct vb_channel *ch;
+
+	vb.ring_pages = 129;
+	ch = vb_dial_host();
+	fill(bytes, 0, sizeof(bytes));
+	assert_int_equal(vb_write(ch, bytes, sizeof(bytes), 4088), sizeof(bytes));
+	return sizeof(bytes);
+}
+
+static void test_qemu_dies_with_bytes_on_the_way(void **state)
+{
+	uint64_t sent = write_unseen();
+
+	vb_hang_up();
+	vb_forget();
+	expect_all(sent);
+}
+
+/* A QEMU that does not wait for the answer has given the memory to others. */
+static void test_reset_that_nobody_waits_for(void **state)
+{
+	struct vmbus_reset r = { .sequence = 3 };
+
+	(void)write_unseen();
+	vb_send_message(VMBUS_RESET, VU_FLAG_VERSION, &r, sizeof(r), NULL, 0);
+	vb_hang_up();
+	vb_forget();
+	expect_all(0);
 }
 
 static void test_qemu_dies_and_comes_back(void **state)
@@ -302,10 +360,13 @@ int main(void)
 		VB_TEST(test_client_gives_up_before_offered),
 		VB_TEST(test_open_crosses_rescind),
 		VB_TEST(test_guest_closes),
+		VB_TEST(test_guest_closes_while_the_host_is_slow),
 		VB_TEST(test_released_without_close),
 		VB_TEST(test_reset_when_idle),
 		VB_TEST(test_reset_in_every_state),
 		VB_TEST(test_reset_with_bytes_on_the_way),
+		VB_TEST(test_qemu_dies_with_bytes_on_the_way),
+		VB_TEST(test_reset_that_nobody_waits_for),
 		VB_TEST(test_qemu_dies_and_comes_back),
 	};
 

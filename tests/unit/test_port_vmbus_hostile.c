@@ -112,6 +112,27 @@ static void test_data_after_the_end(void **state)
 	assert_int_equal(STAT(reset_malformed), 1);
 }
 
+/* A packet that shrinks while the far end has a part of it. */
+static void test_packet_shrinks(void **state)
+{
+	struct vb_channel *ch = vb_dial_host();
+	static uint8_t bytes[4088];
+	uint32_t index;
+	size_t n;
+
+	do {
+		n = vb_write(ch, bytes, sizeof(bytes), sizeof(bytes));
+		settle();
+	} while (n > 0);
+	index = vb_head(ch, &ch->out, READ_INDEX);
+	for (unsigned i = 0; i < 4; i++)
+		*vb_byte(ch, &ch->out, (index + 20 + i) % (5 * 4096)) = 0;
+	while (recv(fx.host, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+		settle();
+	expect_broken(ch);
+	assert_int_equal(STAT(reset_malformed), 1);
+}
+
 /* Where the rings are said to lie. */
 static void test_pages(void **state)
 {
@@ -675,6 +696,7 @@ int main(void)
 		VB_TEST(test_index_goes_back),
 		VB_TEST(test_packets),
 		VB_TEST(test_data_after_the_end),
+		VB_TEST(test_packet_shrinks),
 		VB_TEST(test_pages),
 		VB_TEST(test_all_pages_are_one),
 		VB_TEST(test_noise),

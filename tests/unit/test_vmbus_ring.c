@@ -173,6 +173,20 @@ static void test_reading(void **state)
 	assert_int_equal(*word(READ_INDEX), 56); /* round */
 }
 
+/* What is skipped is read as any other, and the writer hears nothing of it. */
+static void test_skip(void **state)
+{
+	struct vmbus_ring r;
+
+	open_ring(&r, false, 64, 3 * PAGE - 16);
+	*word(PENDING_SEND_SZ) = 3 * PAGE - 64;
+	assert_int_equal(vmbus_ring_readable(&r), 80);
+	vmbus_ring_skip(&r, 56);
+	assert_int_equal(*word(READ_INDEX), 3 * PAGE - 16);
+	assert_int_equal(vmbus_ring_readable(&r), 24);
+	assert_int_equal(vmbus_ring_index(&r, 0), 40); /* round */
+}
+
 /* What the other end writes into our index is of no interest. */
 static void test_our_index_is_ours(void **state)
 {
@@ -329,6 +343,7 @@ int main(void)
 		TEST(test_places),
 		TEST(test_whole),
 		TEST(test_reading),
+		TEST(test_skip),
 		TEST(test_our_index_is_ours),
 		TEST(test_wrong_indices),
 		TEST(test_kick_for_space),

@@ -237,8 +237,10 @@ static void flush(struct hv_conn *conn)
 	conn->full = r == -EAGAIN;
 	watch(conn);
 	conn->out_len -= total;
-	if (total > 0)
+	if (total > 0 || conn->held) {
+		conn->held = false;
 		conn->vm->ops->taken(conn, total);
+	}
 	if (r == -EMSGSIZE) {
 		conn->vm->stats.reset_message++;
 		drop_out(conn); /* or its end would wait for it */
@@ -329,6 +331,28 @@ ssize_t hv_far_write(struct hv_conn *conn, struct iovec *iov, unsigned n, uint32
 	}
 	r = keep(conn, iov, (uint32_t)took, len - (uint32_t)took);
 	return r < 0 ? r : took;
+}
+
+ssize_t hv_far_send(struct hv_conn *conn, struct iovec *iov, unsigned n, uint32_t len)
+{
+	ssize_t took = len;
+
+	if (likely(!conn->far_done && !conn->deaf))
+		took = send_pieces(conn->fd, iov, n);
+	if (took == -EPIPE) {
+		become_deaf(conn);
+		took = len;
+	} else if (took == -EAGAIN) {
+		took = 0;
+	} else if (took < 0) {
+		return took;
+	}
+	conn->bytes_from_guest += (uint64_t)took;
+	if (took < (ssize_t)len) {
+		conn->full = conn->held = true;
+		watch(conn);
+	}
+	return took;
 }
 
 /* Whole messages in front of parts[0..n), straight to the descriptor.  *ret_done: parts that are dealt with.  Returns

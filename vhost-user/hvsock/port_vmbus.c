@@ -37,10 +37,10 @@ static void on_accepted(struct hv_conn *hv)
 		vmbus_channel_accepted(ch);
 }
 
-/* Something has changed for an open channel; for another it is found when it opens. */
+/* Something has changed for an open channel; for another it is found when it opens.  Without QEMU it is too late. */
 static void look(struct vmbus_channel *ch)
 {
-	if (ch && ch->state == CHANNEL_OPEN)
+	if (ch && ch->state == CHANNEL_OPEN && ch->port->link.open)
 		vmbus_wake(ch);
 }
 
@@ -194,6 +194,9 @@ static void on_reset_message(struct vmbus_port *port, struct msg *msg)
 	struct vmbus_reset reset;
 
 	memcpy(&reset, &msg->payload, sizeof(reset));
+	/* A QEMU that does not wait for the answer has given the memory to others. */
+	if (!vmbus_link_hung_up(&port->link))
+		vmbus_channels_drain(port);
 	lose_guest(port);
 	vmbus_link_send(&port->link, VMBUS_RESET_DONE, &reset);
 	hv_vm_tell_state(&port->vm);
@@ -256,8 +259,10 @@ static void on_link_closed(struct vmbus_link *link, int reason)
 {
 	struct vmbus_port *port = container_of(link, struct vmbus_port, link);
 
-	if (!port->vm.closing)
+	if (!port->vm.closing) {
+		vmbus_channels_drain(port);
 		lose_guest(port);
+	}
 	mem_done(&port->mem);
 	if (port->vm.closing) {
 		port_free(port);

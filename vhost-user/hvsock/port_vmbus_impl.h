@@ -34,6 +34,9 @@
 #define VMBUS_SPIN_NS     50000
 #define VMBUS_SPIN_MIN_NS 5000
 
+/* How long what guests left in their rings may be passed on when all of them go: QEMU waits for that, and so do other VMs. */
+#define VMBUS_DRAIN_NS 200000000ull
+
 /* Pieces of one system call: packets of the guest, or room for packets to it. */
 #define VMBUS_IOVS 128
 
@@ -60,6 +63,7 @@ struct vmbus_pipe {
 	uint8_t **page; /* ... and where they lie; one allocation */
 	int kick_fd, call_fd;
 	struct loop_source kick;
+	uint32_t skip;  /* of the first packet's data in from_guest: the far end has it */
 	uint32_t low;   /* with no more bytes free than this, nothing is written to the guest */
 	bool wanting;   /* the guest is to kick when there are */
 	bool fin_taken; /* the guest sends no more */
@@ -166,6 +170,9 @@ void vmbus_channel_break(struct vmbus_channel *ch, const char *why);
 /* These bytes of guest memory are gone: end the channels that have a page there. */
 void vmbus_channels_lose(struct vmbus_port *port, uint64_t gpa, uint64_t size);
 
+/* Of all channels: vmbus_take_rest(). */
+void vmbus_channels_drain(struct vmbus_port *port);
+
 /* All channels, and the connects that wait, are void, and nobody in the guest hears of it. */
 void vmbus_channels_drop(struct vmbus_port *port);
 
@@ -180,7 +187,8 @@ void vmbus_wake(struct vmbus_channel *ch);
 /* It is open no more. */
 void vmbus_asleep(struct vmbus_channel *ch);
 
-/* What the guest has written comes to the far end as far as that takes it now. */
+/* What the guest has written into an open channel is the far end's, or waits for it in memory: nothing will be read from the
+ * ring any more.  Nothing is written to guest memory. */
 void vmbus_take_rest(struct vmbus_channel *ch);
 
 /* Look at none any more. */

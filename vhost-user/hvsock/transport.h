@@ -11,7 +11,8 @@
  *
  *	the guest asks          hv_conn_new(), hv_conn_ask() … ops->accepted(), or ops->reset()
  *	the far end asks        ops->request() … hv_guest_accepted(), or hv_guest_done()
- *	guest → far end         hv_far_write(); what it does not take at once is buffered, and told with ops->taken()
+ *	guest → far end         hv_far_write(); what it does not take at once is buffered, and told with ops->taken(); or
+ *	                        hv_far_send(), whose caller keeps what is not taken
  *	far end → guest         ops->readable() … hv_far_read() until it says -EAGAIN or 0
  *	the guest gives up      hv_guest_shutdown(), and once it has ended for good hv_guest_done()
  *	the far end gives up    ops->far_shutdown(), also from within hv_far_read(), when all it sent was read
@@ -60,7 +61,8 @@ struct hv_transport_ops {
 	/* hv_far_read() has something to say, after it said -EAGAIN or was never asked. */
 	void (*readable)(struct hv_conn *conn);
 
-	/* The far end took, or will never take, len bytes that hv_far_write() had left in the buffer. */
+	/* The far end took, or will never take, len bytes that hv_far_write() had left in the buffer; 0: it takes bytes again,
+	 * after hv_far_send() found it full. */
 	void (*taken)(struct hv_conn *conn, uint32_t len);
 
 	/* The far end has given up what `how` says in all: _SEND once all that it sent was read. */
@@ -109,6 +111,7 @@ struct hv_conn {
 	bool shut_wr;    /* shutdown(SHUT_WR) was done */
 	bool widened;    /* its send buffer was made larger */
 	bool full;       /* the descriptor takes nothing for now: EPOLLOUT will tell */
+	bool held;       /* hv_far_send() left something: that is to be told, too */
 	bool queued_free;
 	uint8_t guest_shutdown; /* HV_SHUTDOWN_…: what the guest gave up */
 	uint8_t far_told;       /* what the transport was told that the far end gave up */
@@ -195,6 +198,10 @@ void hv_guest_done(struct hv_conn *conn);
  * a piece lies in memory that is gone.  After an error the connection is good for ops->reset() alone.  iov is used up. */
 ssize_t hv_far_write(struct hv_conn *conn, struct iovec *iov, unsigned n, uint32_t len);
 
+/* Pass on as much as a descriptor takes at once, of a stream, and buffer nothing.  Returns the bytes taken (or dropped); fewer
+ * than len: ops->taken() tells when more will be.  -EFAULT as above.  Only while hv_far_takes(). */
+ssize_t hv_far_send(struct hv_conn *conn, struct iovec *iov, unsigned n, uint32_t len);
+
 /* Pass on messages, in parts: part i is n_iov of the pieces, in order, with flags HV_MSG_….  Returns the bytes of whole
  * messages taken; else as hv_far_write(), and -EMSGSIZE: the far end cannot take a message of that size. */
 struct hv_part {
@@ -214,6 +221,12 @@ ssize_t hv_far_peek(struct hv_conn *conn);
 /* Fetch the message that hv_far_peek() measured into room that is large enough for it.  *ret_flags: HV_MSG_EOR. */
 ssize_t hv_far_read_message(struct hv_conn *conn, struct iovec *iov, unsigned n, uint32_t len,
 			    unsigned *ret_flags);
+
+/* Is something taken at once, as far as is known? */
+static inline bool hv_far_takes(const struct hv_conn *conn)
+{
+	return conn->deaf || (!conn->full && conn->out_len == 0);
+}
 
 /* Does hv_far_read() have something to say? */
 static inline bool hv_far_readable(const struct hv_conn *conn)

@@ -623,6 +623,19 @@ void vmbus_channels_lose(struct vmbus_port *port, uint64_t gpa, uint64_t size)
 	}
 }
 
+void vmbus_channels_drain(struct vmbus_port *port)
+{
+	uint64_t until_ns = loop_now_ns() + VMBUS_DRAIN_NS;
+
+	for (struct vmbus_channel *ch = port->first, *next; ch; ch = next) {
+		next = ch->next;
+		if (mem_damaged(&port->mem) || loop_now_ns() >= until_ns)
+			return;
+		if (ch->state == CHANNEL_OPEN)
+			vmbus_take_rest(ch);
+	}
+}
+
 void vmbus_channels_drop(struct vmbus_port *port)
 {
 	while (port->waiting)

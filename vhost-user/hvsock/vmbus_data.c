@@ -2,8 +2,8 @@
 /* Bytes between rings and far ends.
  *
  * What the guest sent in many packets goes to the far end in one call, straight from the ring's pages; what comes from there
- * goes straight into them, as packets of the largest size that there is room for.  A far end that takes no more leaves the
- * guest's packets in their ring: what of a call it did not take is all that is ever copied. */
+ * goes straight into them, as packets of the largest size that there is room for.  What a far end does not take stays in the
+ * guest's ring, which is full then: nothing is copied, but for what is in a ring when its channel ends. */
 #include <errno.h>
 
 #include "eventfd.h"
@@ -48,98 +48,167 @@ struct batch {
 	unsigned n;    /* pieces in port->iov */
 	uint32_t len;  /* of data in them */
 	uint32_t size; /* of the ring */
-	unsigned packets;
 	bool fin;
+	unsigned n_packets; /* each but a last without data has a piece */
+	struct {
+		uint32_t len, size;
+	} packet[VMBUS_IOVS];
 };
 
 /* As many packets as one call takes, up to the end of all.  -EBADMSG. */
 static int gather(struct vmbus_channel *ch, uint32_t readable, struct batch *b)
 {
-	struct vmbus_port *port = ch->port;
+	const struct vmbus_pipe *pipe = &ch->pipe;
+	struct iovec *iov = ch->port->iov;
+	uint32_t skip = pipe->skip;
 	struct vmpipe_packet p;
 	int r = 0;
 
-	*b = (struct batch){ 0 };
+	b->n = b->n_packets = b->len = b->size = 0;
+	b->fin = false;
 	while (b->len < BATCH_BYTES && !b->fin &&
 	       b->n + VMBUS_RING_PIECES(VMPIPE_DATA_MAX) <= VMBUS_IOVS &&
-	       (r = vmpipe_next(&ch->pipe.from_guest, b->size, readable, &p)) > 0) {
-		if (p.len > 0 && ch->pipe.fin_taken)
+	       (r = vmpipe_next(&pipe->from_guest, b->size, readable, &p)) > 0) {
+		if (p.len < skip || (p.len > 0 && pipe->fin_taken))
 			return -EBADMSG;
-		b->n += vmbus_ring_pieces(&ch->pipe.from_guest, p.at, p.len, port->iov + b->n);
-		b->len += p.len;
-		b->size += p.size;
-		b->packets++;
 		b->fin = p.len == 0;
+		b->n += vmbus_ring_pieces(&pipe->from_guest, p.at + skip, p.len - skip, iov + b->n);
+		b->packet[b->n_packets].len = p.len - skip;
+		b->packet[b->n_packets++].size = p.size;
+		b->len += p.len - skip;
+		b->size += p.size;
+		skip = 0;
 	}
 	return r < 0 ? r : 0;
 }
 
+/* The far end has `took` bytes of it.  Returns how many packets are done with, and *ret_size, what they are of the ring. */
+static unsigned done_with(struct vmbus_pipe *pipe, const struct batch *b, uint32_t took,
+			  uint32_t *ret_size)
+{
+	uint32_t size = 0;
+	unsigned n = 0;
+
+	if (likely(took == b->len)) {
+		pipe->skip = 0;
+		*ret_size = b->size;
+		return b->n_packets;
+	}
+	for (; took >= b->packet[n].len; n++) {
+		took -= b->packet[n].len;
+		size += b->packet[n].size;
+	}
+	pipe->skip = took + (n == 0 ? pipe->skip : 0);
+	*ret_size = size;
+	return n;
+}
+
+/* How a batch is passed on: as hv_far_send(). */
+typedef ssize_t pass_fn(struct hv_conn *hv, struct iovec *iov, unsigned n, uint32_t len);
+
+/* All of it, since its ring goes. */
+static ssize_t pass_all(struct hv_conn *hv, struct iovec *iov, unsigned n, uint32_t len)
+{
+	ssize_t r = hv_far_write(hv, iov, n, len);
+
+	return r < 0 ? r : (ssize_t)len;
+}
+
 /* False: the channel is of no use any more. */
-static bool pass_on(struct vmbus_channel *ch, const struct batch *b)
+static bool pass_on(struct vmbus_channel *ch, const struct batch *b, pass_fn *pass,
+		    uint32_t *ret_size)
 {
 	struct vmbus_port *port = ch->port;
-	ssize_t r = 0;
+	ssize_t took = 0;
+	unsigned n;
 
-	port->vm.stats.packets_from_guest += b->packets;
-	port->vm.stats.bytes_from_guest += b->len;
 	if (b->len > 0)
-		r = hv_far_write(&ch->conn->hv, port->iov, b->n, b->len);
-	if (unlikely(r == -EFAULT)) {
+		took = pass(&ch->conn->hv, port->iov, b->n, b->len);
+	if (unlikely(took == -EFAULT)) {
 		lost_memory(port);
 		return false;
 	}
-	if (unlikely(r < 0)) {
+	if (unlikely(took < 0)) {
 		port->vm.stats.reset_limit_bytes++;
 		vmbus_channel_end(ch);
 		return false;
 	}
 	if (!is_on(ch))
 		return false;
-	if (vmbus_ring_consume(&ch->pipe.from_guest, b->size))
-		call(ch);
-	if (b->fin && !ch->pipe.fin_taken) {
-		ch->pipe.fin_taken = true;
-		hv_guest_shutdown(&ch->conn->hv, HV_SHUTDOWN_SEND);
+	n = done_with(&ch->pipe, b, (uint32_t)took, ret_size);
+	port->vm.stats.packets_from_guest += n;
+	port->vm.stats.bytes_from_guest += (uint64_t)took;
+	return true;
+}
+
+static void take_end(struct vmbus_channel *ch)
+{
+	if (ch->pipe.fin_taken)
+		return;
+	ch->pipe.fin_taken = true;
+	hv_guest_shutdown(&ch->conn->hv, HV_SHUTDOWN_SEND);
+}
+
+/* One call's worth.  *ret_size: what is done with, of the ring.  Returns what was looked at; 0: there is nothing, or the channel
+ * is of no use any more. */
+static uint32_t take_batch(struct vmbus_channel *ch, pass_fn *pass, struct batch *b,
+			   uint32_t *ret_size)
+{
+	int readable = vmbus_ring_readable(&ch->pipe.from_guest);
+
+	if (readable == 0)
+		return 0;
+	if (unlikely(readable < 0)) {
+		ch->port->vm.stats.queue_broken++;
+		vmbus_channel_break(ch, "its write index is wrong");
+		return 0;
 	}
-	return is_on(ch);
+	if (unlikely(gather(ch, (uint32_t)readable, b) < 0)) {
+		ch->port->vm.stats.reset_malformed++;
+		vmbus_channel_break(ch, "a packet contradicts itself");
+		return 0;
+	}
+	return pass_on(ch, b, pass, ret_size) ? b->size : 0;
 }
 
 /* Can the far end be given something? */
 static bool can_take(const struct vmbus_channel *ch)
 {
-	return is_on(ch) && ch->conn->hv.out_len == 0;
+	return is_on(ch) && hv_far_takes(&ch->conn->hv);
 }
 
 static bool take(struct vmbus_channel *ch)
 {
-	uint32_t taken = 0;
+	uint32_t taken = 0, size, done;
 	struct batch b;
 
 	while (can_take(ch) && taken < TURN_BYTES) {
-		int readable = vmbus_ring_readable(&ch->pipe.from_guest);
-
-		if (readable == 0)
+		size = take_batch(ch, hv_far_send, &b, &done);
+		if (size == 0)
 			break;
-		if (readable < 0) {
-			ch->port->vm.stats.queue_broken++;
-			vmbus_channel_break(ch, "its write index is wrong");
-			return true;
-		}
-		if (gather(ch, (uint32_t)readable, &b) < 0) {
-			ch->port->vm.stats.reset_malformed++;
-			vmbus_channel_break(ch, "a packet contradicts itself");
-			return true;
-		}
-		taken += b.size;
-		if (!pass_on(ch, &b))
-			break;
+		taken += size;
+		if (done > 0 && vmbus_ring_consume(&ch->pipe.from_guest, done))
+			call(ch);
+		if (done == b.size && b.fin)
+			take_end(ch);
 	}
 	return taken > 0;
 }
 
 void vmbus_take_rest(struct vmbus_channel *ch)
 {
-	(void)take(ch);
+	uint32_t left = ch->pipe.from_guest.size, size, done;
+	struct batch b;
+
+	while (is_on(ch) && left > 0) {
+		size = take_batch(ch, pass_all, &b, &done);
+		if (size == 0)
+			break;
+		left -= min(left, size);
+		vmbus_ring_skip(&ch->pipe.from_guest, done);
+		if (b.fin)
+			take_end(ch);
+	}
 }
 
 /* ---- to the guest ------------------------------------------------------------------------------- */

@@ -2,6 +2,7 @@
 #include "vmbus_link.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -137,6 +138,13 @@ static void on_socket(struct loop_source *src, uint32_t events)
 	for (unsigned i = 0; i < MESSAGES_PER_PASS && link->open; i++)
 		if (!receive(link))
 			return;
+}
+
+bool vmbus_link_hung_up(const struct vmbus_link *link)
+{
+	struct pollfd p = { .fd = link->fd, .events = POLLRDHUP };
+
+	return poll(&p, 1, 0) > 0;
 }
 
 /* ---- life --------------------------------------------------------------------------------------- */

@@ -60,6 +60,9 @@ int vmbus_link_open(struct vmbus_link *link, struct loop *loop, int fd,
 /* Say this: vmbus_message_size() bytes.  Without effect on a link that is not open. */
 void vmbus_link_send(struct vmbus_link *link, enum vmbus_message number, const void *payload);
 
+/* Has the frontend hung up, heard or not?  What it said before is still told. */
+bool vmbus_link_hung_up(const struct vmbus_link *link);
+
 /* End it.  Legal at any time, more than once; closed() follows. */
 void vmbus_link_close(struct vmbus_link *link, int reason);
 

@@ -80,6 +80,11 @@ bool vmbus_ring_consume(struct vmbus_ring *r, uint32_t len)
 	return space > pending && (space < len || space - len <= pending);
 }
 
+void vmbus_ring_skip(struct vmbus_ring *r, uint32_t len)
+{
+	r->ours = advance(r, r->ours, len);
+}
+
 void vmbus_ring_mask(struct vmbus_ring *r, bool on)
 {
 	le32_store(&r->head->interrupt_mask, on);

@@ -67,6 +67,9 @@ int vmbus_ring_readable(struct vmbus_ring *r);
 /* Give len bytes back to the writer, who has written them.  True: it waits for the space and is to be kicked. */
 bool vmbus_ring_consume(struct vmbus_ring *r, uint32_t len);
 
+/* Go on behind them and tell nobody: for a ring of which the writer has no more use. */
+void vmbus_ring_skip(struct vmbus_ring *r, uint32_t len);
+
 /* Ask the writer for no kicks, or for them again: look once more after that. */
 void vmbus_ring_mask(struct vmbus_ring *r, bool on);
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -138,6 +139,113 @@ static void test_slow_guest(void **state)
 	assert_int_equal(vb_head(ch, &ch->in, 3), 0); /* no longer */
 }
 
+/* recvmsg() of the whole program: of the far end it fails so many times. */
+static unsigned n_failures;
+
+ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
+{
+	if (n_failures > 0 && fd == fx.far) {
+		n_failures--;
+		errno = ENOMEM;
+		return -1;
+	}
+	return syscall(SYS_recvmsg, fd, msg, flags);
+}
+
+/* A read that could not be done is done again, though nothing tells of it any more. */
+static void test_no_memory_to_read(void **state)
+{
+	struct vb_channel *ch = vb_dial_host();
+
+	wait_ns(2000000); /* it sleeps */
+	n_failures = 100;
+	host_says("once");
+	wait_ns(5000000);
+	assert_int_equal(n_failures, 0);
+	vb_expect(ch, "once");
+}
+
+/* ---- how much at a time ------------------------------------------------------------------------- */
+
+#define CHANNELS 8
+
+struct many {
+	struct vb_channel *ch[CHANNELS];
+	int host[CHANNELS];
+};
+
+static void open_many(struct many *m)
+{
+	vb.ring_pages = 65;
+	for (unsigned i = 0; i < CHANNELS; i++) {
+		m->ch[i] = vb_dial_host();
+		m->host[i] = fd_take(&fx.host);
+	}
+	wait_ns(2000000); /* they sleep: what follows finds them at once */
+}
+
+/* Passes, until `moved` has grown by `total` in all.  Returns the most of one. */
+static uint64_t most_of_one_pass(const struct many *m, const uint64_t *moved, uint64_t total)
+{
+	static uint8_t bytes[MIB];
+	uint64_t most = 0, until = *moved + total;
+
+	for (unsigned i = 0; *moved < until && i < 10000; i++) {
+		uint64_t before = *moved;
+
+		loop_once(&fx.loop, 0);
+		most = max(most, *moved - before);
+		for (unsigned k = 0; k < CHANNELS; k++)
+			(void)recv(m->host[k], bytes, sizeof(bytes), MSG_DONTWAIT);
+	}
+	assert_int_equal(*moved, until);
+	return most;
+}
+
+static void close_many(struct many *m)
+{
+	for (unsigned i = 0; i < CHANNELS; i++) {
+		close(m->host[i]);
+		settle();
+		assert_true(m->ch[i]->released);
+	}
+}
+
+/* However many channels have something to say: others, who wait for an answer, are not kept waiting by their number. */
+static void test_bytes_of_a_pass(void **state)
+{
+	static uint8_t bytes[150000];
+	uint64_t total = 0;
+	struct many m;
+
+	open_many(&m);
+	for (unsigned i = 0; i < CHANNELS; i++)
+		assert_int_equal(vb_write(m.ch[i], bytes, sizeof(bytes), 4088), sizeof(bytes));
+	assert_in_range(most_of_one_pass(&m, &STAT(bytes_from_guest), CHANNELS * sizeof(bytes)),
+			100 << 10, (256 + 80) << 10);
+	for (unsigned i = 0; i < CHANNELS; i++) {
+		ssize_t n = send(m.host[i], bytes, sizeof(bytes), MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		assert_true(n > 100000);
+		total += (uint64_t)n;
+	}
+	assert_in_range(most_of_one_pass(&m, &STAT(bytes_to_guest), total), 100 << 10, 512 << 10);
+	close_many(&m);
+}
+
+static void test_packets_of_a_pass(void **state)
+{
+	static uint8_t bytes[8 * 4000];
+	struct many m;
+
+	open_many(&m);
+	for (unsigned i = 0; i < CHANNELS; i++)
+		assert_int_equal(vb_write(m.ch[i], bytes, sizeof(bytes), 8), sizeof(bytes));
+	assert_in_range(most_of_one_pass(&m, &STAT(packets_from_guest), CHANNELS * 4000), 1000,
+			2048 + 128);
+	close_many(&m);
+}
+
 /* ---- kicks -------------------------------------------------------------------------------------- */
 
 /* One call for a burst, none for a ring that was not empty, none for a reader that masks them. */
@@ -211,6 +319,9 @@ int main(void)
 		VB_TEST(test_streams),
 		VB_TEST(test_slow_host),
 		VB_TEST(test_slow_guest),
+		VB_TEST(test_no_memory_to_read),
+		VB_TEST(test_bytes_of_a_pass),
+		VB_TEST(test_packets_of_a_pass),
 		VB_TEST(test_calls),
 		VB_TEST(test_sleep),
 		VB_TEST(test_space_is_told_when_it_is_waited_for),

@@ -101,6 +101,12 @@ struct vmbus_waiting {
 	struct vmbus_waiting *next;
 };
 
+/* What a pass over a port's channels may still move. */
+struct vmbus_budget {
+	uint32_t from_guest, to_guest; /* bytes */
+	uint32_t packets;
+};
+
 struct vmbus_port {
 	struct hv_vm vm; /* first */
 	struct seat seat;
@@ -127,6 +133,7 @@ struct vmbus_port {
 	struct loop_poller poller;
 	bool polling;
 	uint64_t spin_ns;
+	struct vmbus_budget left;
 
 	struct iovec iov[VMBUS_IOVS]; /* work space */
 };

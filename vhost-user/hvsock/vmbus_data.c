@@ -10,8 +10,11 @@
 #include "port_vmbus_impl.h"
 #include "relax.h"
 
-/* What one channel may take of a turn, each way, and of one call from the guest. */
-#define TURN_BYTES  (256u << 10)
+/* What one pass over a port's channels may move, each way and in how many packets: other VMs' messages wait for it. */
+#define PASS_BYTES   (256u << 10)
+#define PASS_PACKETS 2048
+
+/* What one call from the guest may take. */
 #define BATCH_BYTES (64u << 10)
 
 /* Packets to the guest made by one call. */
@@ -34,6 +37,11 @@ static void call(struct vmbus_channel *ch)
 static void lost_memory(struct vmbus_port *port)
 {
 	vmbus_link_end(&port->link, -EFAULT, "guest memory was truncated by the frontend");
+}
+
+static void spend(uint32_t *left, uint32_t n)
+{
+	*left -= min(*left, n);
 }
 
 /* Is it still what it was, after somebody else was called? */
@@ -179,20 +187,24 @@ static bool can_take(const struct vmbus_channel *ch)
 
 static bool take(struct vmbus_channel *ch)
 {
-	uint32_t taken = 0, size, done;
+	struct vmbus_budget *left = &ch->port->left;
+	bool found = false;
+	uint32_t size, done;
 	struct batch b;
 
-	while (can_take(ch) && taken < TURN_BYTES) {
+	while (can_take(ch) && left->from_guest > 0 && left->packets > 0) {
 		size = take_batch(ch, hv_far_send, &b, &done);
 		if (size == 0)
 			break;
-		taken += size;
+		found = true;
+		spend(&left->from_guest, size);
+		spend(&left->packets, b.n_packets);
 		if (done > 0 && vmbus_ring_consume(&ch->pipe.from_guest, done))
 			call(ch);
 		if (done == b.size && b.fin)
 			take_end(ch);
 	}
-	return taken > 0;
+	return found;
 }
 
 void vmbus_take_rest(struct vmbus_channel *ch)
@@ -204,7 +216,7 @@ void vmbus_take_rest(struct vmbus_channel *ch)
 		size = take_batch(ch, pass_all, &b, &done);
 		if (size == 0)
 			break;
-		left -= min(left, size);
+		spend(&left, size);
 		vmbus_ring_skip(&ch->pipe.from_guest, done);
 		if (b.fin)
 			take_end(ch);
@@ -277,12 +289,14 @@ static void send_off(struct vmbus_channel *ch, uint32_t len, const uint32_t room
 	uint32_t at = 0;
 
 	stats->bytes_to_guest += len;
+	spend(&ch->port->left.to_guest, len);
 	for (unsigned i = 0; len > 0; i++) {
 		uint32_t part = min(len, room[i]);
 
 		at += vmpipe_put(&ch->pipe.to_guest, at, part);
 		len -= part;
 		stats->packets_to_guest++;
+		spend(&ch->port->left.packets, 1);
 	}
 	if (vmbus_ring_publish(&ch->pipe.to_guest, at))
 		call(ch);
@@ -290,9 +304,12 @@ static void send_off(struct vmbus_channel *ch, uint32_t len, const uint32_t room
 
 static bool give(struct vmbus_channel *ch)
 {
-	uint32_t room[PACKETS] = { 0 }, given = 0, len;
+	const struct vmbus_budget *left = &ch->port->left;
+	uint32_t room[PACKETS] = { 0 }, len;
+	bool found = false;
 
-	while (is_on(ch) && given < TURN_BYTES && hv_far_readable(&ch->conn->hv)) {
+	while (is_on(ch) && left->to_guest > 0 && left->packets > 0 &&
+	       hv_far_readable(&ch->conn->hv)) {
 		int space = free_bytes(&ch->pipe);
 		unsigned n_iov;
 		ssize_t r;
@@ -311,11 +328,11 @@ static bool give(struct vmbus_channel *ch)
 			lost_memory(ch->port);
 		if (r <= 0)
 			break;
-		given += (uint32_t)r;
+		found = true;
 		if (is_on(ch))
 			send_off(ch, (uint32_t)r, room);
 	}
-	return given > 0;
+	return found;
 }
 
 /* What the far end's end means to the guest, once all that it sent is in the ring. */
@@ -385,6 +402,11 @@ static void found_nothing(struct vmbus_channel *ch)
 {
 	uint64_t now_ns = loop_now_ns();
 
+	/* A read that failed for want of memory, or was interrupted: nobody will tell. */
+	if (unlikely(is_on(ch) && hv_far_readable(&ch->conn->hv) && !ch->pipe.wanting)) {
+		ch->idle_since_ns = 0;
+		return;
+	}
 	if (ch->idle_since_ns == 0)
 		ch->idle_since_ns = now_ns;
 	if (now_ns - ch->idle_since_ns < ch->port->spin_ns)
@@ -416,11 +438,15 @@ static bool serve(struct vmbus_channel *ch)
 static bool poll_port(struct loop_poller *poller)
 {
 	struct vmbus_port *port = container_of(poller, struct vmbus_port, poller);
+	struct vmbus_budget *left = &port->left;
 	bool found = false;
 
-	for (unsigned left = min(port->n_awake, TURNS); left > 0 && port->first_awake; left--) {
+	*left = (struct vmbus_budget){ PASS_BYTES, PASS_BYTES, PASS_PACKETS };
+	for (unsigned turns = min(port->n_awake, TURNS); turns > 0 && port->first_awake; turns--) {
 		struct vmbus_channel *ch = port->first_awake;
 
+		if (left->from_guest == 0 || left->to_guest == 0 || left->packets == 0)
+			break; /* that one is the first of the next pass */
 		unlink_awake(ch);
 		link_awake(ch);
 		if (serve(ch)) {

@@ -27,6 +27,14 @@ static void skip_time(void)
 	}
 }
 
+/* The first of them alone. */
+static void timer_fires(void)
+{
+	assert_non_null(fx.loop.timers);
+	fx.loop.timers->at_ns = 0;
+	settle();
+}
+
 static void test_guest_never_opens(void **state)
 {
 	struct vb_channel *ch;
@@ -75,7 +83,7 @@ static void test_port_never_released(void **state)
 }
 
 /* A guest says by the same packet that it sends no more and that its socket is closed.  While it reads it is believed to be
- * there; when its ring is full and it does not, for HV_CLOSE_NS, that it has closed. */
+ * there; when its ring is full and it does not, for VMBUS_READER_NS, that it has closed. */
 static void test_closed_in_the_middle(void **state)
 {
 	static uint8_t bytes[MIB];
@@ -87,18 +95,55 @@ static void test_closed_in_the_middle(void **state)
 	assert_null(fx.loop.timers); /* a slow guest has all the time there is */
 	vb_fin(ch);
 	assert_non_null(fx.loop.timers);
+	assert_true(fx.loop.timers->at_ns > loop_now_ns() + 59000000000ull);
 	vb_read(ch); /* it does read: the clock begins anew */
 	assert_true(ch->n_kicks > 0);
 	loop_once(&fx.loop, 0);
 	settle();
 	assert_false(ch->rescinded);
-	skip_time();
+	timer_fires();
 	assert_true(ch->rescinded && ch->released);
 	assert_int_equal(STAT(reset_timeout), 1);
 	assert_int_equal(send(fx.host, "x", 1, MSG_NOSIGNAL), -1);
 	assert_true(errno == EPIPE || errno == ECONNRESET);
 	(void)recv(fx.host, &c, 1, MSG_DONTWAIT);
 	expect_no_connections();
+}
+
+/* One that reads slowly is not taken for one that has closed: who reads anything has all the time anew. */
+static void test_slow_reader_that_sends_no_more(void **state)
+{
+	struct vb_channel *ch = vb_dial_host();
+	static uint8_t bytes[4000];
+	size_t n;
+
+	vb_fin(ch);
+	expect_host_end();
+	for (n = 0; n < 408; n++) { /* 40 bytes of the ring each */
+		assert_int_equal(send(fx.host, "x", 1, MSG_NOSIGNAL), 1);
+		loop_once(&fx.loop, 0);
+		loop_once(&fx.loop, 0);
+	}
+	n += (size_t)send(fx.host, bytes, sizeof(bytes), MSG_NOSIGNAL);
+	settle();
+	host_says("z");
+	assert_true(vb_head(ch, &ch->in, 3) > 0);
+	for (unsigned i = 0; i < 3; i++) {
+		vb_read_some(ch, 1); /* too little to write on */
+		timer_fires();
+		assert_false(ch->rescinded);
+		assert_true(vb_head(ch, &ch->in, 3) > 0);
+	}
+	vb_read_some(ch, UINT32_MAX); /* all of it, but the kick is still on its way */
+	timer_fires();
+	assert_false(ch->rescinded);
+	assert_int_equal(vb_head(ch, &ch->in, 3), 0);
+	host_says("y");
+	vb_read(ch);
+	assert_int_equal(ch->len, n + 2);
+	assert_memory_equal(ch->bytes + n, "zy", 2);
+	assert_null(fx.loop.timers);
+	assert_int_equal(STAT(reset_timeout), 0);
 }
 
 /* ---- a rescind that crosses something ----------------------------------------------------------- */
@@ -357,6 +402,7 @@ int main(void)
 		VB_TEST(test_nobody_listens_in_guest),
 		VB_TEST(test_port_never_released),
 		VB_TEST(test_closed_in_the_middle),
+		VB_TEST(test_slow_reader_that_sends_no_more),
 		VB_TEST(test_client_gives_up_before_offered),
 		VB_TEST(test_open_crosses_rescind),
 		VB_TEST(test_guest_closes),

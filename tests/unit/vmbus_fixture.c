@@ -522,6 +522,13 @@ static void get_packet(struct vb_channel *ch)
 	ch->fin = pipe[1] == 0;
 }
 
+void vb_read_some(struct vb_channel *ch, unsigned n)
+{
+	for (; n > 0 && ch->in.index != vb_head(ch, &ch->in, WRITE_INDEX); n--)
+		get_packet(ch);
+	vb_set_head(ch, &ch->in, READ_INDEX, ch->in.index);
+}
+
 void vb_read(struct vb_channel *ch)
 {
 	uint32_t start = ch->in.index, size = size_of(&ch->in), read, space, pending;

@@ -121,6 +121,8 @@ size_t vb_write(struct vb_channel *ch, const void *bytes, size_t len, size_t max
 void vb_fin(struct vb_channel *ch);
 /* Take all packets, then move the index, and kick as Linux does. */
 void vb_read(struct vb_channel *ch);
+/* Take n packets at most, and tell nobody but by the index. */
+void vb_read_some(struct vb_channel *ch, unsigned n);
 
 /* ---- in ring memory ---- */
 

@@ -34,6 +34,11 @@
 #define VMBUS_SPIN_NS     50000
 #define VMBUS_SPIN_MIN_NS 5000
 
+/* How long a guest that sends no more may leave its ring full before it is taken for one that has closed its socket: it says
+ * both by the same packet.  Linux gives its room back only when it has read all of it, so that no shorter time tells a slow
+ * reader from none. */
+#define VMBUS_READER_NS 60000000000ull
+
 /* How long what guests left in their rings may be passed on when all of them go: QEMU waits for that, and so do other VMs. */
 #define VMBUS_DRAIN_NS 200000000ull
 
@@ -63,7 +68,8 @@ struct vmbus_pipe {
 	uint8_t **page; /* ... and where they lie; one allocation */
 	int kick_fd, call_fd;
 	struct loop_source kick;
-	uint32_t skip;  /* of the first packet's data in from_guest: the far end has it */
+	uint32_t skip;       /* of the first packet's data in from_guest: the far end has it */
+	uint32_t read_index; /* of to_guest, when its reader was looked at last */
 	uint32_t low;   /* with no more bytes free than this, nothing is written to the guest */
 	bool wanting;   /* the guest is to kick when there are */
 	bool fin_taken; /* the guest sends no more */
@@ -80,7 +86,7 @@ struct vmbus_channel {
 	struct conntab_node
 		endpoint; /* in port->endpoints: of a connection that the guest asked for */
 	struct conntab_node offer; /* in port->offers: OFFERING */
-	struct loop_timer timer;   /* the guest opens it in time; see watch_reader() */
+	struct loop_timer timer;   /* the guest opens it in time; see vmbus_is_read() */
 	struct vmbus_channel *next, *prev;
 
 	struct vmbus_pipe pipe; /* OPENED */
@@ -197,6 +203,9 @@ void vmbus_asleep(struct vmbus_channel *ch);
 /* What the guest has written into an open channel is the far end's, or waits for it in memory: nothing will be read from the
  * ring any more.  Nothing is written to guest memory. */
 void vmbus_take_rest(struct vmbus_channel *ch);
+
+/* The guest's ring was full when VMBUS_READER_NS began.  True: it has been read since, and they begin anew. */
+bool vmbus_is_read(struct vmbus_channel *ch);
 
 /* Look at none any more. */
 void vmbus_sleep(struct vmbus_port *port);

@@ -198,6 +198,8 @@ static void on_late(struct loop_timer *timer)
 {
 	struct vmbus_channel *ch = container_of(timer, struct vmbus_channel, timer);
 
+	if (ch->state == CHANNEL_OPEN && vmbus_is_read(ch))
+		return;
 	ch->port->vm.stats.reset_timeout++;
 	vmbus_channel_end(ch);
 }

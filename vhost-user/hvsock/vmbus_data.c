@@ -225,17 +225,31 @@ void vmbus_take_rest(struct vmbus_channel *ch)
 
 /* ---- to the guest ------------------------------------------------------------------------------- */
 
-/* The guest does not read, or does again.  One that sends no more is given HV_CLOSE_NS for that: it says by the same packet
- * that its socket is closed, and waits for our rescind then. */
+static void await_reader(struct vmbus_channel *ch)
+{
+	ch->pipe.read_index = ch->pipe.to_guest.theirs;
+	loop_timer_set(hv_vm_loop(&ch->port->vm), &ch->timer, loop_now_ns() + VMBUS_READER_NS);
+}
+
+/* The guest does not read, or does again. */
 static void watch_reader(struct vmbus_channel *ch)
 {
-	struct loop *loop = hv_vm_loop(&ch->port->vm);
 	bool late = ch->pipe.wanting && ch->pipe.fin_taken;
 
 	if (!late)
-		loop_timer_cancel(loop, &ch->timer);
+		loop_timer_cancel(hv_vm_loop(&ch->port->vm), &ch->timer);
 	else if (!ch->timer.set)
-		loop_timer_set(loop, &ch->timer, loop_now_ns() + HV_CLOSE_NS);
+		await_reader(ch);
+}
+
+bool vmbus_is_read(struct vmbus_channel *ch)
+{
+	if (vmbus_ring_free(&ch->pipe.to_guest) < 0 ||
+	    ch->pipe.to_guest.theirs == ch->pipe.read_index)
+		return false;
+	await_reader(ch);
+	vmbus_wake(ch); /* perhaps it has more room than it told of */
+	return true;
 }
 
 /* Free bytes worth writing to; 0: the guest will kick when there are; -EBADMSG. */

@@ -416,6 +416,83 @@ static void test_repeated_connect(void **state)
 	assert_int_equal(vb.n_refused, 2);
 }
 
+/* A guest that connects from a port has closed what it had there, even if the host goes on with that. */
+static void test_port_of_a_closed_socket(void **state)
+{
+	struct vb_channel *ch = vb_dial(9, PORT), *next;
+	int old;
+
+	assert_null(vb_dial(9, PORT + 1)); /* nothing shows that it has closed */
+	vb_says(ch, "bye");
+	expect_host("bye");
+	assert_false(ch->rescinded);
+	vb_fin(ch);
+	expect_host_end();
+	old = fd_take(&fx.host);
+	next = vb_dial(9, PORT);
+	assert_non_null(next);
+	assert_ptr_not_equal(next, ch);
+	assert_true(ch->rescinded && ch->released);
+	assert_int_equal(send(old, "x", 1, MSG_NOSIGNAL), -1);
+	close(old);
+}
+
+/* The same of one whose end lies behind what the host has not taken yet. */
+static void test_port_of_a_closed_socket_that_has_sent(void **state)
+{
+	struct vb_channel *ch = vb_dial(9, PORT), *next;
+	static uint8_t bytes[4088];
+	uint64_t sent = 0, got = 0;
+	size_t n;
+	int old;
+
+	do {
+		fill(bytes, sent, sizeof(bytes));
+		n = vb_write(ch, bytes, sizeof(bytes), sizeof(bytes));
+		sent += n;
+		settle();
+	} while (n > 0);
+	vb_fin(ch);
+	old = fd_take(&fx.host);
+	next = vb_dial(9, PORT);
+	assert_non_null(next);
+	assert_true(ch->rescinded && ch->released);
+	vb_says(next, "again");
+	expect_host("again");
+	close(fx.host);
+	fx.host = old;
+	do {
+		n = host_reads(got, MIB);
+		got += n;
+		settle();
+	} while (n > 0);
+	assert_int_equal(got, sent);
+	expect_host_end();
+}
+
+/* Two endpoints that no guest has: each is answered. */
+static void test_endpoints_that_are_nearly_one(void **state)
+{
+	struct vmbus_connect_request c = { vb_guid(9), vb_guid(PORT) };
+
+	fx.answer = HOST_WAIT;
+	assert_null(vb_dial(9, PORT));
+	c.endpoint.b[15] ^= 1;
+	vb_send_message(VMBUS_CONNECT_REQUEST, VU_FLAG_VERSION, &c, sizeof(c), NULL, 0);
+	settle();
+	assert_int_equal(vb.n_refused, 1);
+	assert_memory_equal(&vb.refused.endpoint, &c.endpoint, sizeof(c.endpoint));
+	assert_int_equal(fx.n_requests, 1);
+	assert_int_equal(fx.n_gone, 0);
+	hv_refuse(fx.request);
+	fx.answer = HOST_ACCEPT;
+	vb_send_message(VMBUS_CONNECT_REQUEST, VU_FLAG_VERSION, &c, sizeof(c), NULL, 0);
+	settle();
+	assert_int_equal(vb.n_refused, 2);
+	assert_non_null(vb.last);
+	assert_memory_equal(&vb.last->instance, &c.endpoint, sizeof(c.endpoint));
+}
+
 /* ---- with the host's side as it is: P and P_<port> ---------------------------------------------- */
 
 struct place {
@@ -533,6 +610,9 @@ int main(void)
 		VB_TEST(test_waits_for_release),
 		VB_TEST(test_limit_of_waiting),
 		VB_TEST(test_repeated_connect),
+		VB_TEST(test_port_of_a_closed_socket),
+		VB_TEST(test_port_of_a_closed_socket_that_has_sent),
+		VB_TEST(test_endpoints_that_are_nearly_one),
 		VB_TEST(test_path_to_guest),
 		VB_TEST(test_path_from_guest),
 	};

@@ -13,7 +13,8 @@
  *	                      after HV_CONNECT_NS that is a refusal
  *	half an end           an empty packet
  *	                      also what a guest sends that has closed its socket: one that does not read either,
- *	                      though its ring is full, is taken for such a one after a minute
+ *	                      though its ring is full, is taken for such a one after a minute, and one that connects
+ *	                      from the same port at once
  *	the end               RESCIND, always by us: when both halves have ended, or the far end is gone.  A guest that has
  *	                      closed its socket waits for it
  *

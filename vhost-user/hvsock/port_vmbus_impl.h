@@ -204,6 +204,9 @@ void vmbus_asleep(struct vmbus_channel *ch);
  * ring any more.  Nothing is written to guest memory. */
 void vmbus_take_rest(struct vmbus_channel *ch);
 
+/* The last thing that the guest wrote into an open channel is that it sends no more. */
+bool vmbus_has_ended(struct vmbus_channel *ch);
+
 /* The guest's ring was full when VMBUS_READER_NS began.  True: it has been read since, and they begin anew. */
 bool vmbus_is_read(struct vmbus_channel *ch);
 

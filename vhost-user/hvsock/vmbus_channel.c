@@ -26,7 +26,8 @@ static struct conntab_node endpoint_key(const struct vmbus_guid *g)
 {
 	uint32_t word[4];
 
-	/* Of a guest's endpoints all but the first word is the same; two that differ in the last alone are one to us. */
+	/* Of a Linux guest's endpoints all but the first word is the same.  One that differs from another in the last alone is
+	 * refused while that lives. */
 	memcpy(word, g->b, sizeof(word));
 	return (struct conntab_node){ .guest_port = word[0], .port = word[1], .cid = word[2] };
 }
@@ -410,6 +411,17 @@ static bool is_same(const struct vmbus_guid *a, const struct vmbus_guid *b)
 	return memcmp(a, b, sizeof(*a)) == 0;
 }
 
+/* The guest connects from the port of an older channel, which it has therefore given up.  False: nothing shows that. */
+static bool give_up(struct vmbus_channel *old)
+{
+	if (old->state == CHANNEL_OPEN && !vmbus_has_ended(old))
+		return false;
+	if (old->state == CHANNEL_OPEN)
+		vmbus_take_rest(old);
+	vmbus_channel_end(old);
+	return true;
+}
+
 /* Each is answered once, by an offer or a refusal. */
 void vmbus_on_connect_request(struct vmbus_port *port, struct msg *msg)
 {
@@ -421,13 +433,15 @@ void vmbus_on_connect_request(struct vmbus_port *port, struct msg *msg)
 	c = p.connect_request;
 	vmbus_port_ready(port);
 	old = find_endpoint(port, &c.endpoint);
+	if (old && !is_same(&old->instance, &c.endpoint)) {
+		port->vm.stats.refused_channel++;
+		refuse(port, &c.endpoint, &c.service);
+		return;
+	}
 	if (old && old->state == CHANNEL_ASKED && is_same(&old->service, &c.service))
 		return; /* the answer that is due serves both */
-	/* The guest gave up the one before: an offer of that must not reach the socket any more. */
-	if (old && old->state < CHANNEL_OPEN) {
-		vmbus_channel_end(old);
+	if (old && give_up(old))
 		old = find_endpoint(port, &c.endpoint);
-	}
 	if (old)
 		wait_for_release(port, &c);
 	else

@@ -223,6 +223,20 @@ void vmbus_take_rest(struct vmbus_channel *ch)
 	}
 }
 
+bool vmbus_has_ended(struct vmbus_channel *ch)
+{
+	struct vmbus_ring *ring = &ch->pipe.from_guest;
+	const int size = (int)vmpipe_size(0);
+	int readable = vmbus_ring_readable(ring);
+	struct vmpipe_packet p;
+
+	if (ch->pipe.fin_taken)
+		return true;
+	return readable >= size &&
+	       vmpipe_next(ring, (uint32_t)(readable - size), (uint32_t)readable, &p) > 0 &&
+	       p.len == 0;
+}
+
 /* ---- to the guest ------------------------------------------------------------------------------- */
 
 static void await_reader(struct vmbus_channel *ch)

@@ -20,6 +20,7 @@
 #include "frontend.h"
 #include "log.h"
 #include "port_vmbus.h"
+#include "transport.h"
 #include "vmbus_proto.h"
 
 #define PAGES 64
@@ -52,11 +53,13 @@ static uint8_t take8(struct input *in)
 
 /* ---- the host's side ---------------------------------------------------------------------------- */
 
+/* One that is full soon, so that packets are taken in parts. */
 static int new_host(unsigned i)
 {
-	int fd[2];
+	int fd[2], least = 1;
 
 	assert(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd) == 0);
+	assert(setsockopt(fd[1], SOL_SOCKET, SO_SNDBUF, &least, sizeof(least)) == 0);
 	fd_drop(&host[i % HOSTS]);
 	host[i % HOSTS] = fd[0];
 	return fd[1];
@@ -64,6 +67,7 @@ static int new_host(unsigned i)
 
 static void on_request(struct hv_conn *conn, void *context)
 {
+	conn->widened = true; /* new_host() */
 	if (answer % 4 == 0)
 		hv_refuse(conn);
 	else
@@ -124,6 +128,8 @@ static void step_connect(struct input *in)
 	if (hv_connect(vm, take8(in), SOCK_STREAM, c->fd, on_done, c, &conn) < 0) {
 		close(c->fd);
 		free(c);
+	} else {
+		conn->widened = true;
 	}
 }
 
@@ -169,13 +175,15 @@ static void say_open(struct input *in)
 static void say_guids(struct input *in)
 {
 	struct vmbus_connect_request c;
+	uint8_t endpoint = take8(in);
 	static const uint8_t tail[12] = { 0xcb, 0xfa, 0xe6, 0x11, 0xbd, 0x58,
 					  0x64, 0x00, 0x6a, 0x79, 0x86, 0xd3 };
 
 	memset(&c, 0, sizeof(c));
 	memcpy(c.endpoint.b + 4, tail, sizeof(tail));
 	memcpy(c.service.b + 4, tail, sizeof(tail));
-	c.endpoint.b[0] = take8(in) % 4;
+	c.endpoint.b[0] = endpoint % 4;
+	c.endpoint.b[15] ^= endpoint >> 7;
 	c.service.b[0] = take8(in);
 	if (c.service.b[0] == 99)
 		c.service.b[9] = 1;

@@ -108,6 +108,34 @@ static void test_slow_host(void **state)
 	assert_false(ch->rescinded);
 }
 
+/* Packets that are longer than what the far end ever takes at once. */
+static void test_packets_in_parts(void **state)
+{
+	struct vb_channel *ch;
+	static uint8_t bytes[16000];
+	uint64_t sent = 0, got = 0;
+	int least = 1;
+
+	vb.ring_pages = 33;
+	ch = vb_dial_host();
+	fx.request->widened = true; /* so that it stays as small */
+	assert_int_equal(setsockopt(fx.far, SOL_SOCKET, SO_SNDBUF, &least, sizeof(least)), 0);
+	while (sent < 8 * sizeof(bytes)) {
+		fill(bytes, sent, sizeof(bytes));
+		assert_int_equal(vb_write(ch, bytes, sizeof(bytes), sizeof(bytes)), sizeof(bytes));
+		sent += sizeof(bytes);
+		settle();
+	}
+	assert_true(STAT(packets_from_guest) == 0 && STAT(bytes_from_guest) > 0);
+	for (size_t n = 1; n > 0; got += n) {
+		n = host_reads(got, 777);
+		settle();
+	}
+	assert_int_equal(got, sent);
+	assert_int_equal(STAT(bytes_from_guest), sent);
+	assert_int_equal(STAT(packets_from_guest), 8);
+}
+
 /* A guest that does not read: the ring fills, the host waits, and goes on once there is room. */
 static void test_slow_guest(void **state)
 {
@@ -318,6 +346,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		VB_TEST(test_streams),
 		VB_TEST(test_slow_host),
+		VB_TEST(test_packets_in_parts),
 		VB_TEST(test_slow_guest),
 		VB_TEST(test_no_memory_to_read),
 		VB_TEST(test_bytes_of_a_pass),

@@ -115,22 +115,27 @@ static void test_data_after_the_end(void **state)
 /* A packet that shrinks while the far end has a part of it. */
 static void test_packet_shrinks(void **state)
 {
-	struct vb_channel *ch = vb_dial_host();
-	static uint8_t bytes[4088];
-	uint32_t index;
-	size_t n;
+	static uint8_t bytes[12000];
 
-	do {
-		n = vb_write(ch, bytes, sizeof(bytes), sizeof(bytes));
+	for (unsigned i = 0; i < 3; i++) {
+		static const uint8_t wrong[] = { 0, 1, 0xff };
+		struct vb_channel *ch = vb_dial_host();
+		int least = 1;
+
+		fx.request->widened = true; /* so that it stays as small */
+		assert_int_equal(setsockopt(fx.far, SOL_SOCKET, SO_SNDBUF, &least, sizeof(least)),
+				 0);
+		assert_int_equal(vb_write(ch, bytes, sizeof(bytes), sizeof(bytes)), sizeof(bytes));
 		settle();
-	} while (n > 0);
-	index = vb_head(ch, &ch->out, READ_INDEX);
-	for (unsigned i = 0; i < 4; i++)
-		*vb_byte(ch, &ch->out, (index + 20 + i) % (5 * 4096)) = 0;
-	while (recv(fx.host, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
-		settle();
-	expect_broken(ch);
-	assert_int_equal(STAT(reset_malformed), 1);
+		assert_in_range(hv_conn_bytes_from_guest(fx.request), 0x100, sizeof(bytes) - 1);
+		assert_int_equal(vb_head(ch, &ch->out, READ_INDEX), 0);
+		*vb_byte(ch, &ch->out, 20) = wrong[i];
+		*vb_byte(ch, &ch->out, 21) = 0;
+		while (recv(fx.host, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+			settle();
+		expect_broken(ch);
+		assert_int_equal(STAT(reset_malformed), i + 1);
+	}
 }
 
 /* Where the rings are said to lie. */

@@ -35,8 +35,7 @@
 #define VMBUS_SPIN_MIN_NS 5000
 
 /* How long a guest that sends no more may leave its ring full before it is taken for one that has closed its socket: it says
- * both by the same packet.  Linux gives its room back only when it has read all of it, so that no shorter time tells a slow
- * reader from none. */
+ * both by the same packet.  Not short: Linux moves its index when it has read all packets, not after each. */
 #define VMBUS_READER_NS 60000000000ull
 
 /* How long what guests left in their rings may be passed on when all of them go: QEMU waits for that, and so do other VMs. */

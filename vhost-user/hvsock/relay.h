@@ -17,7 +17,8 @@
  * Once both ends are joined nobody has to do anything any more.  Bytes go straight between the descriptor and the
  * guest's memory.  A far end that takes no more holds up its own connection alone: what it did not take waits in
  * memory, at most HV_BUFFER_SIZE for a connection (the guest is not allowed to send more) and limits.buffer_bytes
- * for a VM.  End of file and shutdown(2) pass in each direction by themselves; when both ends have ended, or one is
+ * for a VM; or in the guest, where its transport has a ring for each connection, and in memory only once the guest has
+ * ended it.  End of file and shutdown(2) pass in each direction by themselves; when both ends have ended, or one is
  * reset, the relay closes the descriptor and forgets the connection.
  *
  * A limit is answered with a reset, never with silence.

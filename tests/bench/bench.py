@@ -77,6 +77,7 @@ class Bench:
     def __init__(self, args):
         self.runs = args.runs
         self.seconds = args.seconds
+        self._qemu = args.qemu
         self._cases = args.case
         self._build = pathlib.Path(args.build).resolve() if args.build else None
 
@@ -92,6 +93,13 @@ class Bench:
                                 str(self._build), str(ROOT)], check=True, stdout=sys.stderr)
         subprocess.run(["ninja", "-C", str(self._build), path], check=True, stdout=sys.stderr)
         return str(self._build / path)
+
+    def patched_qemu(self):
+        """The QEMU of qemu-patches, built if it is not there."""
+        if not self._qemu:
+            done = subprocess.run([ROOT / "qemu-patches/build"], check=True, stdout=subprocess.PIPE, text=True)
+            self._qemu = done.stdout.strip()
+        return self._qemu
 
     def pairs(self, case, ours, peer):
         """Run both in turn; the medians and the ratio of each pair.  Neighbours in time share

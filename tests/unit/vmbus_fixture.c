@@ -18,7 +18,7 @@
 #include "base.h"
 #include "cleanup.h"
 #include "listen.h"
-#include "port_vmbus.h"
+#include "port_vmbus_impl.h"
 
 #define PAGE 4096u
 
@@ -285,10 +285,19 @@ static bool receive(void)
 	return true;
 }
 
+static void wait_for_looks(void)
+{
+	const struct loop_timer *first = fx.loop.timers;
+
+	if (!vb.let_doze && first && first->at_ns <= loop_now_ns() + VMBUS_DOZE_MAX_NS)
+		loop_once(&fx.loop, first->at_ns);
+}
+
 void vb_poll(void)
 {
 	uint64_t n;
 
+	wait_for_looks();
 	while (vb.sock >= 0 && receive())
 		;
 	for (struct vb_channel *ch = vb.channels; ch; ch = ch->next)

@@ -403,6 +403,7 @@ void vmbus_asleep(struct vmbus_channel *ch)
 {
 	if (ch->awake)
 		unlink_awake(ch);
+	loop_timer_cancel(hv_vm_loop(&ch->port->vm), &ch->doze);
 }
 
 void vmbus_sleep(struct vmbus_port *port)
@@ -451,16 +452,58 @@ static void found_nothing(struct vmbus_channel *ch)
 	unlink_awake(ch);
 }
 
+/* How long its ring takes to become half full; 0: it is to be looked at all the time. */
+static uint64_t time_to_doze(const struct vmbus_channel *ch)
+{
+	const struct vmbus_stream *s = &ch->stream;
+	uint64_t ns = (s->last_ns - s->since_ns) * (ch->pipe.from_guest.size / 2) / s->bytes;
+
+	return ns < VMBUS_DOZE_MIN_NS ? 0 : min(ns, (uint64_t)VMBUS_DOZE_MAX_NS);
+}
+
+/* A look found `bytes` of the guest's, and had nothing for it. */
+static void stream_on(struct vmbus_channel *ch, uint32_t bytes)
+{
+	struct vmbus_stream *s = &ch->stream;
+	uint64_t now_ns = loop_now_ns();
+
+	if (now_ns - s->last_ns > VMBUS_STREAM_NS) {
+		*s = (struct vmbus_stream){ .since_ns = now_ns, .last_ns = now_ns };
+		return;
+	}
+	s->last_ns = now_ns;
+	s->bytes += bytes;
+	if (++s->looks >= VMBUS_DOZE_AFTER) {
+		s->doze_ns = time_to_doze(ch);
+		s->since_ns = now_ns;
+		s->looks = 0;
+		s->bytes = 0;
+	}
+	if (s->doze_ns == 0)
+		return;
+	ch->asleep_since_ns = 0;
+	unlink_awake(ch);
+	loop_timer_set(hv_vm_loop(&ch->port->vm), &ch->doze, now_ns + s->doze_ns);
+}
+
+void vmbus_on_doze(struct loop_timer *timer)
+{
+	vmbus_wake(container_of(timer, struct vmbus_channel, doze));
+}
+
 /* One turn.  False: there was nothing to do. */
 static bool serve(struct vmbus_channel *ch)
 {
-	bool found = take(ch);
+	uint32_t left = ch->port->left.from_guest;
+	bool took = take(ch), gave = give(ch);
 
-	if (give(ch))
-		found = true;
 	if (is_on(ch))
 		conclude(ch);
-	return found;
+	if (gave)
+		ch->stream.last_ns = 0;
+	else if (took && ch->awake)
+		stream_on(ch, left - ch->port->left.from_guest);
+	return took || gave;
 }
 
 static bool poll_port(struct loop_poller *poller)
@@ -502,6 +545,7 @@ void vmbus_wake(struct vmbus_channel *ch)
 
 	ch->idle_since_ns = 0;
 	if (!ch->awake) {
+		loop_timer_cancel(hv_vm_loop(&port->vm), &ch->doze);
 		learn(port, ch->asleep_since_ns);
 		vmbus_ring_mask(&ch->pipe.from_guest, true);
 		link_awake(ch);

@@ -127,7 +127,7 @@ def says(_host, guest, _args):
     for pattern in (r"Hypervisor detected: Microsoft Hyper-V", r"Vmbus version:5\.\d"):
         if not re.search(pattern, out):
             raise guests.GuestError(f"nothing like {pattern!r} in {out[-1500:]}")
-    if found := re.search(r".*(Oops|BUG:|Call Trace|hung task|rcu.*stall).*", out):
+    if found := re.search(r".*(Oops|BUG: (?!soft lockup)|kernel BUG|general protection).*", out):
         raise guests.GuestError(f"{found.group(0)!r} in {out[-3000:]}")
     _, modules = guest.sh("cat /proc/modules")
     if not re.search(r"(?m)^hv_sock ", modules):

@@ -42,7 +42,7 @@
 #define VMBUS_READER_NS 60000000000ull
 
 /* How long what guests left in their rings may be passed on when all of them go: QEMU waits for that, and so do other VMs. */
-#define VMBUS_DRAIN_NS 200000000ull
+#define VMBUS_DRAIN_NS 100000000ull
 
 /* How long a channel dozes, and after how many looks in a row that found something, none longer after the one before than
  * VMBUS_STREAM_NS, and nothing to give: who asks and waits for the answer is not kept waiting. */

@@ -324,9 +324,8 @@ static int check(const struct whole *w, struct place *p)
 		return wrong(p, "an arena needs either path or \"memfd\": true");
 	if (c->arena.size % PORTAL_EXTENT != 0)
 		return wrong(p, "size: not a multiple of 2 MiB");
-	if ((c->ivshmem_path || c->n_pmem) && !is_power(c->arena.size))
-		return wrong(p,
-			     "size: what is shown as PCI memory (ivshmem, pmem) is a power of two");
+	if (c->ivshmem_path && !is_power(c->arena.size))
+		return wrong(p, "size: what is shown as PCI memory (ivshmem) is a power of two");
 	return 0;
 }
 

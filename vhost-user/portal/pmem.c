@@ -20,7 +20,7 @@
 #define RESPONSE_OK    0u
 #define RESPONSE_EIO   1u
 
-#define SIZE_MIN (2ull << 20) /* what devdax aligns to */
+#define SIZE_UNIT (2ull << 20) /* what devdax aligns to */
 
 /* What the driver reads that does not know that feature: there is no memory. */
 struct config_space {
@@ -312,7 +312,7 @@ int pmem_new(struct loop *loop, const struct pmem_config *config, struct pmem **
 	struct pmem *p;
 	int r;
 
-	if (!is_power_of_two(config->size) || config->size < SIZE_MIN ||
+	if (config->size == 0 || config->size % SIZE_UNIT != 0 ||
 	    (config->shmem_bit && !proto_shmem_bit_name(config->shmem_bit)))
 		return -EINVAL;
 	p = calloc(1, sizeof(*p));

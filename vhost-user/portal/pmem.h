@@ -57,7 +57,7 @@ struct pmem_config {
 	const char *name; /* of the VM: in log lines; copied */
 	const char *path; /* of the listening socket, made with mode 0600; copied */
 	int memory_fd;    /* the whole file */
-	uint64_t size;    /* of it; a power of two, as it becomes a BAR, and at least 2 MiB */
+	uint64_t size; /* of it, a multiple of 2 MiB; a power of two where it becomes a BAR, which QEMU's own device checks */
 	bool writable;
 	unsigned shmem_bit; /* 0, or the protocol feature that an old frontend takes for SHMEM_MAP: proto.h */
 	struct flush *

@@ -37,11 +37,12 @@ static void parse_version(struct qemu_caps *caps)
 /* --- what QEMU says --------------------------------------------------------------------------------------- */
 
 /* X(key, type, member): devices that a QEMU may lack; the key is the question's id, and the answer's in the cache. */
-#define DEVICES(X)                                    \
-	X("vsock", "vhost-user-vsock-pci", has_vsock) \
-	X("hvsock", "vmbus-hvsock", has_hvsock)       \
-	X("virtio-pmem", "virtio-pmem-pci", has_pmem) \
-	X("ivshmem", "ivshmem-doorbell", has_ivshmem) \
+#define DEVICES(X)                                                       \
+	X("vsock", "vhost-user-vsock-pci", has_vsock)                    \
+	X("hvsock", "vmbus-hvsock", has_hvsock)                          \
+	X("virtio-pmem", "virtio-pmem-pci", has_pmem)                    \
+	X("ivshmem", "ivshmem-doorbell", has_ivshmem)                    \
+	X("vhost-user-pmem", "vhost-user-pmem-pci", has_vhost_user_pmem) \
 	X("vhost-user-device", "vhost-user-test-device-pci", has_vhost_user_device)
 
 static const char questions[] =
@@ -319,7 +320,7 @@ bool qemu_patched_is_missing(const char *arch, const char *cache_dir)
 {
 	struct qemu_caps *caps = NULL;
 	bool missing = !qemu_caps_probe_named(arch, LAB_QEMU_PATCHED, cache_dir, &caps, NULL) ||
-		       !caps->has_hvsock;
+		       !caps->has_hvsock || !caps->has_vhost_user_pmem;
 
 	qemu_caps_free(caps);
 	return missing && !is_told();

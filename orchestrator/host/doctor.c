@@ -143,6 +143,23 @@ static void examine_hvsock(GPtrArray *rows, const struct host_facts *f)
 		add(rows, id, DOCTOR_INFO, text("no QEMU that has vmbus-hvsock"), only, todo);
 }
 
+/* The QEMU that has the door "vhost-user"; NULL: none here. */
+static const struct qemu_caps *served_by(const struct host_facts *f)
+{
+	if (f->patched && f->patched->has_vhost_user_pmem)
+		return f->patched;
+	return f->qemu && f->qemu->has_vhost_user_device ? f->qemu : NULL;
+}
+
+static char *portal_doors(const struct host_facts *f)
+{
+	const struct qemu_caps *q = served_by(f);
+
+	return q ? text("%s; the door \"vhost-user\" has QEMU %s, %s", f->portal, q->version,
+			q->binary) :
+		   text("%s; no QEMU here has the door \"vhost-user\"", f->portal);
+}
+
 static void examine_portals(GPtrArray *rows, const struct host_facts *f)
 {
 	const char *id = "portals", *only = "only labs with \"portals\" need it";
@@ -154,7 +171,7 @@ static void examine_portals(GPtrArray *rows, const struct host_facts *f)
 		add(rows, id, DOCTOR_WARN, text("QEMU %s has no virtio-pmem-pci", f->qemu->version),
 		    only, "the door \"ivshmem\" does without, where QEMU has ivshmem-doorbell");
 	else
-		add(rows, id, DOCTOR_OK, text("%s", f->portal), "", "");
+		add(rows, id, DOCTOR_OK, portal_doors(f), "", "");
 }
 
 static void examine_libvirt(GPtrArray *rows, const struct host_facts *f)

@@ -154,25 +154,27 @@ static struct portal_access *add_access(struct builder *b, struct vm *vm,
 	return a;
 }
 
-/* Where it is a PCI BAR its size is a power of two; and of ivshmem nobody can keep the guest from writing to it. */
-static void check_door(struct builder *b, const struct vm *vm, const struct portal_access *a,
-		       const struct jt_node *node)
+/* Where it is a PCI BAR its size is a power of two; and of ivshmem nobody can keep the guest from writing to it.  What "vhost-user"
+ * asks for is the QEMU's to say (render_qemu_check()). */
+static void check_door(struct builder *b, const struct portal_access *a, const struct jt_node *node)
 {
 	uint64_t size = a->portal->size;
 
-	if (a->door != PORTAL_DOOR_PMEM && (size & (size - 1)) != 0)
+	if (a->door == PORTAL_DOOR_IVSHMEM && (size & (size - 1)) != 0)
 		lab_error_at(
 			b->errors, build_good(node, "door"),
 			"needs a portal whose size is a power of two, as that of a PCI BAR is");
 	if (a->door == PORTAL_DOOR_IVSHMEM && a->readonly)
 		lab_error_at(b->errors, build_good(node, "mode"),
 			     "\"ivshmem\" has no read-only side: take the door \"pmem\"");
-	/* pmem.h: a card takes the guest's memory by slots. */
-	if (a->door == PORTAL_DOOR_VHOST_USER && vm->nics->len > 0)
-		lab_error_at(
-			b->errors, build_good(node, "door"),
-			"QEMU dies when a VM starts anew that has this door and a network card: "
-			"take the door \"pmem\", or \"nics\": []");
+}
+
+/* The device that is made for it no stock QEMU has. */
+static void want_qemu(struct builder *b, struct vm *vm)
+{
+	if (!vm->qemu && vm->arch == LAB_ARCH_X86_64 &&
+	    !build_machine_setting(b, b->vm_nodes->pdata[vm->index], "qemu"))
+		vm->qemu = g_strdup(LAB_QEMU_PATCHED);
 }
 
 static void build_access(struct builder *b, struct vm *vm, struct jt_node *node)
@@ -191,7 +193,9 @@ static void build_access(struct builder *b, struct vm *vm, struct jt_node *node)
 	check_size(b, quota);
 	if (quota && a->readonly)
 		lab_error_at_key(b->errors, quota, "has no use: who only reads is granted nothing");
-	check_door(b, vm, a, node);
+	check_door(b, a, node);
+	if (a->door == PORTAL_DOOR_VHOST_USER)
+		want_qemu(b, vm);
 }
 
 static void build_accesses(struct builder *b, struct vm *vm)

@@ -65,7 +65,7 @@ static_assert(G_N_ELEMENTS(sockets_words) == LAB_SOCKETS_COUNT + 1,
 		  .kind = FIELD_TEXT,                                                                                     \
 		  .min = 1,                                                                                               \
 		  .max = PATH_BYTES,                                                                                      \
-		  .unsaid = "host, with hvsock patched",                                                                  \
+		  .unsaid = "host; with hvsock, or a portal by vhost-user, patched",                                      \
 		  .brief =                                                                                                \
 			  "Which QEMU runs it: `host` is this host's, `patched` the one that `qemu-patches/build` "       \
 			  "makes, anything with a `/` a path; a relative one starts at the directory of the lab file." }, \

@@ -151,7 +151,8 @@ static uint64_t portal_memory(const struct domain *d, bool native_only, unsigned
 	for (unsigned i = 0; i < d->vm->portals->len; i++) {
 		const struct portal_access *a = vm_portal(d->vm, i);
 
-		if (a->door != PORTAL_DOOR_PMEM || (native_only && !domain_portal_is_native(d, a)))
+		if (!render_qemu_takes_room(a, d->qemu) ||
+		    (native_only && !domain_portal_is_native(d, a)))
 			continue;
 		size += a->portal->size >> 20;
 		(*ret_n)++;

@@ -188,10 +188,9 @@ static void tell_portal(struct domain *d, const struct portal_access *a)
 	g_autofree char *version = libvirt_version_text(d->caps->version);
 
 	if (a->door == PORTAL_DOOR_VHOST_USER)
-		domain_tell(
-			d,
-			"portal %s of %s: by qemu:commandline: libvirt has no " RENDER_TEST_DEVICE,
-			a->portal->name, d->vm->name);
+		domain_tell(d, "portal %s of %s: by qemu:commandline: libvirt has no %s",
+			    a->portal->name, d->vm->name,
+			    d->qemu->has_vhost_user_pmem ? RENDER_PMEM_DEVICE : RENDER_TEST_DEVICE);
 	else if (a->readonly)
 		domain_tell(
 			d,
@@ -236,7 +235,7 @@ static void add_ivshmem(struct domain *d, const struct portal_access *a, const c
 /* As render/qemu.c says it. */
 static void add_portal_words(struct domain *d, const struct portal_access *a)
 {
-	g_auto(GStrv) words = render_qemu_portal(a, d->paths, d->p);
+	g_auto(GStrv) words = render_qemu_portal(a, d->qemu, d->paths, d->p);
 
 	tell_portal(d, a);
 	for (char **word = words; *word; word++)

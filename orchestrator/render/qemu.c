@@ -86,8 +86,14 @@ bool render_qemu_uses_kvm(const struct vm *vm, const struct qemu_caps *caps)
 	return caps->kvm_usable && vm->arch == HOST_ARCH;
 }
 
-/* Portals by virtio-pmem are memory devices: room for them comes on top of the guest's own memory. */
-static void add_memory(GPtrArray *argv, const struct vm *vm)
+bool render_qemu_takes_room(const struct portal_access *access, const struct qemu_caps *caps)
+{
+	return access->door == PORTAL_DOOR_PMEM ||
+	       (access->door == PORTAL_DOOR_VHOST_USER && caps->has_vhost_user_pmem);
+}
+
+/* Portals that are memory devices: room for them comes on top of the guest's own memory. */
+static void add_memory(GPtrArray *argv, const struct vm *vm, const struct qemu_caps *caps)
 {
 	uint64_t room = 0;
 	unsigned slots = 0;
@@ -95,7 +101,7 @@ static void add_memory(GPtrArray *argv, const struct vm *vm)
 	for (unsigned i = 0; i < vm->portals->len; i++) {
 		const struct portal_access *a = vm_portal(vm, i);
 
-		if (a->door != PORTAL_DOOR_PMEM)
+		if (!render_qemu_takes_room(a, caps))
 			continue;
 		room += a->portal->size >> 20;
 		slots++;
@@ -107,7 +113,8 @@ static void add_memory(GPtrArray *argv, const struct vm *vm)
 		addf(argv, "-m", "%" G_GUINT64_FORMAT "M", vm->memory >> 20);
 }
 
-static void add_machine(GPtrArray *argv, const struct vm *vm, bool kvm)
+static void add_machine(GPtrArray *argv, const struct vm *vm, const struct qemu_caps *caps,
+			bool kvm)
 {
 	const struct machine *m = &machines[vm->arch];
 
@@ -119,7 +126,7 @@ static void add_machine(GPtrArray *argv, const struct vm *vm, bool kvm)
 	addf(argv, "-cpu", "%s%s", kvm ? "host" : m->tcg_cpu,
 	     vm->sockets == LAB_SOCKETS_HVSOCK ? "," RENDER_HYPERV_CPU : "");
 	addf(argv, "-smp", "%u", vm->vcpus);
-	add_memory(argv, vm);
+	add_memory(argv, vm, caps);
 	addf(argv, "-object", "memory-backend-memfd,id=mem0,size=%" G_GUINT64_FORMAT "M,share=on",
 	     vm->memory >> 20);
 }
@@ -249,15 +256,39 @@ static void add_distro(GPtrArray *argv, const struct vm *vm, const struct distro
 	add_device(argv, pci_distro(vm, i), device);
 }
 
-/* A portal: its file, mapped by QEMU, or a socket of its daemon.  None of these sockets can reconnect: the devices take
- * their memory once. */
-static void add_portal(GPtrArray *argv, const struct portal_access *a,
+/* The daemon is the device.  A memory device goes on with a daemon that comes back; QEMU's own for any backend takes its
+ * memory once, and does not reconnect. */
+static void add_served_portal(GPtrArray *argv, const struct portal_access *a,
+			      const struct qemu_caps *caps, const char *socket, GString *device)
+{
+	g_autofree char *path = render_qemu_escape(socket), *reconnect = reconnect_option(caps);
+	const char *name = a->portal->name;
+	unsigned i = a->index;
+
+	if (caps->has_vhost_user_pmem) {
+		addf(argv, "-chardev", "socket,id=portal%u,path=%s,%s", i, path, reconnect);
+		g_string_printf(device,
+				RENDER_PMEM_DEVICE
+				",id=portal-%s,chardev=portal%u,size=%" G_GUINT64_FORMAT "M",
+				name, i, a->portal->size >> 20);
+	} else {
+		addf(argv, "-chardev", "socket,id=portal%u,path=%s", i, path);
+		g_string_printf(device,
+				RENDER_TEST_DEVICE ",id=portal-%s,chardev=portal%u,virtio-id=27,"
+						   "num_vqs=1,config_size=16",
+				name, i);
+	}
+}
+
+/* A portal: its file, mapped by QEMU, or a socket of its daemon.  That of ivshmem cannot reconnect: the device takes its memory
+ * once. */
+static void add_portal(GPtrArray *argv, const struct portal_access *a, const struct qemu_caps *caps,
 		       const struct lab_paths *paths, const struct vm_paths *p)
 {
 	const struct portal_paths *own = lab_paths_portal(paths, a->portal->index);
 	g_autofree char *file = render_qemu_escape(own->memory);
 	g_autofree char *ivshmem = render_qemu_escape(own->ivshmem);
-	g_autofree char *socket = vm_paths_pmem(p, a->index), *pmem = render_qemu_escape(socket);
+	g_autofree char *socket = vm_paths_pmem(p, a->index);
 	g_autoptr(GString) device = g_string_new(NULL);
 	const char *name = a->portal->name;
 	unsigned i = a->index;
@@ -276,12 +307,7 @@ static void add_portal(GPtrArray *argv, const struct portal_access *a,
 				name, i, RENDER_IVSHMEM_VECTORS);
 		break;
 	case PORTAL_DOOR_VHOST_USER:
-		addf(argv, "-chardev", "socket,id=portal%u,path=%s", i, pmem);
-		g_string_printf(
-			device,
-			RENDER_TEST_DEVICE
-			",id=portal-%s,chardev=portal%u,virtio-id=27,num_vqs=1,config_size=16",
-			name, i);
+		add_served_portal(argv, a, caps, socket, device);
 		break;
 	case PORTAL_DOOR_COUNT:
 		g_assert_not_reached();
@@ -289,12 +315,12 @@ static void add_portal(GPtrArray *argv, const struct portal_access *a,
 	add_device(argv, pci_portal(i), device->str);
 }
 
-GStrv render_qemu_portal(const struct portal_access *access, const struct lab_paths *paths,
-			 const struct vm_paths *p)
+GStrv render_qemu_portal(const struct portal_access *access, const struct qemu_caps *caps,
+			 const struct lab_paths *paths, const struct vm_paths *p)
 {
 	GPtrArray *words = g_ptr_array_new();
 
-	add_portal(words, access, paths, p);
+	add_portal(words, access, caps, paths, p);
 	g_ptr_array_add(words, NULL);
 	return (GStrv)g_ptr_array_free(words, FALSE);
 }
@@ -302,19 +328,58 @@ GStrv render_qemu_portal(const struct portal_access *access, const struct lab_pa
 /* The device that a portal's door is made of. */
 static bool has_door(const struct qemu_caps *caps, enum portal_door door)
 {
-	return door == PORTAL_DOOR_PMEM    ? caps->has_pmem :
-	       door == PORTAL_DOOR_IVSHMEM ? caps->has_ivshmem :
-					     caps->has_vhost_user_device;
+	return door == PORTAL_DOOR_PMEM ? caps->has_pmem :
+	       door == PORTAL_DOOR_IVSHMEM ?
+					  caps->has_ivshmem :
+					  caps->has_vhost_user_pmem || caps->has_vhost_user_device;
 }
 
-gboolean render_qemu_check(const struct vm *vm, const struct qemu_caps *caps, GError **error)
+/* Why QEMU's device for any backend cannot be the VM's door to the portal (vhost-user-portal's pmem.h); NULL: it can. */
+static const char *test_device_fault(const struct vm *vm, const struct portal_access *a)
+{
+	uint64_t size = a->portal->size;
+
+	if ((size & (size - 1)) != 0)
+		return "is a PCI BAR, whose size is a power of two";
+	if (a->readonly)
+		return "shows a VM that may only read nothing";
+	if (vm->nics->len > 0)
+		return "kills QEMU when a VM starts anew that has it and a network card";
+	return NULL;
+}
+
+/* Whether this QEMU has the VM's door to the portal. */
+static gboolean check_door(const struct vm *vm, const struct portal_access *a,
+			   const struct qemu_caps *caps, GError **error)
 {
 	static const char *const devices[PORTAL_DOOR_COUNT] = {
 		"virtio-pmem-pci",
 		"ivshmem-doorbell",
-		RENDER_TEST_DEVICE " (QEMU 11.1 has it)",
+		RENDER_PMEM_DEVICE " (\"qemu\": \"patched\" has it), nor " RENDER_TEST_DEVICE
+				   " (QEMU 11.1 has it)",
 	};
+	const char *fault = a->door == PORTAL_DOOR_VHOST_USER && !caps->has_vhost_user_pmem ?
+				    test_device_fault(vm, a) :
+				    NULL;
 
+	if (!has_door(caps, a->door))
+		g_set_error(error, ORCH_ERROR, ORCH_ERROR_HOST_UNFIT,
+			    "VM %s reaches portal %s by \"%s\": QEMU %s has no %s", vm->name,
+			    a->portal->name, portal_door_name(a->door), caps->version,
+			    devices[a->door]);
+	else if (fault)
+		g_set_error(error, ORCH_ERROR, ORCH_ERROR_HOST_UNFIT,
+			    "VM %s reaches portal %s by \"%s\": " RENDER_TEST_DEVICE
+			    " of QEMU %s %s: take \"qemu\": \"patched\", or the door \"pmem\"",
+			    vm->name, a->portal->name, portal_door_name(a->door), caps->version,
+			    fault);
+	else
+		return TRUE;
+	return FALSE;
+}
+
+gboolean render_qemu_check(const struct vm *vm, const struct qemu_caps *caps, GError **error)
+{
 	if (vm->sockets == LAB_SOCKETS_HVSOCK && !caps->has_hvsock) {
 		g_set_error(
 			error, ORCH_ERROR, ORCH_ERROR_HOST_UNFIT,
@@ -323,17 +388,9 @@ gboolean render_qemu_check(const struct vm *vm, const struct qemu_caps *caps, GE
 			vm->name, caps->version, caps->binary);
 		return FALSE;
 	}
-	for (unsigned i = 0; i < vm->portals->len; i++) {
-		const struct portal_access *a = vm_portal(vm, i);
-
-		if (has_door(caps, a->door))
-			continue;
-		g_set_error(error, ORCH_ERROR, ORCH_ERROR_HOST_UNFIT,
-			    "VM %s reaches portal %s by \"%s\": QEMU %s has no %s", vm->name,
-			    a->portal->name, portal_door_name(a->door), caps->version,
-			    devices[a->door]);
-		return FALSE;
-	}
+	for (unsigned i = 0; i < vm->portals->len; i++)
+		if (!check_door(vm, vm_portal(vm, i), caps, error))
+			return FALSE;
 	return TRUE;
 }
 
@@ -356,7 +413,7 @@ gboolean render_qemu(const struct lab *lab, const struct vm *vm, const struct qe
 		return FALSE;
 	argv = g_ptr_array_new();
 	add(argv, caps->binary, NULL);
-	add_machine(argv, vm, kvm);
+	add_machine(argv, vm, caps, kvm);
 	add_boot(argv, vm, image, p);
 	add_serial(argv, vm, p);
 	for (unsigned i = 0; i < vm->nics->len; i++)
@@ -368,7 +425,7 @@ gboolean render_qemu(const struct lab *lab, const struct vm *vm, const struct qe
 	for (unsigned i = 0; i < vm->distros->len; i++)
 		add_distro(argv, vm, vm->distros->pdata[i]);
 	for (unsigned i = 0; i < vm->portals->len; i++)
-		add_portal(argv, vm_portal(vm, i), paths, p);
+		add_portal(argv, vm_portal(vm, i), caps, paths, p);
 	add_device(argv, pci_rng(), "virtio-rng-pci");
 	g_ptr_array_add(argv, NULL);
 	*ret_argv = (GStrv)g_ptr_array_free(argv, FALSE);

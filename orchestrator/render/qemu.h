@@ -19,7 +19,7 @@
  *   - each distribution as a virtio disk whose serial number is the distribution's name;
  *   - each NIC as a vhost-user client of its port's socket; QEMU reconnects by itself when the switch is restarted;
  *   - each portal as its door: a virtio-pmem device over its file, which QEMU maps shared and, where the VM may only read,
- *     read-only; or a device that gets the memory from its daemon;
+ *     read-only; or a device that gets the memory from its daemon: vhost-user-pmem-pci, or else the device for any backend;
  *   - the guest's configuration by fw_cfg, from a file: never on the kernel command line;
  *   - every device at its place on the root bus (render/pci.h).
  *
@@ -63,7 +63,8 @@ gboolean render_qemu_check(const struct vm *vm, const struct qemu_caps *caps, GE
 
 /* Doorbells of each ivshmem device: one interrupt of the guest. */
 #define RENDER_IVSHMEM_VECTORS 1u
-/* QEMU's device for a vhost-user backend of any kind. */
+/* The device that is made for a portal's daemon, and QEMU's for a vhost-user backend of any kind. */
+#define RENDER_PMEM_DEVICE "vhost-user-pmem-pci"
 #define RENDER_TEST_DEVICE "vhost-user-test-device-pci"
 
 /* The words, argv[0] (caps->binary) included; free with g_strfreev().  The errors are
@@ -90,8 +91,11 @@ bool render_qemu_has_two_uarts(enum lab_arch arch);
 unsigned render_qemu_n_vectors(const struct nic *nic, const struct qemu_caps *caps, bool kvm);
 
 /* The words that are one portal of a VM: "-object", …, "-device", ….  p: of that VM.  g_strfreev(). */
-GStrv render_qemu_portal(const struct portal_access *access, const struct lab_paths *paths,
-			 const struct vm_paths *p);
+GStrv render_qemu_portal(const struct portal_access *access, const struct qemu_caps *caps,
+			 const struct lab_paths *paths, const struct vm_paths *p);
+
+/* Whether it is a memory device, for which the machine keeps room; else it is in a PCI BAR. */
+bool render_qemu_takes_room(const struct portal_access *access, const struct qemu_caps *caps);
 
 /* A value inside key=value,key=value: QEMU reads a doubled comma as one.  g_free(). */
 char *render_qemu_escape(const char *value);

@@ -209,8 +209,7 @@ static const struct qemu_caps *find_qemu(const struct vm *vm, const struct lab_d
 	if (!caps->qemu)
 		caps->qemu = qemu_table_new();
 	/* It may have been built since. */
-	if (vm->sockets == LAB_SOCKETS_HVSOCK && launch_qemu(caps, vm) &&
-	    !launch_qemu(caps, vm)->has_hvsock)
+	if (launch_qemu(caps, vm) && !render_qemu_check(vm, launch_qemu(caps, vm), NULL))
 		qemu_table_forget(caps->qemu, arch, vm->qemu);
 	if (!caps->libvirt)
 		return qemu_table_get(caps->qemu, arch, vm->qemu, dirs->cache, error);

@@ -10,6 +10,8 @@ Started as root, a suite copies the product to a place that an unprivileged user
 read, and runs as that user: the product must never need root.  Suites run beside each
 other; what they share, that place among it, is locked.
 
+VHOST_LAB_TEST_PATCHED=1 runs the cases, too, that try at length what the QEMU of qemu-patches can, where that is built.
+
 VHOST_LAB_TEST_ENGINE=libvirt runs every lab that does not say otherwise on a libvirt of its own: that which it starts itself,
 or one of another release (VHOST_LAB_TEST_LIBVIRT_ROOT, libvirtd.py), which runs from a case's first lab on.
 
@@ -89,6 +91,16 @@ def patched_qemu(top):
         return staged if staged.exists() else None
     done = subprocess.run([script, "--where"], capture_output=True, text=True, check=False)
     return Path(done.stdout.strip()) if done.returncode == 0 else None
+
+
+def patched_qemu_at_length(top):
+    """The same, as a lab names it, for a case that ./check has no time for."""
+    if not os.environ.get("VHOST_LAB_TEST_PATCHED"):
+        raise Skip("it takes its time: VHOST_LAB_TEST_PATCHED=1 runs it")
+    qemu = patched_qemu(top)
+    if not qemu:
+        raise Skip("the cache has no QEMU of these patches: qemu-patches/build makes one")
+    return str(qemu)
 
 
 def pid_in(file):

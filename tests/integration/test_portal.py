@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 import harness
-from harness import case, wait_for
+from harness import case, patched_qemu_at_length, wait_for
 
 PAIR = {"version": 1, "networks": {}, "portals": {"shared": {"size": "16MiB"}},
         "vms": {"left": {"portals": ["shared"]}, "right": {"portals": ["shared"]}}}
@@ -36,10 +36,10 @@ class Portal:
     def report(self):
         return next(p for p in self.place.status(self.lab)["portals"] if p["name"] == self.name)
 
-    def counters(self):
+    def counters(self, method="stats"):
         with socket.socket(socket.AF_UNIX) as s:
             s.connect(self.report()["control-socket"])
-            s.sendall(b'{"jsonrpc": "2.0", "id": 1, "method": "stats"}\n')
+            s.sendall(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method}).encode() + b"\n")
             return json.loads(s.makefile().readline())["result"]
 
     def names(self):
@@ -158,6 +158,40 @@ def changes(place):
     assert (lab.parent / "kept.arena").stat().st_size == 8 << 20
     place.run("up", lab, timeout=600)
     assert re.search(rb"uuid +(\S+)", kept.host("info")).group(1) == uuid
+
+
+def begun_anew(place, lab, vm):
+    """A reboot of the guest, by its own kernel."""
+    boot_id = ("exec", "-l", lab, vm, "--", "cat", "/proc/sys/kernel/random/boot_id")
+    before, pid = place.run(*boot_id).out, place.qemu(vm)
+    place.run("shutdown", "-l", lab, "--reboot", vm)
+    wait_for(f"{vm} to have rebooted", 120, lambda: place.run(*boot_id, code=None).out not in ("", before))
+    assert place.qemu(vm) == pid
+
+
+@case("the door vhost-user by the patched QEMU: beside a card, of any size, over a reboot and kill -9 of the daemon; ro only reads")
+def served(place):
+    door = {"door": "vhost-user"}
+    lab = place.lab({"version": 1, "defaults": {"qemu": patched_qemu_at_length(place.top)}, "portals": {"p": {"size": "10MiB"}}, "vms": {
+        "maker": {"portals": {"p": door}}, "looker": {"portals": {"p": {**door, "mode": "ro"}}}}})
+    place.run("up", lab, timeout=600)
+    portal = Portal(place, lab, "p")
+    assert "vhost-user-pmem-pci" in place.processes()[place.qemu("maker")]
+    assert [(vm["vm"], vm["door"]) for vm in portal.report()["vms"]] == [("maker", "vhost-user"), ("looker", "vhost-user")]
+    assert place.run("exec", "-l", lab, "maker", "--", "readlink", "/dev/portal/p").out == "/dev/dax0.0\n"
+    portal.guest("maker", "put", "--background", "thing", "/etc/hosts")
+    wanted = place.run("exec", "-l", lab, "maker", "--", "cat", "/etc/hosts").out
+    assert portal.guest("looker", "cat", "thing").out == wanted and portal.host("cat", "thing").decode() == wanted
+    assert "may only read" in portal.guest("looker", "put", "mine", "/etc/hosts", code=1).err
+    assert mapped(place, "maker") == {"rw-s"} and mapped(place, "looker") == {"r--s"}, mapped(place, "looker")
+
+    begun_anew(place, lab, "looker")
+    assert portal.guest("looker", "cat", "thing").out == wanted
+    place.run("exec", "-l", lab, "looker", "--", "ping", "-c1", "-W10", "maker")
+    os.kill(place.pid_of("vhost-user-portal"), signal.SIGKILL)
+    wait_for("the daemon to be back", 30, lambda: portal.report()["restarts"] == 1 and "use" in portal.report())
+    wait_for("both QEMUs to have found it", 30, lambda: [d["state"] for d in portal.counters("info")["pmem"]] == ["running"] * 2)
+    assert portal.guest("looker", "cat", "thing").out == wanted
 
 
 harness.main()

@@ -331,9 +331,12 @@ static void hvsock_needs_a_qemu(void **state)
 static void portals_need_daemon_and_device(void **state)
 {
 	struct sample *s = *state;
+	struct qemu_caps patched = { .binary = (char *)"/c/qemu", .version = (char *)"10.0.13" };
+	struct qemu_caps *was;
 	char *daemon;
 
 	gather(s, "");
+	was = s->facts->patched;
 	daemon = s->facts->portal;
 	s->facts->portal = g_strdup("/d/vhost-user-portal");
 	if (s->facts->qemu) {
@@ -342,6 +345,11 @@ static void portals_need_daemon_and_device(void **state)
 		s->facts->qemu->has_pmem = true;
 	}
 	assert_row(s, "portals", DOCTOR_OK, "/d/vhost-user-portal");
+	s->facts->patched = &patched;
+	assert_row(s, "portals", DOCTOR_OK, "no QEMU here has the door \"vhost-user\"");
+	patched.has_vhost_user_pmem = true;
+	assert_row(s, "portals", DOCTOR_OK, "the door \"vhost-user\" has QEMU 10.0.13, /c/qemu");
+	s->facts->patched = was;
 	g_clear_pointer(&s->facts->portal, g_free);
 	g_free(s->facts->portal_error);
 	s->facts->portal_error = g_strdup("there is no vhost-user-portal");
@@ -643,6 +651,7 @@ static void qemu_is_asked_once(void **state)
 }
 
 #define HAS_HVSOCK "echo '{\"return\": [], \"id\": \"hvsock\"}'\n"
+#define HAS_ALL    HAS_HVSOCK "echo '{\"return\": [], \"id\": \"vhost-user-pmem\"}'\n"
 
 /* What runs a VM that names this QEMU; g_free(). */
 static char *binary_of(const char *name, const char *cache)
@@ -676,8 +685,12 @@ static void qemus_have_names(void **state)
 	before = binary_of("patched", cache);
 	assert_string_equal(before, host);
 	assert_true(qemu_patched_is_missing("x86_64", cache));
+	/* One of an earlier series, and of this one. */
 	put_qemu_at(s, "cache/qemu/" QEMU_SERIES "/bin/qemu-system-x86_64", "10.0.13",
 		    "reconnect-ms", HAS_HVSOCK);
+	assert_true(qemu_patched_is_missing("x86_64", cache));
+	put_qemu_at(s, "cache/qemu/" QEMU_SERIES "/bin/qemu-system-x86_64", "10.0.13",
+		    "reconnect-ms", HAS_ALL);
 	after = binary_of("patched", cache);
 	assert_string_equal(after, built);
 	assert_false(qemu_patched_is_missing("x86_64", cache));

@@ -205,7 +205,7 @@ static void test_refusals(void **state)
 	expect_refusal(
 		"{\"networks\": {}, \"portals\": {\"p\": {}}, \"vms\": {\"n1\": {\"portals\": "
 		"{\"p\": {\"door\": \"vhost-user\"}}}}}",
-		&session_9, &qemu_7_2, "QEMU 7.2.22 has no vhost-user-test-device-pci");
+		&session_9, &qemu_7_2, "QEMU 7.2.22 has no vhost-user-pmem-pci");
 }
 
 /* What XML cannot hold, or does not give back as it was. */

@@ -57,7 +57,8 @@ static struct qemu_caps patched_qemu = { .arch = "x86_64",
 					 .has_vsock = true,
 					 .has_hvsock = true,
 					 .has_pmem = true,
-					 .has_ivshmem = true };
+					 .has_ivshmem = true,
+					 .has_vhost_user_pmem = true };
 static struct qemu_caps arm_qemu = { .arch = "aarch64",
 				     .has_pmem = true,
 				     .has_ivshmem = true,
@@ -130,6 +131,10 @@ static void test_golden(void **state)
 		{ "qemu/portal-vhost-user.txt",
 		  "{\"networks\": {}, \"portals\": {\"a\": {}}, \"vms\": {\"n1\": {\"portals\": {\"a\": {\"door\": \"vhost-user\"}}}}}",
 		  "n1", &newest_qemu, &tiny },
+		{ "qemu/portal-vhost-user-patched.txt",
+		  "{\"portals\": {\"a\": {\"size\": \"10MiB\"}, \"b\": {}, \"c\": {}}, \"vms\": {\"n1\": {\"portals\": "
+		  "{\"a\": {\"door\": \"vhost-user\", \"mode\": \"ro\"}, \"b\": {}, \"c\": {\"door\": \"vhost-user\"}}}}}",
+		  "n1", &patched_qemu, &tiny },
 		{ "qemu/hvsock.txt",
 		  "{\"portals\": {\"a\": {}}, \"vms\": {\"n1\": {\"sockets\": \"hvsock\", \"vcpus\": 2, \"portals\": [\"a\"]}}}",
 		  "n1", &patched_qemu, &tiny },
@@ -288,11 +293,75 @@ static void test_door_missing(void **state)
 	assert_int_equal(err_exit_code(error), 4);
 	assert_string_equal(error->message,
 			    "VM n1 reaches portal p by \"vhost-user\": QEMU 7.2.22 has no "
+			    "vhost-user-pmem-pci (\"qemu\": \"patched\" has it), nor "
 			    "vhost-user-test-device-pci (QEMU 11.1 has it)");
 	assert_null(argv);
 	g_error_free(error);
 	lab_paths_free(paths);
 	lab_free(lab);
+}
+
+/* QEMU's device for any backend is no door where its memory, its mode or a network card beside it are in the way; the patched
+ * QEMU's is, and goes before the other. */
+static void test_door_of_the_test_device(void **state)
+{
+	static const struct {
+		const char *portal, *access, *nics, *why;
+	} cases[] = {
+		{ "{\"size\": \"10MiB\"}", "{\"door\": \"vhost-user\"}", "[]",
+		  "is a PCI BAR, whose size is a power of two: take \"qemu\": \"patched\"" },
+		{ "{}", "{\"door\": \"vhost-user\", \"mode\": \"ro\"}", "[]",
+		  "shows a VM that may only read nothing" },
+		{ "{}", "{\"door\": \"vhost-user\"}", "[{}]",
+		  "kills QEMU when a VM starts anew that has it and a network card" },
+	};
+	struct qemu_caps both = newest_qemu;
+
+	both.has_vhost_user_pmem = true;
+	for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autofree char *text = g_strdup_printf(
+			"{\"portals\": {\"p\": %s}, \"vms\": {\"n1\": {\"qemu\": \"host\", \"nics\": %s, \"portals\": {\"p\": %s}}}}",
+			cases[i].portal, cases[i].nics, cases[i].access);
+		struct lab *lab = parse(text);
+		GError *error = NULL;
+
+		assert_null(lab_vm(lab, 0)->qemu);
+		assert_false(render_qemu_check(lab_vm(lab, 0), &newest_qemu, &error));
+		assert_int_equal(err_exit_code(error), 4);
+		if (!strstr(error->message, cases[i].why))
+			fail_msg("%s", error->message);
+		g_error_free(error);
+		assert_true(render_qemu_check(lab_vm(lab, 0), &patched_qemu, NULL));
+		assert_true(render_qemu_check(lab_vm(lab, 0), &both, NULL));
+		assert_true(render_qemu_takes_room(vm_portal(lab_vm(lab, 0), 0), &both));
+		assert_false(render_qemu_takes_room(vm_portal(lab_vm(lab, 0), 0), &newest_qemu));
+		lab_free(lab);
+	}
+}
+
+/* Who asks for the door and names no QEMU is given the one that has it. */
+static void test_door_wants_a_qemu(void **state)
+{
+	static const struct {
+		const char *vm, *qemu;
+	} cases[] = {
+		{ "{\"portals\": {\"p\": {\"door\": \"vhost-user\"}}}", LAB_QEMU_PATCHED },
+		{ "{\"qemu\": \"host\", \"portals\": {\"p\": {\"door\": \"vhost-user\"}}}", NULL },
+		{ "{\"qemu\": \"/q\", \"portals\": {\"p\": {\"door\": \"vhost-user\"}}}", "/q" },
+		{ "{\"portals\": {\"p\": {\"door\": \"pmem\"}}}", NULL },
+		{ "{\"arch\": \"aarch64\", \"image\": \"own\", \"portals\": {\"p\": {\"door\": \"vhost-user\"}}}",
+		  NULL },
+	};
+
+	for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
+		g_autofree char *text = g_strdup_printf(
+			"{\"images\": {\"own\": {\"kernel\": \"k\"}}, \"portals\": {\"p\": {}}, \"vms\": {\"n1\": %s}}",
+			cases[i].vm);
+		struct lab *lab = parse(text);
+
+		assert_int_equal(g_strcmp0(lab_vm(lab, 0)->qemu, cases[i].qemu), 0);
+		lab_free(lab);
+	}
 }
 
 /* --- quoting ------------------------------------------------------------------------------------------------------------ */
@@ -485,6 +554,8 @@ int main(void)
 		cmocka_unit_test(test_sockets_of_the_daemon),
 		cmocka_unit_test(test_kvm_wanted_and_missing),
 		cmocka_unit_test(test_door_missing),
+		cmocka_unit_test(test_door_of_the_test_device),
+		cmocka_unit_test(test_door_wants_a_qemu),
 		cmocka_unit_test(test_sh_quote),
 		cmocka_unit_test(test_script_is_the_argv),
 		cmocka_unit_test(test_commas),

@@ -18,8 +18,8 @@
 struct rendering {
 	struct render_job *job;
 	struct libvirt_caps *caps;
-	struct qemu_caps *qemu[LAB_ARCH_COUNT]; /* NULL: not asked for yet */
-	struct lab_paths *paths;                /* the lab's, with files beside the domains */
+	GHashTable *qemus;       /* as those of the job, but seen by this libvirt */
+	struct lab_paths *paths; /* the lab's, with files beside the domains */
 	GPtrArray *told;
 };
 
@@ -65,23 +65,35 @@ static struct libvirt_caps *ask(const struct render_job *job, GError **error)
 	return libvirt_caps_assume(uri);
 }
 
+/* Borrowed; NULL with *error set. */
+static const struct qemu_caps *find_qemu(struct rendering *r, const struct vm *vm, GError **error)
+{
+	const char *arch = lab_arch_name(vm->arch);
+	const struct qemu_caps *known = qemu_table_find(r->qemus, arch, vm->qemu);
+	struct qemu_caps *qemu = NULL;
+
+	if (known)
+		return known;
+	if (libvirt_caps_qemu(r->caps, vm->arch, vm->qemu, r->job->dirs->cache, &qemu, error))
+		qemu_table_put(r->qemus, arch, vm->qemu, qemu);
+	return qemu;
+}
+
 static gboolean render_vm(struct rendering *r, const struct vm *vm, GError **error)
 {
 	struct render_job *job = r->job;
 	const struct image *image = render_job_image(job, vm, error);
+	const struct qemu_caps *qemu = image ? find_qemu(r, vm, error) : NULL;
 	g_autofree char *xml = g_strconcat(vm->name, ".xml", NULL);
 	g_autofree char *conf = g_strconcat(vm->name, ".conf", NULL);
 	g_autofree char *log = g_strconcat(vm->name, ".console.log", NULL);
 	g_autofree char *ready = g_strconcat(vm->name, ".ready", NULL);
 	char *text;
 
-	if (!image)
+	if (!qemu)
 		return FALSE;
-	if (!r->qemu[vm->arch] &&
-	    !libvirt_caps_qemu(r->caps, vm->arch, job->dirs->cache, &r->qemu[vm->arch], error))
-		return FALSE;
-	text = render_libvirt(job->lab, vm, r->caps, r->qemu[vm->arch], image, r->paths,
-			      RENDER_OWNER_FILE, r->told, error);
+	text = render_libvirt(job->lab, vm, r->caps, qemu, image, r->paths, RENDER_OWNER_FILE,
+			      r->told, error);
 	if (!text)
 		return FALSE;
 	render_job_file(job, xml, text, 0644);
@@ -127,12 +139,12 @@ static gboolean render(struct render_job *job, GError **error)
 	if (!r.caps)
 		return FALSE;
 	r.paths = paths_beside(job);
+	r.qemus = qemu_table_new();
 	r.told = g_ptr_array_new_with_free_func(g_free);
 	ok = render_vms(&r, error);
 	g_ptr_array_unref(r.told);
 	lab_paths_free(r.paths);
-	for (unsigned i = 0; i < LAB_ARCH_COUNT; i++)
-		qemu_caps_free(r.qemu[i]);
+	g_hash_table_unref(r.qemus);
 	libvirt_caps_free(r.caps);
 	return ok;
 }

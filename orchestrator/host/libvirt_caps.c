@@ -311,15 +311,15 @@ static struct qemu_caps *settle_qemu(const struct libvirt_caps *caps, enum lab_a
 	return qemu;
 }
 
-gboolean libvirt_caps_qemu(const struct libvirt_caps *caps, enum lab_arch arch,
+gboolean libvirt_caps_qemu(const struct libvirt_caps *caps, enum lab_arch arch, const char *named,
 			   const char *cache_dir, struct qemu_caps **ret_qemu, GError **error)
 {
 	const char *own = g_getenv("ORCHESTRATOR_QEMU"), *name = lab_arch_name(arch);
 	g_autoptr(GError) local = NULL;
 	struct qemu_caps *qemu = NULL;
 
-	if (caps->assumed || (own && *own)) {
-		if (!qemu_caps_probe(name, cache_dir, &qemu, error))
+	if (named || caps->assumed || (own && *own)) {
+		if (!qemu_caps_probe_named(name, named, cache_dir, &qemu, error))
 			return FALSE;
 		qemu->kvm_usable = qemu->kvm_usable && caps->has_kvm[arch];
 		*ret_qemu = qemu;

@@ -63,11 +63,11 @@ void libvirt_caps_free(struct libvirt_caps *caps);
 /* "9.0.0"; g_free(). */
 char *libvirt_version_text(unsigned long version);
 
-/* The QEMU that this libvirt will run for ARCH, as render/ wants to know it: $ORCHESTRATOR_QEMU where that is set; else
- * libvirt's own.  That one is asked if it is what libvirt says it is, which it is not where libvirt sees another root
+/* The QEMU that this libvirt will run for ARCH, as render/ wants to know it: the one that a VM names (struct vm), which is this host's;
+ * else (NULL) $ORCHESTRATOR_QEMU where that is set; else libvirt's own.  That one is asked if it is what libvirt says it is, which it is not where libvirt sees another root
  * directory; then its version has to do.  Cached as qemu_caps_probe() does.  Errors: ORCH_ERROR_HOST_UNFIT: libvirt has
  * none for ARCH. */
-gboolean libvirt_caps_qemu(const struct libvirt_caps *caps, enum lab_arch arch,
+gboolean libvirt_caps_qemu(const struct libvirt_caps *caps, enum lab_arch arch, const char *named,
 			   const char *cache_dir, struct qemu_caps **ret_qemu, GError **error);
 
 #endif

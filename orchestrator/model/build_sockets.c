@@ -36,15 +36,10 @@ static void fault_once(struct builder *b, struct jt_node *setting, const char *t
 	setting->ok = false;
 }
 
-/* setting: where it is said, by the VM or by the defaults. */
-static void check_hvsock(struct builder *b, const struct vm *vm, struct jt_node *setting)
+static void check_hvsock(struct builder *b, const struct vm *vm)
 {
 	static const char *const senseless[] = { "cid", "peers" };
 
-	if (b->lab->engine.kind == LAB_ENGINE_LIBVIRT)
-		fault_once(b, setting,
-			   "\"hvsock\" cannot be had with the engine libvirt, which knows no such "
-			   "device: take the engine \"qemu\", or \"vsock\"");
 	if (vm->arch != LAB_ARCH_X86_64)
 		lab_error_at_key(b->errors, vm_node(b, vm),
 				 "\"sockets\": \"hvsock\" is Hyper-V's, which %s has not",
@@ -65,7 +60,7 @@ static void build_kind(struct builder *b, struct vm *vm)
 
 	vm->sockets = n ? (enum lab_sockets)n->decoded : LAB_SOCKETS_VSOCK;
 	if (vm->sockets == LAB_SOCKETS_HVSOCK)
-		check_hvsock(b, vm, n);
+		check_hvsock(b, vm);
 	for (unsigned i = 0; vm->sockets == LAB_SOCKETS_NONE && i < G_N_ELEMENTS(needs_sockets);
 	     i++) {
 		struct jt_node *member = jt_get(vm_node(b, vm), needs_sockets[i]);
@@ -86,9 +81,7 @@ static void build_qemu(struct builder *b, struct vm *vm)
 		vm->qemu = g_strdup(LAB_QEMU_PATCHED);
 	if (!n || strcmp(n->string, LAB_QEMU_HOST) == 0)
 		return;
-	if (b->lab->engine.kind == LAB_ENGINE_LIBVIRT)
-		fault_once(b, n, "with the engine libvirt the QEMU is libvirt's own");
-	else if (strcmp(n->string, LAB_QEMU_PATCHED) == 0)
+	if (strcmp(n->string, LAB_QEMU_PATCHED) == 0)
 		vm->qemu = g_strdup(LAB_QEMU_PATCHED);
 	else if (strchr(n->string, '/'))
 		vm->qemu = build_lab_relative(b->lab, g_strdup(n->string));

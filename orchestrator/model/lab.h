@@ -267,7 +267,7 @@ struct vm {
 	enum lab_arch arch;
 	enum lab_accel accel;
 	struct lab_image *image;
-	char *qemu; /* that runs it: NULL: this host's; LAB_QEMU_PATCHED; else its absolute path */
+	char *qemu; /* that runs it: NULL: this host's, or libvirt's; LAB_QEMU_PATCHED; else its absolute path */
 	uint64_t memory; /* bytes, a multiple of 1 MiB */
 	unsigned vcpus;
 	char *append;     /* added to the image's kernel command line; NULL: none */

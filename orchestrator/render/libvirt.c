@@ -85,19 +85,6 @@ static gboolean check_texts(const struct domain *d, GError **error)
 	return TRUE;
 }
 
-/* Libvirt has no VMBus, and no Hyper-V but KVM's. */
-static gboolean check_sockets(const struct domain *d, GError **error)
-{
-	if (d->vm->sockets != LAB_SOCKETS_HVSOCK)
-		return TRUE;
-	g_set_error(
-		error, ORCH_ERROR, ORCH_ERROR_HOST_UNFIT,
-		"VM %s has Hyper-V's sockets (\"sockets\": \"hvsock\"), which no domain of libvirt "
-		"can have: `render qemu` has them, or \"vsock\" does",
-		d->vm->name);
-	return FALSE;
-}
-
 /* --- the domain ------------------------------------------------------------------------------------------------------- */
 
 /* What has to be there before it starts, for who starts it by hand. */
@@ -429,12 +416,13 @@ char *render_libvirt(const struct lab *lab, const struct vm *vm, const struct li
 		.told = told,
 	};
 
-	if (!check_sockets(&d, error) || !check_kvm(&d, error) ||
-	    !render_qemu_check(vm, qemu, error) || !check_texts(&d, error))
+	if (!check_kvm(&d, error) || !render_qemu_check(vm, qemu, error) || !check_texts(&d, error))
 		return NULL;
-	if (vm->qemu)
-		domain_tell(&d, "%s: its QEMU is libvirt's, not the lab's \"%s\"", vm->name,
-			    vm->qemu);
+	if (vm->qemu && caps->system && (caps->apparmor || caps->selinux))
+		domain_tell(&d,
+			    "%s: %s confines its QEMUs, by rules that may keep it from running %s: "
+			    "one at qemu:///session does not",
+			    vm->name, caps->uri, qemu->binary);
 	d.out = g_string_new(NULL);
 	d.words = g_ptr_array_new_with_free_func(g_free);
 	d.overrides = g_string_new(NULL);

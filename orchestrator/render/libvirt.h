@@ -3,7 +3,8 @@
  *
  * The machine is the one of render/qemu.h, device for device and slot for slot (render/pci.h), in libvirt's words where it has
  * them, by qemu:commandline and qemu:override where it has none:
- *   - the socket device: libvirt has no vhost-user-vsock;
+ *   - the socket device: libvirt has no vhost-user-vsock, and no VMBus; nor a Hyper-V but KVM's, so that what of the CPU says so is
+ *     a -global;
  *   - a portal by virtio-pmem that may only be read (libvirt takes <readonly/> and maps it writable), by a libvirt that cannot
  *     start such a domain (caps->has_pmem), or by a vhost-user device of another kind;
  *   - interrupt vectors and MTU of a NIC: <mtu> of a vhostuser interface wants a tap device, which there is not.
@@ -15,6 +16,7 @@
  * With RENDER_OWNER_FILE the domain is whole, for virsh alone.  Its socket device does not reconnect (see render/qemu.h),
  * so it has no sockets from a restart of their daemon to its own next start.  With RENDER_OWNER_SUPERVISOR it has in place
  * of the device an empty root port, RENDER_LIBVIRT_SOCKETS_PORT, into which the engine plugs it before the guest runs.
+ * That of Hyper-V's sockets reconnects by itself, and is the same with both.
  *
  * The mark, by which a domain is known as ours, stands in its <metadata>:
  *   <vl:vm xmlns:vl=RENDER_LIBVIRT_XMLNS lab='…' name='…' owner='supervisor' state='STATE_DIR' text='HASH'>

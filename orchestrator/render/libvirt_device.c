@@ -59,7 +59,8 @@ static void add_controllers(struct domain *d)
 
 		add_port(d, index++, alias, pci_hot_port(i));
 	}
-	if (d->owner == RENDER_OWNER_SUPERVISOR && render_qemu_has_sockets(d->vm, d->qemu))
+	if (d->owner == RENDER_OWNER_SUPERVISOR && d->vm->sockets == LAB_SOCKETS_VSOCK &&
+	    render_qemu_has_sockets(d->vm, d->qemu))
 		add_port(d, index++, RENDER_LIBVIRT_SOCKETS_PORT, pci_sockets());
 	domain_add(d, "    <controller type='usb' model='none'/>\n");
 }
@@ -256,12 +257,27 @@ static void add_portal(struct domain *d, const struct portal_access *a)
 
 /* --- sockets ------------------------------------------------------------------------------------------------------------ */
 
+static void add_hvsock(struct domain *d)
+{
+	g_auto(GStrv) words = render_qemu_hvsock(d->qemu, d->p);
+
+	domain_tell(d, "sockets: by qemu:commandline: libvirt has no VMBus, and no Hyper-V but "
+		       "KVM's");
+	/* Of whatever CPU libvirt chooses. */
+	for (char **word = words; *word; word++)
+		add_word(d, "%s", *word);
+}
+
 static void add_sockets(struct domain *d)
 {
 	g_autofree char *path = render_qemu_escape(d->p->vsock);
 
 	if (d->vm->sockets == LAB_SOCKETS_NONE)
 		return;
+	if (d->vm->sockets == LAB_SOCKETS_HVSOCK) {
+		add_hvsock(d);
+		return;
+	}
 	if (!render_qemu_has_sockets(d->vm, d->qemu)) {
 		domain_tell(d, "%s has no sockets: QEMU %s has no vhost-user-vsock-pci",
 			    d->vm->name, d->qemu->version);

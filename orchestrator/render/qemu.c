@@ -229,6 +229,18 @@ static void add_hvsock(GPtrArray *argv, const struct qemu_caps *caps, const stru
 	add(argv, "-device", RENDER_HVSOCK_DEVICE ",id=hvsock0,chardev=" RENDER_HVSOCK_CHARDEV);
 }
 
+GStrv render_qemu_hvsock(const struct qemu_caps *caps, const struct vm_paths *p)
+{
+	g_auto(GStrv) properties = g_strsplit(RENDER_HYPERV_CPU, ",", -1);
+	GPtrArray *words = g_ptr_array_new();
+
+	for (char **property = properties; *property; property++)
+		addf(words, "-global", "x86_64-cpu.%s", *property);
+	add_hvsock(words, caps, p);
+	g_ptr_array_add(words, NULL);
+	return (GStrv)g_ptr_array_free(words, FALSE);
+}
+
 static void add_sockets(GPtrArray *argv, const struct qemu_caps *caps, enum render_for whom,
 			const struct vm_paths *p)
 {

@@ -58,7 +58,11 @@ bool render_qemu_has_sockets(const struct vm *vm, const struct qemu_caps *caps);
 #define RENDER_HVSOCK_CHARDEV "hv0"
 #define RENDER_HYPERV_CPU     "hv-relaxed=on,hv-vpindex=on,hv-synic=on,hv-tsc-invariant=on"
 
-/* Whether this QEMU has what the VM's portals and its Hyper-V sockets are made of.  ORCH_ERROR_HOST_UNFIT, naming what it lacks. */
+/* The words that are Hyper-V's sockets of a VM whose -cpu is somebody else's: "-global", …, "-device", ….  g_strfreev(). */
+GStrv render_qemu_hvsock(const struct qemu_caps *caps, const struct vm_paths *p);
+
+/* Whether this QEMU has what the VM's portals and its Hyper-V sockets are made of.  ORCH_ERROR_HOST_UNFIT, naming what it lacks.
+ * Of the two devices for the door "vhost-user" the stock one cannot all that the door can: it then lacks the other. */
 gboolean render_qemu_check(const struct vm *vm, const struct qemu_caps *caps, GError **error);
 
 /* Doorbells of each ivshmem device: one interrupt of the guest. */

@@ -102,14 +102,15 @@ static gboolean admit_all(struct admission *a, const struct vm *vm, const struct
 	return good;
 }
 
-gboolean admit_vm(const struct vm *vm, const struct lab_paths *paths, const struct image *image,
-		  uid_t uid, GError **error)
+gboolean admit_vm(const struct vm *vm, const struct lab_paths *paths, const char *emulator,
+		  const struct image *image, uid_t uid, GError **error)
 {
 	struct admission a = {
 		.uid = uid,
 		.passed = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL),
 	};
-	gboolean good = admit_all(&a, vm, paths, image, error);
+	gboolean good = (!emulator || admit(&a, emulator, R_OK | X_OK, error)) &&
+			admit_all(&a, vm, paths, image, error);
 
 	g_hash_table_unref(a.passed);
 	return good;

@@ -19,9 +19,10 @@ struct image;
 struct lab_paths;
 struct vm;
 
-/* image: what it boots; NULL: it has opened that already.  Sockets and files that are not there (yet) are left out.
+/* emulator and image: itself, and what it boots; NULL: it has opened that already.  Sockets and files that are not there (yet) are left
+ * out.
  * ORCH_ERROR_HOST_UNFIT: there is something that it cannot be let in at, with the way out. */
-gboolean admit_vm(const struct vm *vm, const struct lab_paths *paths, const struct image *image,
-		  uid_t uid, GError **error);
+gboolean admit_vm(const struct vm *vm, const struct lab_paths *paths, const char *emulator,
+		  const struct image *image, uid_t uid, GError **error);
 
 #endif

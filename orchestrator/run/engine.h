@@ -57,6 +57,7 @@ struct engine_start {
 	const struct vm_paths
 		*paths; /* as long as the engine_vm; the files that argv or xml names exist */
 	uint32_t cid;   /* 0: it has no socket device */
+	bool hvsock;    /* the device is of Hyper-V's sockets, which connects by itself */
 };
 
 /* A VM of the lab that somebody else has started, or that nobody remembers. */

@@ -10,6 +10,7 @@
 
 #include "err.h"
 #include "model/names.h"
+#include "plan/plan.h"
 #include "run/logfile.h"
 #include "run/qemu_error.h"
 #include "run/state.h"
@@ -231,8 +232,9 @@ void domain_time_start(struct domain *d)
 	d->start_timer = g_timeout_add(d->begun ? START_MS : CONNECT_MS, too_long, d);
 }
 
+/* plug: it has a socket device that is plugged in. */
 static struct domain *domain_new(struct libvirt *l, const char *vm, const struct vm_paths *paths,
-				 uint32_t cid, const struct engine_vm_ops *ops, void *data)
+				 bool plug, const struct engine_vm_ops *ops, void *data)
 {
 	struct domain *d = g_new0(struct domain, 1);
 	g_autofree char *log = NULL;
@@ -244,7 +246,7 @@ static struct domain *domain_new(struct libvirt *l, const char *vm, const struct
 	d->its.lab = &l->lab;
 	d->its.vm = g_strdup(vm);
 	d->its.name = names_domain(l->lab.lab, vm);
-	d->its.vsock = cid ? g_strdup(paths->vsock) : NULL;
+	d->its.vsock = plug ? g_strdup(paths->vsock) : NULL;
 	d->ops = ops;
 	d->data = data;
 	d->said_paused = d->stopped = -1;
@@ -278,7 +280,7 @@ struct engine_vm *domain_start(struct engine *e, const struct engine_start *s,
 	if (!make_console_log(s->paths->console_log, error))
 		return NULL;
 	l->clear = CLEAR_NOT;
-	d = domain_new(l, s->name, s->paths, s->cid, ops, data);
+	d = domain_new(l, s->name, s->paths, s->cid && !s->hvsock, ops, data);
 	d->start = true;
 	job = job_new(l, d, do_start, start_done);
 	job->text = g_strdup(s->xml);
@@ -295,7 +297,8 @@ struct engine_vm *domain_adopt(struct engine *e, const struct state_vm *was,
 
 	if (was->id.pid ? !proc_id_alive(&was->id) : was->stage >= STAGE_STOPPING)
 		return NULL;
-	d = domain_new((struct libvirt *)e, was->name, paths, was->cid, ops, data);
+	d = domain_new((struct libvirt *)e, was->name, paths,
+		       was->cid && !plan_settings_has_hvsock(was->settings), ops, data);
 	d->console = g_strdup(was->console);
 	d->resume = was->stage == STAGE_STARTING;
 	if (was->id.pid)

@@ -214,7 +214,7 @@ static const struct qemu_caps *find_qemu(const struct vm *vm, const struct lab_d
 	if (!caps->libvirt)
 		return qemu_table_get(caps->qemu, arch, vm->qemu, dirs->cache, error);
 	if (!launch_qemu(caps, vm) &&
-	    libvirt_caps_qemu(caps->libvirt, vm->arch, dirs->cache, &qemu, error))
+	    libvirt_caps_qemu(caps->libvirt, vm->arch, vm->qemu, dirs->cache, &qemu, error))
 		qemu_table_put(caps->qemu, arch, vm->qemu, qemu);
 	return launch_qemu(caps, vm);
 }
@@ -324,9 +324,11 @@ static gboolean admit_libvirt(const struct supervisor *sup, const struct vm *vm,
 			      const struct image *image, GError **error)
 {
 	const struct libvirt_caps *libvirt = sup->caps->libvirt;
+	const struct qemu_caps *qemu = image && vm->qemu ? launch_qemu(sup->caps, vm) : NULL;
 
 	return !libvirt || libvirt->qemu_uid < 0 ||
-	       admit_vm(vm, sup->paths, image, (uid_t)libvirt->qemu_uid, error);
+	       admit_vm(vm, sup->paths, qemu ? qemu->binary : NULL, image, (uid_t)libvirt->qemu_uid,
+			error);
 }
 
 /* Whom a process runs as; ours, if that is not to be seen. */
@@ -348,7 +350,7 @@ void launch_admit_again(struct supervisor *sup, const char *name)
 
 	/* What one started that runs still says more than what the next one would be started as. */
 	if (vm && qemu && user_of(qemu) != geteuid())
-		good = admit_vm(vm, sup->paths, NULL, user_of(qemu), &error);
+		good = admit_vm(vm, sup->paths, NULL, NULL, user_of(qemu), &error);
 	else if (vm && !qemu)
 		good = admit_libvirt(sup, vm, NULL, &error);
 	if (!good)
@@ -419,7 +421,9 @@ void launch_adopt(struct supervisor *sup, const char *engine, const struct engin
 	if (!vm || machine_alive(m))
 		return;
 	was.stage = STAGE_PROCESS;
-	was.cid = strstr(stray->settings, "\ncid ") ? vm->cid : 0;
+	was.cid = strstr(stray->settings, "\ncid ") || plan_settings_has_hvsock(stray->settings) ?
+			  vm->cid :
+			  0;
 	was.ports = ports_of(sup, vm);
 	forget_mark(m, &stray->id);
 	if (machine_adopt(m, sup_engine(sup, engine), &was)) {

@@ -353,6 +353,7 @@ gboolean machine_start(struct machine *m, const struct machine_start *start, GEr
 		.xml = start->xml,
 		.paths = m->paths,
 		.cid = start->cid,
+		.hvsock = plan_settings_has_hvsock(start->settings),
 	};
 	g_autoptr(GError) start_error = NULL;
 

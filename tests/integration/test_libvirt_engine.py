@@ -8,7 +8,7 @@ import struct
 import time
 
 import harness
-from harness import Skip, case, wait_for
+from harness import Skip, case, patched_qemu_at_length, wait_for
 from libvirtd import Libvirt
 
 SEEN_S = 2  # what happens in libvirt is in `status`; 0.2 s are usual, and this machine is busy
@@ -21,7 +21,7 @@ def lab_of(place, libvirt, vms=("n1", "n2"), **more):
     # Who asks for a session's libvirt starts one, where there is none; here the case does.
     place.env["LIBVIRT_AUTOSTART"] = "0"
     return place.lab({"name": "lab", "engine": {"name": "libvirt", "uri": libvirt.uri},
-                      "vms": {vm: {} for vm in vms}, **more})
+                      "vms": vms if isinstance(vms, dict) else {vm: {} for vm in vms}, **more})
 
 
 def qemus_of(libvirt):
@@ -84,6 +84,24 @@ def life(place):
         place.run("down", lab)
         assert domains_of(libvirt) == ["lab.stranger"]
         assert not place.processes()
+
+
+@case("Hyper-V's sockets, and a portal by its daemon, of a domain with the patched QEMU: over reset, virsh start and kill -9 of the daemons")
+def hvsock(place):
+    with Libvirt(place) as libvirt:
+        lab = lab_of(place, libvirt, {"n1": {"portals": {"p": {"door": "vhost-user"}}}, "n2": {}}, portals={"p": {"size": "10MiB"}},
+                     defaults={"qemu": patched_qemu_at_length(place.top), "sockets": "hvsock"})
+        place.run("up", lab, timeout=BOOT_S)
+        assert f"<emulator>{patched_qemu_at_length(place.top)}</emulator>" in libvirt.virsh("dumpxml", "lab.n1").out
+        said = execs(place, lab, "n1", "dmesg")
+        assert "Hypervisor detected: Microsoft Hyper-V" in said and "Vmbus version:5." in said, said
+        assert execs(place, lab, "n1", "sh", "-c", "portal -p p put --background x /etc/hosts && portal -p p cat x")
+        reset(place, lab, libvirt)
+        destroyed(place, lab, libvirt)
+        os.kill(place.pid_of("vhost-user-hvsock"), signal.SIGKILL)
+        wait_for("exec to work again", BACK_S, lambda: execs(place, lab, "n1", "ping", "-c1", "-W5", "n2"))
+        place.run("down", lab)
+        assert domains_of(libvirt) == [] and not place.processes()
 
 
 def paused(place, lab, libvirt):

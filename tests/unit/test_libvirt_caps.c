@@ -290,7 +290,7 @@ static void test_qemu(void **state)
 	g_unsetenv("ORCHESTRATOR_QEMU");
 	assert_true(g_file_set_contents(binary, qemu_script, -1, NULL));
 	assert_int_equal(g_chmod(binary, 0755), 0);
-	assert_true(libvirt_caps_qemu(caps, LAB_ARCH_X86_64, NULL, &qemu, NULL));
+	assert_true(libvirt_caps_qemu(caps, LAB_ARCH_X86_64, NULL, NULL, &qemu, NULL));
 	assert_string_equal(qemu->version, "7.2.22");
 	assert_string_equal(qemu->binary, binary);
 	assert_false(qemu->has_vsock); /* as it answered */
@@ -298,16 +298,22 @@ static void test_qemu(void **state)
 
 	g_free(caps->qemu_version);
 	caps->qemu_version = g_strdup("10.0.13");
-	assert_true(libvirt_caps_qemu(caps, LAB_ARCH_X86_64, NULL, &qemu, NULL));
+	assert_true(libvirt_caps_qemu(caps, LAB_ARCH_X86_64, NULL, NULL, &qemu, NULL));
 	assert_string_equal(qemu->version, "10.0.13");
 	assert_string_equal(qemu->binary, binary);
 	assert_true(qemu->has_vsock && qemu->has_reconnect_ms && !qemu->has_vhost_user_device);
 	assert_true(qemu->kvm_usable); /* as libvirt says */
 	qemu_caps_free(qemu);
 
+	/* One that a VM names is asked itself, whatever libvirt's own is. */
+	assert_true(libvirt_caps_qemu(caps, LAB_ARCH_X86_64, binary, NULL, &qemu, NULL));
+	assert_string_equal(qemu->version, "7.2.22");
+	assert_false(qemu->has_vsock);
+	qemu_caps_free(qemu);
+
 	/* Nobody answers there, as where libvirt has another root directory. */
 	assert_int_equal(g_unlink(binary), 0);
-	assert_true(libvirt_caps_qemu(caps, LAB_ARCH_X86_64, NULL, &qemu, NULL));
+	assert_true(libvirt_caps_qemu(caps, LAB_ARCH_X86_64, NULL, NULL, &qemu, NULL));
 	assert_string_equal(qemu->version, "10.0.13");
 	qemu_caps_free(qemu);
 	libvirt_caps_free(caps);
@@ -320,7 +326,7 @@ static void test_no_qemu(void **state)
 	struct qemu_caps *qemu = NULL;
 	GError *error = NULL;
 
-	assert_false(libvirt_caps_qemu(caps, LAB_ARCH_AARCH64, NULL, &qemu, &error));
+	assert_false(libvirt_caps_qemu(caps, LAB_ARCH_AARCH64, NULL, NULL, &qemu, &error));
 	assert_int_equal(err_exit_code(error), 4);
 	assert_string_equal(error->message,
 			    "the libvirt at qemu:///session has no QEMU for aarch64; "

@@ -52,6 +52,16 @@ static struct qemu_caps qemu_11_1 = { .arch = "x86_64",
 				      .has_ivshmem = true,
 				      .has_vhost_user_device = true,
 				      .kvm_usable = true };
+static struct qemu_caps qemu_patched = { .arch = "x86_64",
+					 .binary = "/c/qemu/10.0/bin/qemu-system-x86_64",
+					 .version = "10.0.13",
+					 .major = 10,
+					 .has_reconnect_ms = true,
+					 .has_vsock = true,
+					 .has_hvsock = true,
+					 .has_pmem = true,
+					 .has_ivshmem = true,
+					 .has_vhost_user_pmem = true };
 static struct qemu_caps qemu_arm = { .arch = "aarch64",
 				     .binary = "/usr/bin/qemu-system-aarch64",
 				     .version = "7.2.22",
@@ -135,6 +145,12 @@ static const struct golden {
 	  "{\"a\": {\"door\": \"vhost-user\"}}}}}",
 	  "n1", &system_11, &qemu_11_1, &tiny, RENDER_OWNER_SUPERVISOR,
 	  "portal a of n1: by qemu:commandline: libvirt has no vhost-user-test-device-pci\n" },
+	{ "libvirt/hvsock.xml",
+	  "{\"portals\": {\"a\": {\"size\": \"10MiB\"}}, \"vms\": {\"n1\": {\"sockets\": \"hvsock\", \"portals\": "
+	  "{\"a\": {\"door\": \"vhost-user\"}}}}}",
+	  "n1", &session_9, &qemu_patched, &tiny, RENDER_OWNER_SUPERVISOR,
+	  "portal a of n1: by qemu:commandline: libvirt has no vhost-user-pmem-pci\n"
+	  "sockets: by qemu:commandline: libvirt has no VMBus, and no Hyper-V but KVM's\n" },
 	{ "libvirt/aarch64.xml",
 	  "{\"images\": {\"own\": {\"kernel\": \"Image\"}}, \"vms\": {\"j\": {\"arch\": \"aarch64\", "
 	  "\"sockets\": \"none\", \"image\": \"own\"}}}",
@@ -206,6 +222,8 @@ static void test_refusals(void **state)
 		"{\"networks\": {}, \"portals\": {\"p\": {}}, \"vms\": {\"n1\": {\"portals\": "
 		"{\"p\": {\"door\": \"vhost-user\"}}}}}",
 		&session_9, &qemu_7_2, "QEMU 7.2.22 has no vhost-user-pmem-pci");
+	expect_refusal("{\"vms\": {\"n1\": {\"sockets\": \"hvsock\"}}}", &session_9, &qemu_7_2,
+		       "QEMU 7.2.22 (/usr/bin/qemu-system-x86_64) has no vmbus-hvsock");
 }
 
 /* What XML cannot hold, or does not give back as it was. */
@@ -253,26 +271,46 @@ static void test_no_sockets(void **state)
 	lab_free(lab);
 }
 
-/* Hyper-V's sockets are none of libvirt's; of another QEMU the lab's word does not count, which is told. */
-static void test_what_libvirt_has_not(void **state)
+/* The device of Hyper-V's sockets connects by itself: whoever starts the domain, it is the same but for the mark. */
+static void test_hvsock_by_hand(void **state)
 {
-	struct lab *lab =
-		parse("{\"vms\": {\"n1\": {\"sockets\": \"hvsock\"}, \"n2\": {\"qemu\": \"/q\"}}}");
+	struct lab *lab = parse("{\"vms\": {\"n1\": {\"sockets\": \"hvsock\"}}}");
 	struct lab_paths *paths = lab_paths_new(lab, &dirs);
-	g_autoptr(GPtrArray) told = g_ptr_array_new_with_free_func(g_free);
-	struct qemu_caps patched = qemu_7_2;
-	g_autoptr(GError) error = NULL;
-	g_autofree char *xml = NULL;
+	g_autofree char *file = render_libvirt(lab, lab_vm(lab, 0), &session_9, &qemu_patched,
+					       &tiny, paths, RENDER_OWNER_FILE, NULL, NULL);
+	g_autofree char *ours = render_libvirt(lab, lab_vm(lab, 0), &session_9, &qemu_patched,
+					       &tiny, paths, RENDER_OWNER_SUPERVISOR, NULL, NULL);
+	const char *a = strstr(file, "</metadata>"), *b = strstr(ours, "</metadata>");
 
-	patched.has_hvsock = true;
-	assert_null(render_libvirt(lab, lab_vm(lab, 0), &session_9, &patched, &tiny, paths,
-				   RENDER_OWNER_FILE, told, &error));
-	assert_int_equal(err_exit_code(error), 4);
-	assert_non_null(strstr(error->message, "VM n1 has Hyper-V's sockets"));
-	xml = render_libvirt(lab, lab_vm(lab, 1), &session_9, &qemu_7_2, &tiny, paths,
-			     RENDER_OWNER_FILE, told, NULL);
-	assert_non_null(xml);
-	assert_string_equal(told->pdata[0], "n2: its QEMU is libvirt's, not the lab's \"/q\"");
+	assert_string_equal(a, b);
+	assert_null(strstr(a, RENDER_LIBVIRT_SOCKETS_PORT));
+	assert_non_null(strstr(a, "'x86_64-cpu.hv-synic=on'"));
+	lab_paths_free(paths);
+	lab_free(lab);
+}
+
+/* A QEMU of the lab's choice under a libvirt that may not be let run it is told. */
+static void test_confined(void **state)
+{
+	struct lab *lab = parse("{\"vms\": {\"n1\": {\"qemu\": \"/q\"}, \"n2\": {}}}");
+	struct lab_paths *paths = lab_paths_new(lab, &dirs);
+	struct libvirt_caps confined = system_11, session = session_9;
+	const struct libvirt_caps *caps[] = { &confined, &session };
+
+	confined.apparmor = true;
+	session.apparmor = true;
+	for (unsigned i = 0; i < G_N_ELEMENTS(caps); i++)
+		for (unsigned vm = 0; vm < 2; vm++) {
+			g_autoptr(GPtrArray) told = g_ptr_array_new_with_free_func(g_free);
+			g_autofree char *xml = render_libvirt(lab, lab_vm(lab, vm), caps[i],
+							      &qemu_11_1, &tiny, paths,
+							      RENDER_OWNER_SUPERVISOR, told, NULL);
+			g_autofree char *lines = lines_of(told);
+
+			assert_int_equal(strstr(lines, "n1: qemu:///system confines its QEMUs") !=
+						 NULL,
+					 i == 0 && vm == 0);
+		}
 	lab_paths_free(paths);
 	lab_free(lab);
 }
@@ -440,15 +478,11 @@ static void test_any_lab_is_valid(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_golden),
-		cmocka_unit_test(test_refusals),
-		cmocka_unit_test(test_unsayable),
-		cmocka_unit_test(test_no_sockets),
-		cmocka_unit_test(test_what_libvirt_has_not),
-		cmocka_unit_test(test_mark),
-		cmocka_unit_test(test_mark_from_libvirt),
-		cmocka_unit_test(test_no_mark),
-		cmocka_unit_test(test_any_lab_is_valid),
+		cmocka_unit_test(test_golden),         cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_unsayable),      cmocka_unit_test(test_no_sockets),
+		cmocka_unit_test(test_hvsock_by_hand), cmocka_unit_test(test_confined),
+		cmocka_unit_test(test_mark),           cmocka_unit_test(test_mark_from_libvirt),
+		cmocka_unit_test(test_no_mark),        cmocka_unit_test(test_any_lab_is_valid),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -317,7 +317,7 @@ static void keep(struct builder *b, GPtrArray *list, const struct jt_node *node,
 	struct named *item;
 
 	for (unsigned i = 0; name && i < list->len; i++)
-		if (strcmp(((const struct named *)list->pdata[i])->name, name->string) == 0)
+		if (g_strcmp0(((const struct named *)list->pdata[i])->name, name->string) == 0)
 			lab_error_at(b->errors, name, "a %s called \"%s\" is there already", kind,
 				     name->string);
 	item = g_new0(struct named, 1);

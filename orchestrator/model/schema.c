@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "model/schema.h"
 
+#include <assert.h>
 #include <glib.h>
 #include <json-c/json.h>
 #include <string.h>
@@ -272,11 +273,23 @@ static void put_object(struct json_object *schema, const struct field_object *ob
 	put(schema, "additionalProperties", json_object_new_boolean(false));
 }
 
+/* Frees root. */
+static char *document_text(struct json_object *root)
+{
+	char *text = g_strconcat(
+		json_object_to_json_string_ext(
+			root, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_PRETTY_TAB |
+				      JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE),
+		"\n", NULL);
+
+	json_object_put(root);
+	return text;
+}
+
 char *schema_text(void)
 {
 	struct json_object *root = json_object_new_object(),
 			   *definitions = json_object_new_object();
-	char *text;
 
 	put_string(root, "$schema", "http://json-schema.org/draft-07/schema#");
 	put_string(root, "title", "vhost-lab lab file");
@@ -289,11 +302,84 @@ char *schema_text(void)
 		put(definitions, (*o)->name, s);
 	}
 	put(root, "definitions", definitions);
-	text = g_strconcat(json_object_to_json_string_ext(
-				   root, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_PRETTY_TAB |
-						 JSON_C_TO_STRING_SPACED |
-						 JSON_C_TO_STRING_NOSLASHESCAPE),
-			   "\n", NULL);
-	json_object_put(root);
-	return text;
+	return document_text(root);
+}
+
+/* --- the table itself ----------------------------------------------------------------------------------------------- */
+
+static const char *const kind_names[] = {
+	[FIELD_TEXT] = "text",     [FIELD_NAME] = "name",     [FIELD_SIZE] = "size",
+	[FIELD_BYTES] = "bytes",   [FIELD_COUNT] = "count",   [FIELD_WORD] = "word",
+	[FIELD_FLAG] = "flag",     [FIELD_TIME] = "time",     [FIELD_DELAY] = "delay",
+	[FIELD_CHANCE] = "chance", [FIELD_RATE] = "rate",     [FIELD_SUBNET] = "subnet",
+	[FIELD_IP] = "ip",         [FIELD_MAC] = "mac",       [FIELD_LINK] = "link",
+	[FIELD_NAMES] = "names",   [FIELD_TEXTS] = "texts",   [FIELD_COUNTS] = "counts",
+	[FIELD_LINKS] = "links",   [FIELD_OBJECT] = "object", [FIELD_LIST] = "list",
+	[FIELD_MAP] = "map",       [FIELD_EITHER] = "either",
+};
+
+static_assert(G_N_ELEMENTS(kind_names) == FIELD_KIND_COUNT, "enum field_kind and its names");
+
+static struct json_object *words_array(const char *const *words)
+{
+	struct json_object *array = json_object_new_array();
+
+	for (; *words; words++)
+		json_object_array_add(array, json_object_new_string(*words));
+	return array;
+}
+
+static struct json_object *row(const struct field *f);
+
+static struct json_object *choices_array(const struct field *choices)
+{
+	struct json_object *array = json_object_new_array();
+
+	for (; choices->key; choices++)
+		json_object_array_add(array, row(choices));
+	return array;
+}
+
+/* What is not said in the table is not said here. */
+static struct json_object *row(const struct field *f)
+{
+	struct json_object *r = json_object_new_object();
+
+	put_string(r, "kind", kind_names[f->kind]);
+	if (f->required)
+		put(r, "required", json_object_new_boolean(true));
+	if (f->min)
+		put(r, "min", json_object_new_int64((int64_t)f->min));
+	if (f->max)
+		put(r, "max", json_object_new_int64((int64_t)f->max));
+	if (f->words)
+		put(r, "words", words_array(f->words));
+	if (f->object)
+		put_string(r, "object", f->object->name);
+	if (f->choices)
+		put(r, "choices", choices_array(f->choices));
+	if (f->member)
+		put_string(r, "member", f->member);
+	if (f->unsaid)
+		put_string(r, "unsaid", f->unsaid);
+	if (f->brief)
+		put_string(r, "brief", f->brief);
+	return r;
+}
+
+char *schema_table_text(void)
+{
+	struct json_object *root = json_object_new_object();
+
+	for (const struct field_object *const *o = field_objects; *o; o++) {
+		struct json_object *object = json_object_new_object(),
+				   *rows = json_object_new_object();
+
+		put_string(object, "brief", (*o)->brief);
+		for (const struct field *f = field_next(*o, NULL); f; f = field_next(*o, f))
+			put(rows, f->key, row(f));
+		put(object, "keys", rows);
+		put(root, (*o)->name, object);
+	}
+	return document_text(root);
 }

@@ -10,4 +10,8 @@
 /* The whole document, indented by tabs, with a newline at the end; g_free(). */
 char *schema_text(void);
 
+/* The table itself, as a JSON object from the names of its objects to their keys, in the same form; g_free().  For those
+ * who judge lab files in another language (nix/lab): bounds of sizes and times are there as numbers. */
+char *schema_table_text(void);
+
 #endif

@@ -220,6 +220,15 @@ static void test_committed_schema_is_this_one(void **state)
 	assert_string_equal(committed, text);
 }
 
+static void test_committed_table_is_this_one(void **state)
+{
+	g_autofree char *committed = source_text("nix/lab/fields.json"),
+			*text = schema_table_text();
+
+	/* Renew it with: orchestrator schema --table >nix/lab/fields.json */
+	assert_string_equal(committed, text);
+}
+
 /* Mistakes in one value: both refuse.  What takes two values to see is the loader's alone. */
 static void test_both_refuse(void **state)
 {
@@ -367,6 +376,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_committed_schema_is_this_one),
+		cmocka_unit_test(test_committed_table_is_this_one),
 		cmocka_unit_test(test_both_refuse),
 		cmocka_unit_test(test_both_take),
 		cmocka_unit_test(test_descriptions),

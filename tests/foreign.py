@@ -27,6 +27,7 @@ SETS = {
     "libvirt-11.3": ("trixie", ["libvirt-daemon-system", "libvirt-daemon", "libvirt-daemon-driver-qemu", "libvirt-daemon-log",
                                 "libvirt-clients", "qemu-system-x86", "qemu-utils", "seabios", "bash", "coreutils", "dash", "grep",
                                 "sed", "libc-bin", "base-files", "procps"], None),
+    "nix": ("trixie", ["nix-bin"], None),
     "ovmf": ("trixie", ["ovmf"], None),
     "qemu-10.0": ("trixie", ["qemu-system-x86", "seabios"], None),
     "qemu-11.1": ("trixie", ["qemu-system-x86", "seabios"], "trixie-backports"),

@@ -30,7 +30,7 @@ static const GOptionEntry options[] = {
 	{ "sockets", 's', 0, G_OPTION_ARG_STRING, &opt_sockets, "Give it a socket device: vsock",
 	  "KIND" },
 	{ "portal", 'p', 0, G_OPTION_ARG_STRING_ARRAY, &opt_portals,
-	  "Give it that portal, by the door ivshmem or, as PORTAL:pmem, by pmem; may be repeated",
+	  "Give it that portal, by the door ivshmem or, as PORTAL:pmem or PORTAL:vhost-user, by that; may be repeated",
 	  "PORTAL" },
 	{ "permanent", 0, 0, G_OPTION_ARG_NONE, &opt_permanent,
 	  "With PORTAL:pmem: take it that no QEMU lets go of that before it ends", NULL },

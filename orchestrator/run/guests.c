@@ -318,6 +318,11 @@ static bool is_pmem(const struct guest_portal *p)
 	return strcmp(p->door, portal_door_name(PORTAL_DOOR_PMEM)) == 0;
 }
 
+static bool is_served(const struct guest_portal *p)
+{
+	return strcmp(p->door, portal_door_name(PORTAL_DOOR_VHOST_USER)) == 0;
+}
+
 /* In this order: what cannot be taken out again comes last. */
 static void add_devices(struct guest *g)
 {
@@ -345,8 +350,11 @@ static void add_devices(struct guest *g)
 			const struct portal_paths *own =
 				lab_paths_portal(sup->paths, portal->index);
 			g_autofree char *id = device_id(g, p->portal);
+			g_autofree char *served = guest_device_path(sup, g->is, i);
 
-			if (!is_pmem(p) && pass == 0)
+			if (is_served(p) && pass == 0)
+				hotplug_add_served(g->hotplug, id, served, portal->size);
+			else if (!is_pmem(p) && pass == 0)
 				hotplug_add_ivshmem(g->hotplug, id, own->memory, portal->size);
 			else if (is_pmem(p) && pass == 1 && !is_there(g, p))
 				hotplug_add_pmem(g->hotplug, id, own->memory, portal->size);
@@ -406,7 +414,8 @@ static struct hotplug_need need_of(const struct guest *g)
 			continue;
 		size = lab_find_portal(lab, p->portal)->size;
 		need.buses++;
-		if (is_pmem(p)) {
+		need.served |= is_served(p);
+		if (is_pmem(p) || is_served(p)) {
 			need.slots++;
 			need.slots_bytes += size;
 		} else {

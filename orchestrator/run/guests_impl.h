@@ -69,6 +69,8 @@ struct state_guest *guest_plan(struct guests *all, struct json_object *params, G
 
 /* Have the daemons serve it. */
 void guest_want_items(struct guest *g);
+/* Where the daemon of its portal of that index is its device, if it is one.  g_free(). */
+char *guest_device_path(struct supervisor *sup, const struct state_guest *is, unsigned index);
 /* Whether they do.  LAUNCH_FAILED: one refuses. */
 enum launch guest_has_items(struct guest *g, GError **error);
 void guest_drop_items(struct guest *g);

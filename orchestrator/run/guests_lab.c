@@ -164,17 +164,18 @@ static gboolean plan_sockets(struct guests *all, struct state_guest *is, const c
 static gboolean check_door(const struct portal *p, const char *door, bool permanent, GError **error)
 {
 	bool pmem = strcmp(door, portal_door_name(PORTAL_DOOR_PMEM)) == 0;
+	bool ivshmem = strcmp(door, portal_door_name(PORTAL_DOOR_IVSHMEM)) == 0;
 
-	if (!pmem && strcmp(door, portal_door_name(PORTAL_DOOR_IVSHMEM)) != 0)
+	if (!pmem && !ivshmem && strcmp(door, portal_door_name(PORTAL_DOOR_VHOST_USER)) != 0)
 		return fail(error, ORCH_ERROR_USAGE,
-			    "\"%s\" is no door that can be plugged in: ivshmem, or pmem", door);
+			    "\"%s\" is no door: ivshmem, pmem or vhost-user", door);
 	if (pmem && !permanent)
 		return fail(
 			error, ORCH_ERROR_USAGE,
 			"no QEMU lets go of a pmem device before it ends: say --permanent if that is "
 			"meant, or %s:ivshmem",
 			p->name);
-	if (!pmem && (p->size & (p->size - 1)) != 0)
+	if (ivshmem && (p->size & (p->size - 1)) != 0)
 		return fail(
 			error, ORCH_ERROR_USAGE,
 			"portal %s is no PCI device, since its size is no power of two: %s:pmem "
@@ -305,11 +306,23 @@ static void want_sockets(struct supervisor *sup, const struct state_guest *is)
 	vm_paths_free(paths);
 }
 
-static void want_access(struct supervisor *sup, const struct state_guest *is, const char *name)
+char *guest_device_path(struct supervisor *sup, const struct state_guest *is, unsigned index)
 {
+	struct vm_paths *paths = vm_paths_new(sup->paths, is->name, 0);
+	char *path = vm_paths_pmem(paths, index);
+
+	vm_paths_free(paths);
+	return path;
+}
+
+static void want_access(struct supervisor *sup, const struct state_guest *is, unsigned index)
+{
+	const struct guest_portal *access = is->portals->pdata[index];
+	const char *name = access->portal;
 	const struct portal *p = sup->lab ? lab_find_portal(sup->lab, name) : NULL;
 	struct vm_paths *paths = vm_paths_new(sup->paths, is->name, 0);
 	g_autofree char *path = p ? vm_paths_vs_port(paths, p->port) : NULL;
+	g_autofree char *device = guest_device_path(sup, is, index);
 	struct json_object *o;
 
 	vm_paths_free(paths);
@@ -320,6 +333,8 @@ static void want_access(struct supervisor *sup, const struct state_guest *is, co
 	json_put_str(o, "socket-path", path);
 	json_put_str(o, "mode", "rw");
 	json_put_int(o, "linger-ms", RENDER_PORTAL_LINGER_MS);
+	if (strcmp(access->door, portal_door_name(PORTAL_DOOR_VHOST_USER)) == 0)
+		json_put_str(o, "pmem-path", device);
 	daemon_add_item(sup_portal(sup, name), o, NULL);
 }
 
@@ -336,8 +351,7 @@ void guest_want_items(struct guest *g)
 	if (g->is->cid)
 		want_sockets(sup, g->is);
 	for (guint i = 0; i < g->is->portals->len; i++)
-		want_access(sup, g->is,
-			    ((const struct guest_portal *)g->is->portals->pdata[i])->portal);
+		want_access(sup, g->is, i);
 }
 
 static enum launch look_at(const struct daemon *d, const char *item, GError **error)

@@ -222,11 +222,14 @@ static void ask_next(struct hotplug *h)
 		hotplug_finish(h);
 		return;
 	}
-	if (q->property) {
+	if (q->property || q->type)
 		arguments = json_object_new_object();
+	if (q->property) {
 		json_put_str(arguments, "path", "/machine");
 		json_put_str(arguments, "property", q->property);
 	}
+	if (q->type)
+		json_put_str(arguments, "typename", q->type);
 	hotplug_send(h, q->command, arguments, on_fact, hotplug_lost);
 }
 

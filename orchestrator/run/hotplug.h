@@ -60,7 +60,9 @@ void hotplug_add_vsock(struct hotplug *h, const char *id, const char *socket_pat
 /* The file as memory of a PCI device without a doorbell: ivshmem-plain.  QEMU forgets to let go of a doorbell's descriptors when
  * it is unplugged, and dies of them a little later. */
 void hotplug_add_ivshmem(struct hotplug *h, const char *id, const char *file, uint64_t size);
-/* The same as a memory device: no QEMU can take that out again, so it comes last, is not undone, and is not in hotplug_left(). */
+/* What the daemon at that socket serves, as a memory device that goes as it came. */
+void hotplug_add_served(struct hotplug *h, const char *id, const char *socket_path, uint64_t size);
+/* The file as a memory device: no QEMU can take that out again, so it comes last, is not undone, and is not in hotplug_left(). */
 void hotplug_add_pmem(struct hotplug *h, const char *id, const char *file, uint64_t size);
 
 /* The steps as they are to be remembered before hotplug_plug(): who dies meanwhile has all of them taken out, whether they were

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "render/qemu.h"
 #include "run/json.h"
 
 #define MIB ((guint64)1 << 20)
@@ -24,15 +25,16 @@ static const struct {
 #define I440FX_SLOTS  32
 
 const struct hotplug_question hotplug_questions[HOTPLUG_QUESTIONS] = {
-	{ "version", "query-version", NULL },
-	{ "kvm", "query-kvm", NULL },
-	{ "memdevs", "query-memdev", NULL },
-	{ "memory-backend", "qom-get", "memory-backend" },
-	{ "memory", "qom-get",
-	  "memory" }, /* since QEMU 7.1: older ones cannot be asked for slots */
-	{ "memory-size", "query-memory-size-summary", NULL },
-	{ "memory-devices", "query-memory-devices", NULL },
-	{ "pci", "query-pci", NULL },
+	{ "version", "query-version", NULL, NULL },
+	{ "kvm", "query-kvm", NULL, NULL },
+	{ "memdevs", "query-memdev", NULL, NULL },
+	{ "memory-backend", "qom-get", "memory-backend", NULL },
+	{ "memory", "qom-get", "memory",
+	  NULL }, /* since QEMU 7.1: older ones cannot be asked for slots */
+	{ "memory-size", "query-memory-size-summary", NULL, NULL },
+	{ "memory-devices", "query-memory-devices", NULL, NULL },
+	{ "pci", "query-pci", NULL, NULL },
+	{ "served", "device-list-properties", NULL, RENDER_PMEM_DEVICE },
 };
 
 /* --- memory ------------------------------------------------------------------------------------------------------- */
@@ -225,6 +227,7 @@ struct hotplug_facts *hotplug_facts_new(struct json_object *answers)
 	f->version = (unsigned)CLAMP(json_int(qemu, "major", 0), 0, 1000) * 100 +
 		     (unsigned)CLAMP(json_int(qemu, "minor", 0), 0, 99);
 	f->kvm = json_flag(json_member(answers, "kvm", json_type_object), "enabled", false);
+	f->serves = json_member(answers, "served", json_type_array) != NULL;
 	f->memory = (uint64_t)MAX(json_int(size, "base-memory", 0), 0);
 	judge_sharing(f, answers);
 	read_slots(f, answers);
@@ -367,10 +370,20 @@ static void want_slots(GString *out, const struct hotplug_facts *f, const struct
 		 need->slots_bytes / MIB, f->memory / MIB, f->slots_used + need->slots, most / MIB);
 }
 
+static void want_served(GString *out, const struct hotplug_facts *f,
+			const struct hotplug_need *need)
+{
+	if (need->served && !f->serves)
+		complain(out, "it has no " RENDER_PMEM_DEVICE
+			      ", which is the patched QEMU's (qemu-patches/build): the doors "
+			      "ivshmem and pmem do without");
+}
+
 char *hotplug_missing(const struct hotplug_facts *f, const struct hotplug_need *need)
 {
 	GString *out = g_string_new(NULL);
 
+	want_served(out, f, need);
 	want_sharing(out, f);
 	if (f->asleep && n_buses(f, 0) < need->buses)
 		complain(

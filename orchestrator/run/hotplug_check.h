@@ -24,9 +24,10 @@ struct json_object;
 struct hotplug_question {
 	const char *key;
 	const char *command;
-	const char *property; /* of /machine, for qom-get; NULL: no arguments */
+	const char *property; /* of /machine, for qom-get; NULL: no such argument */
+	const char *type;     /* for device-list-properties; NULL: no such argument */
 };
-#define HOTPLUG_QUESTIONS 8
+#define HOTPLUG_QUESTIONS 9
 extern const struct hotplug_question hotplug_questions[HOTPLUG_QUESTIONS];
 
 /* A place for one device. */
@@ -43,6 +44,7 @@ struct hotplug_facts {
 	uint64_t memory;      /* bytes of the guest's own memory; 0: unknown */
 	char *private_memory; /* the backend of it that nobody else can map; NULL: all is shared */
 	bool numa;            /* its memory is made of nodes */
+	bool serves;          /* it has vhost-user-pmem-pci */
 	bool asleep; /* no firmware has looked at PCI yet: which places are taken cannot be told */
 	GPtrArray *buses;           /* of struct hotplug_bus: where a device can be plugged in */
 	unsigned slots, slots_used; /* of memory devices … */
@@ -60,6 +62,7 @@ struct hotplug_need {
 	uint64_t window; /* … behind a port whose firmware has kept less; a power of two, or 0 */
 	unsigned slots;  /* memory devices among them … */
 	uint64_t slots_bytes; /* … and how much memory these are */
+	bool served;          /* any of these is vhost-user-pmem-pci */
 };
 
 /* Why it cannot be, with the words that QEMU's command line has to have beside those it has, on one line; NULL: it can.

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "render/qemu.h"
 #include "run/json.h"
 
 const struct hotplug_verbs hotplug_kinds[HOTPLUG_KINDS] = {
@@ -143,6 +144,17 @@ static void add_memory(struct hotplug *h, const char *id, const char *file, uint
 void hotplug_add_ivshmem(struct hotplug *h, const char *id, const char *file, uint64_t size)
 {
 	add_memory(h, id, file, size, "ivshmem-plain", size);
+}
+
+void hotplug_add_served(struct hotplug *h, const char *id, const char *socket_path, uint64_t size)
+{
+	g_autofree char *chardev = below(id, "chardev");
+	struct json_object *o;
+
+	add_chardev(h, id, socket_path);
+	o = add_device(h, id, RENDER_PMEM_DEVICE, 0);
+	json_put_str(o, "chardev", chardev);
+	json_put_int(o, "size", (int64_t)size);
 }
 
 void hotplug_add_pmem(struct hotplug *h, const char *id, const char *file, uint64_t size)

@@ -14,7 +14,7 @@ import threading
 
 import harness
 import initramfs
-from harness import case, wait_for
+from harness import case, patched_qemu_at_length, wait_for
 from qmp import QmpError, qmp_ask
 
 LAB = {"version": 1, "networks": {"lan": {"uplink": {"type": "nat"}}}, "portals": {"shared": {"size": "16MiB"}, "odd": {"size": "12MiB"}},
@@ -49,10 +49,10 @@ class Theirs:
         return all(bridges)
 
 
-def start(place, name, *words):
+def start(place, name, *words, qemu="qemu-system-x86_64"):
     """A QEMU by a script of its own, its guest's console on our end of its standard streams."""
     script = place.root / f"{name}.sh"
-    script.write_text("#!/bin/sh\nexec qemu-system-x86_64 -nographic -no-reboot "
+    script.write_text(f"#!/bin/sh\nexec {qemu} -nographic -no-reboot "
                       f"-qmp unix:{place.root}/{name}.qmp,server=on,wait=off {' '.join(words)}\n")
     console = harness.Console(place, "sh", script, cwd=place.root)
     place.consoles.append(console)
@@ -68,10 +68,10 @@ def bare(place, name, words=f"{SHARED} {PORTS}"):
     return console, monitor
 
 
-def boot(place, name):
+def boot(place, name, words=SHARED, qemu="qemu-system-x86_64"):
     """One with the tiny guest, which gets nothing else from the lab's makers: a root shell on its console."""
     kernel, initrd = initramfs.tiny(place)
-    console, monitor = start(place, name, SHARED, PORTS, f"-kernel {kernel} -initrd {initrd} -append console=ttyS0")
+    console, monitor = start(place, name, words, PORTS, f"-kernel {kernel} -initrd {initrd} -append console=ttyS0", qemu=qemu)
     wait_for(f"the shell of {name}", BOOT_S, lambda: "root shell" in console._pump())  # pylint: disable=protected-access
     console.process.stdin.write(b"dmesg -n 1\n")
     return console, monitor
@@ -241,6 +241,30 @@ GREETING = '{"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}, "
 def refused(place, lab, code, words, *args, name="web", qmp=None):
     done = attach(place, lab, name, *args, code=code, qmp=qmp)
     assert words in done.err and done.err.count("\n") == 1, done.err
+
+
+@case("a portal by its daemon is plugged into the patched QEMU, outlives that daemon, is let go of, and plugged in again")
+def served(place):
+    qemu = patched_qemu_at_length(place.top)
+    lab = place.lab(LAB)
+    up = place.start("up", lab)
+    # It is built without the ROMs of the card that a machine has by itself.
+    console, monitor = boot(place, "web", f"{SHARED.replace('-m 256M', '-m 256M,slots=1,maxmem=512M')} -nic none", qemu)
+    out, err = up.communicate(timeout=300)
+    assert up.returncode == 0, (out, err)
+    place.run("exec", "-l", lab, "n1", "--", "portal", "-p", "shared", "put", "--background", "greeting", "/etc/hosts")
+    # What udev does in a distribution.
+    guest_sh(console, "cd /lib/modules; for f in $(sed -n 's/^portal: //p' demand); do insmod $f; done; cd")
+    for _ in range(2):
+        attach(place, lab, "web", "--sockets", "vsock", "--portal", "shared:vhost-user")
+        assert {d["type"] for d in monitor.ask("query-memory-devices")} == {"virtio-pmem"}
+        wait_for("the guest to have the portal", 30, lambda: lease(console))
+        os.kill(place.pid_of("vhost-user-portal .*/shared"), signal.SIGKILL)
+        wait_for("the guest to have it again", 30, lambda: lease(console))
+        place.run("detach", "-l", lab, "web")
+        assert monitor.ours() == [] and monitor.ask("query-memory-devices") == []
+        assert not list(place.runtime.glob("**/web-p0.vu")) and console.sh("ls /sys/bus/dax/devices")[1].strip() == ""
+    end(console, monitor)
 
 
 @case("what cannot be attached is told in one line, with what to do, and leaves everything as it was")

@@ -356,7 +356,7 @@ static void test_refused(void **state)
 		  "no portal \"x\"", ORCH_ERROR_USAGE },
 		{ "{\"name\":\"g\",\"qmp\":\"/q\",\"sockets\":\"vsock\",\"portals\":[{\"portal\":\"odd\"}]}",
 		  "power of two", ORCH_ERROR_USAGE },
-		{ "{\"name\":\"g\",\"qmp\":\"/q\",\"sockets\":\"vsock\",\"portals\":[{\"portal\":\"shared\",\"door\":\"vhost-user\"}]}",
+		{ "{\"name\":\"g\",\"qmp\":\"/q\",\"sockets\":\"vsock\",\"portals\":[{\"portal\":\"shared\",\"door\":\"window\"}]}",
 		  "no door", ORCH_ERROR_USAGE },
 		{ "{\"name\":\"g\",\"qmp\":\"/q\",\"sockets\":\"vsock\",\"portals\":[{\"portal\":\"shared\",\"door\":\"pmem\"}]}",
 		  "--permanent", ORCH_ERROR_USAGE },
@@ -390,6 +390,15 @@ static void test_portals(void **state)
 	assert_null(error);
 	assert_string_equal(((const struct guest_portal *)is->portals->pdata[0])->door, "ivshmem");
 	assert_string_equal(((const struct guest_portal *)is->portals->pdata[1])->door, "pmem");
+	state_guest_free(is);
+	/* By its daemon: of any size, and let go of. */
+	is = plan(f,
+		  "{\"name\":\"g\",\"qmp\":\"/q\",\"sockets\":\"vsock\","
+		  "\"portals\":[{\"portal\":\"odd\",\"door\":\"vhost-user\"}]}",
+		  &error);
+	assert_null(error);
+	assert_string_equal(((const struct guest_portal *)is->portals->pdata[0])->door,
+			    "vhost-user");
 	state_guest_free(is);
 	/* One that runs as another lab had it. */
 	g_hash_table_replace(f->sup.portal_texts, g_strdup("shared"), g_strdup("size 1\n"));

@@ -337,6 +337,7 @@ static void add_all(struct fixture *f)
 	hotplug_add_nic(f->h, "nic", "/run/nic.vu", "52:54:00:00:00:01", 1400);
 	hotplug_add_vsock(f->h, "sock", "/run/s.vu");
 	hotplug_add_ivshmem(f->h, "mem", "/run/p.arena", 64 << 20);
+	hotplug_add_served(f->h, "served", "/run/d.vu", 10 << 20);
 	hotplug_add_pmem(f->h, "pmem", "/run/p.arena", 64 << 20);
 }
 
@@ -355,8 +356,9 @@ static void unplug_list(struct fixture *f, struct json_object *steps)
 #define ALL_STEPS                                                                            \
 	"chardev-add nic.chardev\nnetdev_add nic.netdev\ndevice_add nic\n"                   \
 	"chardev-add sock.chardev\ndevice_add sock\nobject-add mem.memory\ndevice_add mem\n" \
+	"chardev-add served.chardev\ndevice_add served\n"                                    \
 	"object-add pmem.memory\ndevice_add pmem\n"
-#define N_STEPS 9
+#define N_STEPS 11
 
 static int setup(void **state)
 {
@@ -426,7 +428,7 @@ static void test_all(void **state)
 	plug(f);
 	assert_null(f->error);
 	assert_string_equal(f->q.said->str, ALL_STEPS);
-	assert_int_equal(g_hash_table_size(f->q.devices), 4);
+	assert_int_equal(g_hash_table_size(f->q.devices), 5);
 
 	/* By another monitor, from what was written down; what cannot be taken out is not tried. */
 	connect_to(f);
@@ -434,6 +436,7 @@ static void test_all(void **state)
 	unplug_list(f, steps);
 	assert_null(f->error);
 	assert_string_equal(f->q.said->str,
+			    "device_del served\nchardev-remove served.chardev\n"
 			    "device_del mem\nobject-del mem.memory\ndevice_del sock\n"
 			    "chardev-remove sock.chardev\ndevice_del nic\nnetdev_del nic.netdev\n"
 			    "chardev-remove nic.chardev\n");
@@ -513,12 +516,12 @@ static void test_lost(void **state)
 							 "does not answer");
 			f->q.fault_at = 0;
 			left = hotplug_left(f->h);
-			assert_true(left || i >= 8);
+			assert_true(left || i >= N_STEPS - 1);
 			connect_to(f);
 			unplug_list(f, left);
 			assert_null(f->error);
 			/* Of pmem nothing can be taken out, so nothing is tried. */
-			assert_true(g_hash_table_size(f->q.there) <= (i == 9 ? 1u : 0u));
+			assert_true(g_hash_table_size(f->q.there) <= (i == N_STEPS ? 1u : 0u));
 			g_hash_table_remove_all(f->q.there);
 			g_hash_table_remove_all(f->q.devices);
 		}

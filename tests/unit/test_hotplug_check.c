@@ -202,6 +202,26 @@ static void test_slots(void **state)
 		       "-m 64M,slots=1,maxmem=1025M");
 }
 
+/* A device that the daemon serves takes a QEMU that has it, and a slot. */
+static void test_served(void **state)
+{
+	auto_json o = recorded("10.0");
+	struct hotplug_need need = {
+		.buses = 1, .slots = 1, .slots_bytes = 10 << 20, .served = true
+	};
+	struct hotplug_facts *without = hotplug_facts_new(o), *with;
+	g_autofree char *text = hotplug_missing(without, &need), *none = NULL;
+
+	assert_non_null(text);
+	assert_true(g_str_has_prefix(text, "it has no vhost-user-pmem-pci, which"));
+	json_object_object_add(o, "served", json_object_new_array());
+	with = hotplug_facts_new(o);
+	none = hotplug_missing(with, &need);
+	assert_null(none);
+	hotplug_facts_free(without);
+	hotplug_facts_free(with);
+}
+
 /* All that is lacking is told at once. */
 static void test_everything(void **state)
 {
@@ -266,10 +286,11 @@ static void test_nonsense(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_versions),   cmocka_unit_test(test_vectors_by_kvm),
-		cmocka_unit_test(test_memory),     cmocka_unit_test(test_ports),
-		cmocka_unit_test(test_windows),    cmocka_unit_test(test_slots),
-		cmocka_unit_test(test_everything), cmocka_unit_test(test_nonsense),
+		cmocka_unit_test(test_versions), cmocka_unit_test(test_vectors_by_kvm),
+		cmocka_unit_test(test_memory),   cmocka_unit_test(test_ports),
+		cmocka_unit_test(test_windows),  cmocka_unit_test(test_slots),
+		cmocka_unit_test(test_served),   cmocka_unit_test(test_everything),
+		cmocka_unit_test(test_nonsense),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

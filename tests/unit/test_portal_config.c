@@ -64,7 +64,7 @@ static void test_whole(void **state)
 			  ",\"vsock-port\":7,\"grace-ms\":5,\"freeze-max-ms\":6,\"clients\":["
 			  "{\"name\":\"a\",\"socket-path\":\"/a\"},"
 			  "{\"name\":\"b\",\"socket-path\":\"/b\",\"mode\":\"ro\",\"quota\":4194304,"
-			  "\"leases\":3,\"linger-ms\":9,\"quiesce\":true}],"
+			  "\"leases\":3,\"linger-ms\":9,\"quiesce\":true,\"pmem-path\":\"/d\"}],"
 			  "\"ivshmem\":{\"socket-path\":\"/i\",\"vectors\":2},"
 			  "\"pmem\":[{\"name\":\"v\",\"socket-path\":\"/v\",\"mode\":\"ro\"}]}",
 			  said, sizeof(said)),
@@ -77,16 +77,18 @@ static void test_whole(void **state)
 	assert_int_equal(config.grace_ms, 5);
 	assert_int_equal(config.freeze_max_ms, 6);
 	assert_int_equal(config.n_clients, 2);
-	assert_int_equal(config.clients[0].mode, PORTAL_READ_WRITE);
-	assert_int_equal(config.clients[0].quota, PORTAL_EXTENTS_MAX);
-	assert_false(config.clients[0].may_quiesce);
-	assert_string_equal(config.clients[1].name, "b");
-	assert_string_equal(config.clients[1].socket_path, "/b");
-	assert_int_equal(config.clients[1].mode, PORTAL_READ_ONLY);
-	assert_int_equal(config.clients[1].quota, 2);
-	assert_int_equal(config.clients[1].max_leases, 3);
-	assert_int_equal(config.clients[1].linger_ms, 9);
-	assert_true(config.clients[1].may_quiesce);
+	assert_int_equal(config.clients[0].lease.mode, PORTAL_READ_WRITE);
+	assert_int_equal(config.clients[0].lease.quota, PORTAL_EXTENTS_MAX);
+	assert_false(config.clients[0].lease.may_quiesce);
+	assert_string_equal(config.clients[1].lease.name, "b");
+	assert_string_equal(config.clients[1].lease.socket_path, "/b");
+	assert_int_equal(config.clients[1].lease.mode, PORTAL_READ_ONLY);
+	assert_int_equal(config.clients[1].lease.quota, 2);
+	assert_int_equal(config.clients[1].lease.max_leases, 3);
+	assert_int_equal(config.clients[1].lease.linger_ms, 9);
+	assert_true(config.clients[1].lease.may_quiesce);
+	assert_null(config.clients[0].pmem_path);
+	assert_string_equal(config.clients[1].pmem_path, "/d");
 	assert_string_equal(config.ivshmem_path, "/i");
 	assert_int_equal(config.ivshmem_vectors, 2);
 	assert_int_equal(config.n_pmem, 1);

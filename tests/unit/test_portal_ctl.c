@@ -42,7 +42,7 @@ static int setup(void **state)
 	};
 	config.freeze_max_ms = 60000;
 	config.n_clients = 1;
-	config.clients[0] = (struct leases_client_config){
+	config.clients[0].lease = (struct leases_client_config){
 		.name = "a",
 		.socket_path = tmp_path(&pf.dir, "a", path[1], sizeof(path[1])),
 		.mode = PORTAL_READ_WRITE,
@@ -162,6 +162,33 @@ static void test_clients(void **state)
 	assert_says(call("client.add", params), "\"result\":{}");
 }
 
+/* A client's device comes and goes with it; one that cannot be had is no client either. */
+static void test_client_device(void **state)
+{
+	char params[512];
+
+	(void)tmp_path(&pf.dir, "b", path[2], sizeof(path[2]));
+	(void)snprintf(params, sizeof(params),
+		       "{\"name\":\"b\",\"socket-path\":\"%s\",\"pmem-path\":\"/no/such/place\"}",
+		       path[2]);
+	assert_says(call("client.add", params), "/no/such/place: ");
+	assert_null(strstr(call("client.list", "{}"), "\"b\""));
+	assert_int_equal(access(path[2], F_OK), -1);
+	(void)snprintf(
+		params, sizeof(params),
+		"{\"name\":\"b\",\"socket-path\":\"%s\",\"mode\":\"ro\",\"pmem-path\":\"%s.vu\"}",
+		path[2], path[2]);
+	assert_says(call("client.add", params), "\"result\":{}");
+	assert_says(call("info", "{}"),
+		    "\"pmem\":[{\"name\":\"b\",\"mode\":\"ro\",\"state\":\"listening\"");
+	assert_says(call("client.remove", "{\"name\":\"a\"}"), "\"result\":{}");
+	assert_says(call("info", "{}"), "\"pmem\":[{\"name\":\"b\"");
+	assert_says(call("client.remove", "{\"name\":\"b\"}"), "\"result\":{}");
+	assert_null(strstr(call("info", "{}"), "\"pmem\""));
+	(void)snprintf(params, sizeof(params), "%s.vu", path[2]);
+	assert_int_equal(access(params, F_OK), -1);
+}
+
 static void test_revoke(void **state)
 {
 	struct portal_frame f;
@@ -209,6 +236,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_what_there_is, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_clients, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_client_device, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_revoke, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_quiesce, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_flush, setup, teardown),

@@ -128,7 +128,8 @@ static int read_object(void *part, struct place *p, struct json_object *o, membe
 
 static int client_member(void *part, struct place *p, const char *key, struct json_object *value)
 {
-	struct leases_client_config *c = part;
+	struct config_client *client = part;
+	struct leases_client_config *c = &client->lease;
 
 	if (strcmp(key, "name") == 0)
 		return read_string(p, key, value, &c->name);
@@ -144,19 +145,23 @@ static int client_member(void *part, struct place *p, const char *key, struct js
 		return read_u32(p, key, value, 0, MS_MAX, &c->linger_ms);
 	if (strcmp(key, "quiesce") == 0)
 		return read_bool(p, key, value, &c->may_quiesce);
-	return wrong(p,
-		     "%.32s: not one of name, socket-path, mode, quota, leases, linger-ms, quiesce",
-		     key);
+	if (strcmp(key, "pmem-path") == 0)
+		return read_string(p, key, value, &client->pmem_path);
+	return wrong(
+		p,
+		"%.32s: not one of name, socket-path, mode, quota, leases, linger-ms, quiesce, pmem-path",
+		key);
 }
 
-static int read_one_client(struct leases_client_config *client, struct place *p,
-			   struct json_object *o)
+static int read_one_client(struct config_client *ret, struct place *p, struct json_object *o)
 {
+	const struct leases_client_config *client = &ret->lease;
 	int r;
 
-	*client = (struct leases_client_config){ .mode = PORTAL_READ_WRITE,
-						 .quota = PORTAL_EXTENTS_MAX };
-	r = read_object(client, p, o, client_member);
+	*ret = (struct config_client){
+		.lease = { .mode = PORTAL_READ_WRITE, .quota = PORTAL_EXTENTS_MAX },
+	};
+	r = read_object(ret, p, o, client_member);
 	if (r < 0)
 		return r;
 	if (!client->name || !client->socket_path)
@@ -170,7 +175,7 @@ static int read_one_client(struct leases_client_config *client, struct place *p,
 	return 0;
 }
 
-int config_client_read(struct json_object *o, struct leases_client_config *ret_client,
+int config_client_read(struct json_object *o, struct config_client *ret_client,
 		       char why[CONFIG_WHY_MAX])
 {
 	struct place p = { .at = "" };
@@ -183,11 +188,11 @@ int config_client_read(struct json_object *o, struct leases_client_config *ret_c
 
 static int read_client(struct config *c, unsigned i, struct place *p, struct json_object *o)
 {
-	const struct leases_client_config *client = &c->clients[i];
+	const struct leases_client_config *client = &c->clients[i].lease;
 	int r = read_one_client(&c->clients[i], p, o);
 
 	for (unsigned k = 0; k < i && r == 0; k++)
-		if (strcmp(c->clients[k].name, client->name) == 0)
+		if (strcmp(c->clients[k].lease.name, client->name) == 0)
 			r = wrong(p, "name: there is a client \"%s\"", client->name);
 	return r;
 }

@@ -5,7 +5,7 @@
  *	  "clients": [ CLIENT… ], "ivshmem": {"socket-path","vectors"?}, "pmem": [ {"name","socket-path","mode"?}… ],
  *	  "grace-ms": 10000, "freeze-max-ms": 60000 }
  *
- *	CLIENT = {"name","socket-path","mode"?,"quota"?,"leases"?,"linger-ms"?,"quiesce"?}
+ *	CLIENT = {"name","socket-path","mode"?,"quota"?,"leases"?,"linger-ms"?,"quiesce"?,"pmem-path"?}
  *
  * What may stand in it is checked in full before anything is made of it, and every mistake is said with its place:
  * "portal.json: /clients/0/mode: neither rw nor ro".
@@ -20,6 +20,12 @@
 
 #define CONFIG_PMEM_MAX LEASES_CLIENTS_MAX
 
+struct config_client {
+	struct leases_client_config lease;
+	const char *
+		pmem_path; /* of a device as those of `pmem`, that comes and goes with the client; NULL: it has none */
+};
+
 struct config_pmem {
 	const char *name, *socket_path;
 	enum portal_mode mode;
@@ -30,7 +36,7 @@ struct config {
 	struct arena_config arena;
 	uint32_t grace_ms, freeze_max_ms;
 	unsigned n_clients, n_pmem;
-	struct leases_client_config clients[LEASES_CLIENTS_MAX];
+	struct config_client clients[LEASES_CLIENTS_MAX];
 	struct config_pmem pmem[CONFIG_PMEM_MAX];
 	const char *ivshmem_path; /* NULL: no such door */
 	unsigned ivshmem_vectors;
@@ -40,7 +46,7 @@ struct config {
 
 /* One client, of `clients` or of the control socket.  0, or -EINVAL with `why`: "mode: neither rw nor ro".  Strings point into
  * the JSON. */
-int config_client_read(struct json_object *o, struct leases_client_config *ret_client,
+int config_client_read(struct json_object *o, struct config_client *ret_client,
 		       char why[CONFIG_WHY_MAX]);
 
 /* Read `root` (NULL: there is no file, which is a mistake), that came from `path`.  Logs what is wrong.  0 or -EINVAL. */

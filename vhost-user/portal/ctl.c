@@ -171,22 +171,29 @@ static int client_list(struct control_call *call, struct json_object *params,
 static int client_add(struct control_call *call, struct json_object *params,
 		      struct json_object **ret_result)
 {
-	struct leases_client_config c;
+	struct portald *p = portald_of(call);
+	struct config_client c;
 	char why[CONFIG_WHY_MAX];
 	int r;
 
 	if (config_client_read(params, &c, why) < 0)
 		return control_error(call, CONTROL_ERROR_INVALID_PARAMS, "%s", why);
-	r = leases_add_client(&portald_of(call)->leases, &c);
+	r = leases_add_client(&p->leases, &c.lease);
 	if (r == -EEXIST)
 		return control_error(call, CONTROL_ERROR_EXISTS, "there is a client \"%s\"",
-				     c.name);
+				     c.lease.name);
 	if (r == -ENOSPC)
 		return control_error(call, CONTROL_ERROR_LIMIT, "no more than %u clients",
 				     LEASES_CLIENTS_MAX);
 	if (r < 0)
-		return control_error(call, CONTROL_ERROR_FAILED, "%s: %s", c.socket_path,
+		return control_error(call, CONTROL_ERROR_FAILED, "%s: %s", c.lease.socket_path,
 				     strerror(-r));
+	r = doors_add_client(&p->doors, &c);
+	if (r < 0) {
+		(void)leases_remove_client(&p->leases, c.lease.name);
+		return control_error(call, CONTROL_ERROR_FAILED, "%s: %s", c.pmem_path,
+				     strerror(-r));
+	}
 	return 0;
 }
 
@@ -201,6 +208,7 @@ static int client_remove(struct control_call *call, struct json_object *params,
 		return r;
 	if (leases_remove_client(&p->leases, name) < 0)
 		return control_error(call, CONTROL_ERROR_NOT_FOUND, "no client \"%s\"", name);
+	doors_remove_client(&p->doors, name);
 	control_notify_state(p->backend->control, "client", name, "removed");
 	return 0;
 }
@@ -399,7 +407,8 @@ static int stats(struct control_call *call, struct json_object *params,
 const struct control_method ctl_methods[] = {
 	{ "info", info, "" },
 	{ "client.list", client_list, "" },
-	{ "client.add", client_add, "name,socket-path,mode?,quota?,leases?,linger-ms?,quiesce?" },
+	{ "client.add", client_add,
+	  "name,socket-path,mode?,quota?,leases?,linger-ms?,quiesce?,pmem-path?" },
 	{ "client.remove", client_remove, "name" },
 	{ "leases", leases, "" },
 	{ "names", names, "" },

@@ -128,10 +128,11 @@ static int start_leases(struct portald *p, const struct config *c)
 
 	leases_prepare(&p->leases, &p->backend->loop, &p->arena, &p->flush, &lc);
 	for (unsigned i = 0; i < c->n_clients && r == 0; i++) {
-		r = leases_add_client(&p->leases, &c->clients[i]);
+		const struct leases_client_config *client = &c->clients[i].lease;
+
+		r = leases_add_client(&p->leases, client);
 		if (r < 0)
-			log_error(c->clients[i].name, "%s: %s", c->clients[i].socket_path,
-				  strerror(-r));
+			log_error(client->name, "%s: %s", client->socket_path, strerror(-r));
 	}
 	if (r == 0) {
 		r = leases_start(&p->leases);

@@ -18,7 +18,7 @@ import socket_ends
 from net_pair import counters
 from socket_ends import ECHO_PORT, HOST_PORT
 
-SINK_PORT, SOURCE_PORT, KERNEL_PORT, ROOT_PORT = 6002, 6003, 6004, 6005
+SINK_PORT, SOURCE_PORT, KERNEL_PORT, ROOT_PORT, HELD_PORT = 6002, 6003, 6004, 6005, 6006
 BULK = 50 << 20
 MODULES = ["hv_sock", "hv_vmbus"]
 # Around a ring's and a packet's bounds.
@@ -52,12 +52,19 @@ class Host(socket_ends.Ends):
         self.build, self.daemon = build, guests.hvsock(directory, build, {"a": cid})
         stack.callback(self.daemon.close)
         block = socket_ends.pattern()
+        self.held = threading.Event()
+        self.listen(HELD_PORT, self.hold)
         self.listen(HOST_PORT, socket_ends.echo)
         self.listen(SINK_PORT, socket_ends.sink(block))
         self.listen(SOURCE_PORT, socket_ends.source(block, BULK))
 
     def listen(self, port, serve):
         self.stack.callback(socket_ends.Listener(f"{self.directory}/a.vs", port, serve).close)
+
+    def hold(self, s):
+        """Says that there is one, and keeps it."""
+        self.held.set()
+        s.recv(1)
 
     def guest(self, qemu, shape, initramfs, beside=False, **more):
         """`beside`: a network card and a balloon, too."""
@@ -235,14 +242,14 @@ def cpus(host, guest, _args):
 
 def daemon(host, guest, _args):
     """Killed with a connection open: the guest is told, and the next daemon serves it."""
-    guest.sh(f"rm -f /tmp/ended; (socat VSOCK-CONNECT:2:{HOST_PORT} EXEC:'sleep 1000'; echo ended >/tmp/ended) </dev/null >/dev/null 2>&1 &")
-    time.sleep(2)
+    host.held.clear()
+    guest.sh(f"rm -f /tmp/ended; (socat VSOCK-CONNECT:2:{HELD_PORT} EXEC:'sleep 1000'; echo ended >/tmp/ended) </dev/null >/dev/null 2>&1 &")
+    if not host.held.wait(60):
+        raise guests.GuestError("the guest does not connect")
     host.daemon.kill()
     host.daemon.start()
-    code, out = guest.sh("n=0; while [ ! -e /tmp/ended ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done; cat /tmp/ended")
-    if code != 0:
-        raise guests.GuestError(f"the guest's old connection does not end {out}")
-    if not socket_ends.until(20, lambda: reachable(host, guest)):
+    guests.wait_for("the guest's old connection ends", 30, lambda: guest.sh("test -e /tmp/ended")[0] == 0, 0.2)
+    if not socket_ends.until(60, lambda: reachable(host, guest)):
         raise guests.GuestError("the new daemon is not reached")
 
 

@@ -64,6 +64,44 @@ static void test_nobody_listens_in_guest(void **state)
 	expect_no_connections();
 }
 
+/* A far end that has gone before the guest has seen its channel: Linux does not open one that is rescinded meanwhile. */
+static void test_far_end_gone_at_once(void **state)
+{
+	struct vb_channel *ch;
+
+	vb.no_read = true;
+	ch = vb_dial_host();
+	host_says("bye");
+	close(fd_take(&fx.host));
+	settle();
+	assert_false(ch->rescinded);
+	assert_non_null(fx.loop.timers);
+	vb.no_read = false;
+	vb_read(ch);
+	settle();
+	assert_true(ch->rescinded && ch->fin);
+	assert_int_equal(ch->len, 3);
+
+	vb.no_read = true;
+	ch = vb_dial_host(); /* it writes first */
+	close(fd_take(&fx.host));
+	settle();
+	assert_false(ch->rescinded);
+	vb_says(ch, "late");
+	settle();
+	assert_true(ch->rescinded);
+
+	ch = vb_dial_host(); /* it does nothing, for long enough */
+	close(fd_take(&fx.host));
+	settle();
+	assert_false(ch->rescinded);
+	vmbus_port_of(fx.vm[0])->by_id[ch->id]->pipe.opened_ns -= VMBUS_LINGER_NS;
+	skip_time();
+	assert_true(ch->rescinded);
+	assert_int_equal(STAT(reset_timeout), 0);
+	expect_no_connections();
+}
+
 static void test_port_never_released(void **state)
 {
 	struct vb_channel *ch;
@@ -400,6 +438,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		VB_TEST(test_guest_never_opens),
 		VB_TEST(test_nobody_listens_in_guest),
+		VB_TEST(test_far_end_gone_at_once),
 		VB_TEST(test_port_never_released),
 		VB_TEST(test_closed_in_the_middle),
 		VB_TEST(test_slow_reader_that_sends_no_more),

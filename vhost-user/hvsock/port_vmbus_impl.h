@@ -41,6 +41,11 @@
  * both by the same packet.  Not short: Linux moves its index when it has read all packets, not after each. */
 #define VMBUS_READER_NS 60000000000ull
 
+/* How long a channel outlives its far end when the guest has not touched it yet, and how soon that is looked at again.  As long as
+ * Linux's connect() waits (2 s), and some more. */
+#define VMBUS_LINGER_NS     2500000000ull
+#define VMBUS_LINGER_MIN_NS 2000000ull
+
 /* How long what guests left in their rings may be passed on when all of them go: QEMU waits for that, and so do other VMs. */
 #define VMBUS_DRAIN_NS 100000000ull
 
@@ -77,6 +82,8 @@ struct vmbus_pipe {
 	uint8_t **page; /* ... and where they lie; one allocation */
 	int kick_fd, call_fd;
 	struct loop_source kick;
+	uint64_t opened_ns;
+	uint32_t first_read, first_write; /* the guest's indices then */
 	uint32_t skip;       /* of the first packet's data in from_guest: the far end has it */
 	uint32_t read_index; /* of to_guest, when its reader was looked at last */
 	uint32_t low;   /* with no more bytes free than this, nothing is written to the guest */
@@ -95,7 +102,8 @@ struct vmbus_channel {
 	struct conntab_node
 		endpoint; /* in port->endpoints: of a connection that the guest asked for */
 	struct conntab_node offer; /* in port->offers: OFFERING */
-	struct loop_timer timer;   /* the guest opens it in time; see vmbus_is_read() */
+	struct loop_timer
+		timer; /* the guest opens it in time; see vmbus_is_read(), vmbus_lingers() */
 	struct vmbus_channel *next, *prev;
 
 	struct vmbus_pipe pipe; /* OPENED */
@@ -229,6 +237,10 @@ bool vmbus_has_ended(struct vmbus_channel *ch);
 
 /* The guest's ring was full when VMBUS_READER_NS began.  True: it has been read since, and they begin anew. */
 bool vmbus_is_read(struct vmbus_channel *ch);
+
+/* The far end of an open channel has gone, and the guest, which is perhaps about to hear that the channel is open, has neither read
+ * nor written in it.  Linux gives up one that is rescinded before that, and its socket is connected never.  True: ch->timer is set. */
+bool vmbus_lingers(struct vmbus_channel *ch);
 
 /* Look at none any more. */
 void vmbus_sleep(struct vmbus_port *port);

@@ -195,11 +195,17 @@ void vmbus_channel_break(struct vmbus_channel *ch, const char *why)
 	vmbus_channel_end(ch);
 }
 
-/* The guest does not open what it asked for, or has closed what it does not read from any more. */
+/* The guest does not open what it asked for, has closed what it does not read from any more, or has had its time to see what has
+ * ended already. */
 static void on_late(struct loop_timer *timer)
 {
 	struct vmbus_channel *ch = container_of(timer, struct vmbus_channel, timer);
 
+	if (ch->state == CHANNEL_OPEN && ch->far_gone) {
+		if (!vmbus_lingers(ch))
+			vmbus_channel_end(ch);
+		return;
+	}
 	if (ch->state == CHANNEL_OPEN && vmbus_is_read(ch))
 		return;
 	ch->port->vm.stats.reset_timeout++;
@@ -527,6 +533,9 @@ static int pipe_open(struct vmbus_channel *ch, const struct vmbus_open *o, struc
 static void opened(struct vmbus_channel *ch)
 {
 	ch->state = CHANNEL_OPEN;
+	ch->pipe.opened_ns = loop_now_ns();
+	ch->pipe.first_read = ch->pipe.to_guest.theirs;
+	ch->pipe.first_write = ch->pipe.from_guest.theirs;
 	loop_timer_cancel(hv_vm_loop(&ch->port->vm), &ch->timer);
 	if (ch->to_guest)
 		hv_guest_accepted(&ch->conn->hv);

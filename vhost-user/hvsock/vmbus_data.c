@@ -363,6 +363,19 @@ static bool give(struct vmbus_channel *ch)
 	return found;
 }
 
+bool vmbus_lingers(struct vmbus_channel *ch)
+{
+	struct vmbus_pipe *p = &ch->pipe;
+	uint64_t now_ns = loop_now_ns(), age_ns = now_ns - p->opened_ns;
+
+	if (age_ns >= VMBUS_LINGER_NS || vmbus_ring_free(&p->to_guest) < 0 ||
+	    p->to_guest.theirs != p->first_read || p->from_guest.theirs != p->first_write)
+		return false;
+	loop_timer_set(hv_vm_loop(&ch->port->vm), &ch->timer,
+		       now_ns + max(age_ns / 2, (uint64_t)VMBUS_LINGER_MIN_NS));
+	return true;
+}
+
 /* What the far end's end means to the guest, once all that it sent is in the ring. */
 static void conclude(struct vmbus_channel *ch)
 {
@@ -371,7 +384,7 @@ static void conclude(struct vmbus_channel *ch)
 		if (vmbus_ring_publish(&ch->pipe.to_guest, vmpipe_put(&ch->pipe.to_guest, 0, 0)))
 			call(ch);
 	}
-	if (ch->far_gone)
+	if (ch->far_gone && !vmbus_lingers(ch))
 		vmbus_channel_end(ch);
 }
 

@@ -302,9 +302,11 @@ def disagreements(named):
 
 
 def readable(value):
-    """As nix can read it: half a surrogate pair is no character."""
+    """As nix can read it: half a surrogate pair is no character, and what does not fit 64 bits no integer."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
+    if isinstance(value, int) and not -2**63 <= value < 2**63:
+        return float(value)
     if isinstance(value, list):
         return [readable(v) for v in value]
     return {readable(k): readable(v) for k, v in value.items()} if isinstance(value, dict) else value
@@ -435,7 +437,7 @@ def chance():
     good = [lab for name, lab in corpus() if "corpus/good" in name or "examples/" in name]
     # The rich one has most to break.
     rich = next(lab for name, lab in corpus() if name.endswith("good/everything.json"))
-    labs = [(f"seed {seed}, lab {number}", mutate(rng, rng.choice([*good, rich, rich, rich]))) for number in range(MUTANTS)]
+    labs = [(f"seed {seed}, lab {number}", readable(mutate(rng, rng.choice([*good, rich, rich, rich])))) for number in range(MUTANTS)]
     wrong = disagreements(labs)
     for line in wrong[:3]:
         number = int(re.search(r"lab (\d+)", line).group(1))

@@ -151,6 +151,41 @@ def flake_outputs():
     return wrong
 
 
+@case("to nix it is a flake, locked to what the lock file says")
+def is_flake():
+    copy = PLACE / "flake"
+    for name in ("flake.nix", "flake.lock", "meson.build", "nix", "qemu-patches", "orchestrator/image/guest"):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, copy / name)
+    stand_in = PLACE / "stand-in"
+    shutil.copytree(copy, stand_in)
+    (stand_in / "flake.nix").write_text('{ outputs = _: removeAttrs (import ./nix/tests/nixpkgs { }) [ "outPath" ]; }', encoding="utf-8")
+    (stand_in / "flake.lock").unlink()
+    program = os.path.join(os.environ.get("NIX_BIN", ""), "nix")
+    env = nix_env()
+    del env["NIX_STORE_DIR"], env["NIX_STATE_DIR"]
+    env["NIX_CONFIG"] += "experimental-features = nix-command flakes\nsandbox = false\n"
+
+    def ask(*words):
+        return subprocess.run([program, "--store", str(PLACE / "flake-store"), *words], capture_output=True, text=True, env=env,
+                              stdin=subprocess.DEVNULL)
+
+    wrong = []
+    locked = json.loads((ROOT / "flake.lock").read_text(encoding="utf-8"))["nodes"]["nixpkgs"]["locked"]
+    told = ask("flake", "metadata", "--json", "--offline", "--no-write-lock-file", f"path:{copy}")
+    if told.returncode or json.loads(told.stdout)["locks"]["nodes"]["nixpkgs"]["locked"] != locked:
+        wrong.append(f"{complaints(told.stderr)} {told.stdout}")
+    for kind, names in WANTED.items():
+        told = ask("eval", "--json", "--offline", "--no-write-lock-file", "--override-input", "nixpkgs", f"path:{stand_in}",
+                   f"path:{copy}#{kind}.aarch64-linux", "--apply", "builtins.attrNames")
+        if told.returncode or set(json.loads(told.stdout)) != names:
+            wrong.append(f"{kind}: {complaints(told.stderr)} {told.stdout}")
+    return wrong
+
+
 @case("packages ask nixpkgs for attributes that it has, and for no others")
 def asked():
     known = json.loads((NIX / "tests/attributes.json").read_text(encoding="utf-8"))
@@ -685,6 +720,9 @@ def main():
             print(f"{'not ' if wrong else ''}ok {number} - {title} # {time.monotonic() - begin:.1f} s", flush=True)
             failed += bool(wrong)
     finally:
+        # A store's directories are nobody's to write to, not even ours.
+        for directory, _, _ in os.walk(PLACE):
+            os.chmod(directory, 0o700)
         shutil.rmtree(PLACE, ignore_errors=True)
     return 1 if failed else 0
 

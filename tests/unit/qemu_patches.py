@@ -278,12 +278,18 @@ done
 {
     echo 'rule make'
     echo '  command = until [ -e $$GO ]; do sleep 0.05; done; { echo "#!/bin/sh"; echo "echo $$(cat ../qemu/words)"; } >$out; chmod +x $out'
-    echo 'rule install'
-    echo "  command = mkdir -p \\$\\$DESTDIR$prefix/bin && cp qemu-system-x86_64 \\$\\$DESTDIR$prefix/bin/"
     echo 'build qemu-system-x86_64: make'
-    echo 'build install: install qemu-system-x86_64'
-    echo 'default qemu-system-x86_64'
+    echo 'rule fail'
+    echo '  command = false'
+    echo 'build tests: fail'
 } >build.ninja
+mkdir -p pyvenv/bin
+{
+    echo '#!/bin/sh'
+    echo '[ "$1 $2 $4" = "install -C --no-rebuild" ] || exit 1'
+    echo "mkdir -p \\"\\$DESTDIR$prefix/bin\\" && cp \\"\\$3/qemu-system-x86_64\\" \\"\\$DESTDIR$prefix/bin/\\""
+} >pyvenv/bin/meson
+chmod +x pyvenv/bin/meson
 """
 PATCH = """From 0000000000000000000000000000000000000000 Mon Sep 17 00:00:00 2001
 From: A <a@b>

@@ -34,7 +34,7 @@ RUNS = [
 def check(model, defines):
     with tempfile.TemporaryDirectory(prefix="models-") as directory:
         subprocess.run(["spin", "-a", *defines, str(model)], cwd=directory, check=True, stdout=subprocess.DEVNULL)
-        subprocess.run([os.environ.get("CC", "cc"), "-O2", "-w", "-DSAFETY", "-o", "pan", "pan.c"], cwd=directory, check=True)
+        subprocess.run([os.environ.get("CC", "cc"), "-O0", "-w", "-DSAFETY", "-o", "pan", "pan.c"], cwd=directory, check=True)
         return subprocess.run(["./pan", "-m1000000", "-w22"], cwd=directory, check=True, capture_output=True,
                               text=True).stdout
 

@@ -244,10 +244,11 @@ HYPERV_CPU = "hv-relaxed=on,hv-vpindex=on,hv-synic=on,hv-tsc-invariant=on"
 
 
 def cpu(qemu, arch="x86_64"):
-    """Under TCG, QEMU 7.2's cmpxchg16b now and then leaves rubbish in EFLAGS, and Linux 6.12 dies of it."""
+    """As the orchestrator says it (orchestrator/render/qemu.h).  Under TCG, QEMU 7.2's cmpxchg16b now and then leaves rubbish in EFLAGS,
+    and Linux 6.12 dies of it."""
     if arch == "aarch64":
         return "max,pauth-impdef=on"
-    return "max" if qemu_version(qemu) >= (8, 0) else "max,cx16=off"
+    return "max,erms=off,fsrm=off" + (",fsrs=off" if qemu_version(qemu) >= (8, 1) else ",cx16=off")
 
 
 def reconnect(qemu):

@@ -53,6 +53,8 @@ static const char questions[] =
 	"\"},\"id\":\"" key "\"}\n"
 	DEVICES(X)
 #undef X
+		"{\"execute\":\"device-list-properties\",\"arguments\":{\"typename\":\"max-x86_64-cpu"
+		"\"},\"id\":\"cpu\"}\n"
 		"{\"execute\":\"quit\"}\n";
 
 /* The greeting: {"QMP": {"version": {"qemu": {"major": 7, …}}}}. */
@@ -75,23 +77,32 @@ static void take_greeting(struct qemu_caps *caps, struct json_object *message)
 	caps->version = g_strdup_printf("%u.%u.%u", caps->major, caps->minor, caps->micro);
 }
 
+/* Whether one of a list's objects is called so. */
+static bool lists(struct json_object *list, const char *wanted)
+{
+	struct json_object *name;
+
+	if (!json_object_is_type(list, json_type_array))
+		return false;
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		if (json_object_object_get_ex(json_object_array_get_idx(list, i), "name", &name) &&
+		    !g_strcmp0(json_object_get_string(name), wanted))
+			return true;
+	}
+	return false;
+}
+
 /* The answer: {"return": [{"option": "chardev", "parameters": [{"name": "reconnect", …}, …]}]}. */
 static void take_parameters(struct qemu_caps *caps, struct json_object *message)
 {
-	struct json_object *list, *parameters, *name;
+	struct json_object *list, *parameters;
 
-	if (!json_object_object_get_ex(message, "return", &list) ||
-	    !json_object_is_type(list, json_type_array) || json_object_array_length(list) != 1 ||
-	    !json_object_object_get_ex(json_object_array_get_idx(list, 0), "parameters",
-				       &parameters) ||
-	    !json_object_is_type(parameters, json_type_array))
-		return;
-	for (size_t i = 0; i < json_object_array_length(parameters); i++) {
-		if (json_object_object_get_ex(json_object_array_get_idx(parameters, i), "name",
-					      &name) &&
-		    !strcmp(json_object_get_string(name), "reconnect-ms"))
-			caps->has_reconnect_ms = true;
-	}
+	if (json_object_object_get_ex(message, "return", &list) &&
+	    json_object_is_type(list, json_type_array) && json_object_array_length(list) == 1 &&
+	    json_object_object_get_ex(json_object_array_get_idx(list, 0), "parameters",
+				      &parameters) &&
+	    lists(parameters, "reconnect-ms"))
+		caps->has_reconnect_ms = true;
 }
 
 /* The answer to a question about a device that exists: {"return": […], "id": "vsock"}; an error without it. */
@@ -111,6 +122,17 @@ static void take_device(struct qemu_caps *caps, struct json_object *message)
 #undef X
 }
 
+/* Of the CPU: {"return": [{"name": "fsrs", …}, …], "id": "cpu"}; an error without it of another architecture. */
+static void take_cpu(struct qemu_caps *caps, struct json_object *message)
+{
+	struct json_object *id, *properties;
+
+	if (json_object_object_get_ex(message, "id", &id) &&
+	    !g_strcmp0(json_object_get_string(id), "cpu") &&
+	    json_object_object_get_ex(message, "return", &properties))
+		caps->has_fsrs = lists(properties, "fsrs");
+}
+
 static void take_answers(struct qemu_caps *caps, const char *out)
 {
 	g_auto(GStrv) lines = g_strsplit(out, "\n", -1);
@@ -122,6 +144,7 @@ static void take_answers(struct qemu_caps *caps, const char *out)
 			take_greeting(caps, message);
 			take_parameters(caps, message);
 			take_device(caps, message);
+			take_cpu(caps, message);
 		}
 		json_object_put(message);
 	}
@@ -175,7 +198,7 @@ static gboolean recall(struct qemu_caps *caps, const char *file, const char *id)
 		return FALSE;
 	then = g_key_file_get_string(known, caps->binary, "identity", NULL);
 	/* What an earlier version of ours wrote does not know all that is asked now. */
-	if (g_strcmp0(then, id))
+	if (g_strcmp0(then, id) || !g_key_file_has_key(known, caps->binary, "fsrs", NULL))
 		return FALSE;
 #define X(key, type, member)                                     \
 	if (!g_key_file_has_key(known, caps->binary, key, NULL)) \
@@ -185,6 +208,7 @@ static gboolean recall(struct qemu_caps *caps, const char *file, const char *id)
 #undef X
 	caps->version = g_key_file_get_string(known, caps->binary, "version", NULL);
 	caps->has_reconnect_ms = g_key_file_get_boolean(known, caps->binary, "reconnect-ms", NULL);
+	caps->has_fsrs = g_key_file_get_boolean(known, caps->binary, "fsrs", NULL);
 	if (caps->version)
 		parse_version(caps);
 	return caps->major > 0;
@@ -200,6 +224,7 @@ static void remember(const struct qemu_caps *caps, const char *cache_dir, const 
 	g_key_file_set_string(known, caps->binary, "identity", id);
 	g_key_file_set_string(known, caps->binary, "version", caps->version);
 	g_key_file_set_boolean(known, caps->binary, "reconnect-ms", caps->has_reconnect_ms);
+	g_key_file_set_boolean(known, caps->binary, "fsrs", caps->has_fsrs);
 #define X(key, type, member) g_key_file_set_boolean(known, caps->binary, key, caps->member);
 	DEVICES(X)
 #undef X
@@ -414,6 +439,7 @@ struct qemu_caps *qemu_caps_assume(const char *arch, const char *binary, const c
 	caps->has_vsock = is_at_least(caps, 5, 1);
 	caps->has_pmem = is_at_least(caps, 4, 1);
 	caps->has_ivshmem = is_at_least(caps, 2, 6);
+	caps->has_fsrs = is_at_least(caps, 8, 1) && !strcmp(arch, "x86_64");
 	caps->has_vhost_user_device = is_at_least(caps, 11, 1);
 	return caps;
 }

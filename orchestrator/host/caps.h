@@ -23,6 +23,7 @@ struct qemu_caps {
 	bool has_pmem;    /* device virtio-pmem-pci */
 	bool has_ivshmem; /* device ivshmem-doorbell */
 	bool has_vhost_user_pmem; /* device vhost-user-pmem-pci: qemu-patches has it */
+	bool has_fsrs;            /* property of the CPU "max"; 8.1 and newer */
 	bool has_vhost_user_device; /* device vhost-user-test-device-pci, for any backend; 11.1 and newer */
 	bool kvm_usable; /* accel "auto" becomes kvm; false: tcg.  A fact about the host, not cached */
 };

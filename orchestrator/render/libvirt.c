@@ -28,6 +28,13 @@ void domain_add(struct domain *d, const char *format, ...)
 	g_string_append(d->out, text);
 }
 
+void domain_add_words(struct domain *d, GStrv words)
+{
+	for (char **word = words; *word; word++)
+		g_ptr_array_add(d->words, *word);
+	g_free(words); /* not what is in it */
+}
+
 void domain_tell(struct domain *d, const char *format, ...)
 {
 	va_list ap;
@@ -172,9 +179,8 @@ static void add_cpu(struct domain *d)
 	unsigned slots, last = d->vm->vcpus - 1;
 	g_autofree char *cpus = last > 0 ? g_strdup_printf("0-%u", last) : g_strdup("0");
 
-	if (!d->kvm && d->vm->arch == LAB_ARCH_AARCH64)
-		domain_tell(d, "aarch64 under TCG: libvirt has no word for the quick form of "
-			       "pointer authentication (pauth-impdef): guests are slower");
+	if (!d->kvm)
+		domain_add_words(d, render_qemu_tcg_words(d->vm->arch, d->qemu));
 	(void)portal_memory(d, false, &slots);
 	if (slots == 0) {
 		domain_add(d, "  <cpu mode='%s'/>\n", mode);

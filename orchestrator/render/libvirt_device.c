@@ -236,11 +236,8 @@ static void add_ivshmem(struct domain *d, const struct portal_access *a, const c
 /* As render/qemu.c says it. */
 static void add_portal_words(struct domain *d, const struct portal_access *a)
 {
-	g_auto(GStrv) words = render_qemu_portal(a, d->qemu, d->paths, d->p);
-
 	tell_portal(d, a);
-	for (char **word = words; *word; word++)
-		add_word(d, "%s", *word);
+	domain_add_words(d, render_qemu_portal(a, d->qemu, d->paths, d->p));
 }
 
 static void add_portal(struct domain *d, const struct portal_access *a)
@@ -259,13 +256,10 @@ static void add_portal(struct domain *d, const struct portal_access *a)
 
 static void add_hvsock(struct domain *d)
 {
-	g_auto(GStrv) words = render_qemu_hvsock(d->qemu, d->p);
-
 	domain_tell(d, "sockets: by qemu:commandline: libvirt has no VMBus, and no Hyper-V but "
 		       "KVM's");
 	/* Of whatever CPU libvirt chooses. */
-	for (char **word = words; *word; word++)
-		add_word(d, "%s", *word);
+	domain_add_words(d, render_qemu_hvsock(d->qemu, d->p));
 }
 
 static void add_sockets(struct domain *d)

@@ -30,6 +30,8 @@ struct domain {
 
 /* Add text to d->out.  Each %s is escaped, for between elements and for attributes in either quotes. */
 void domain_add(struct domain *d, const char *format, ...) G_GNUC_PRINTF(2, 3);
+/* Add to QEMU's command line; takes words. */
+void domain_add_words(struct domain *d, GStrv words);
 /* Tell something that this libvirt lacks. */
 void domain_tell(struct domain *d, const char *format, ...) G_GNUC_PRINTF(2, 3);
 

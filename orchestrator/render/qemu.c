@@ -17,11 +17,11 @@
 /* What the architectures do differently. */
 static const struct machine {
 	const char *type;
-	const char *tcg_cpu;
-	bool two_uarts; /* `-serial` twice gives two; else the second is a PCI card */
+	const char *max_cpu; /* QEMU's type, whose properties are those of -cpu max */
+	bool two_uarts;      /* `-serial` twice gives two; else the second is a PCI card */
 } machines[LAB_ARCH_COUNT] = {
-	[LAB_ARCH_X86_64] = { .type = "q35", .tcg_cpu = "max", .two_uarts = true },
-	[LAB_ARCH_AARCH64] = { .type = "virt", .tcg_cpu = "max,pauth-impdef=on" },
+	[LAB_ARCH_X86_64] = { .type = "q35", .max_cpu = "max-x86_64-cpu", .two_uarts = true },
+	[LAB_ARCH_AARCH64] = { .type = "virt", .max_cpu = "max-arm-cpu" },
 };
 
 #if defined(__x86_64__)
@@ -113,6 +113,41 @@ static void add_memory(GPtrArray *argv, const struct vm *vm, const struct qemu_c
 		addf(argv, "-m", "%" G_GUINT64_FORMAT "M", vm->memory >> 20);
 }
 
+const char *render_qemu_tcg_cpu(enum lab_arch arch, const struct qemu_caps *caps)
+{
+	if (arch == LAB_ARCH_AARCH64)
+		return "pauth-impdef=on"; /* the quick form of pointer authentication */
+	return caps->has_fsrs ? "erms=off,fsrm=off,fsrs=off" : "erms=off,fsrm=off";
+}
+
+static void add_globals(GPtrArray *words, const char *type, const char *properties)
+{
+	g_auto(GStrv) all = g_strsplit(properties, ",", -1);
+
+	for (char **property = all; *property; property++)
+		addf(words, "-global", "%s.%s", type, *property);
+}
+
+GStrv render_qemu_tcg_words(enum lab_arch arch, const struct qemu_caps *caps)
+{
+	GPtrArray *words = g_ptr_array_new();
+
+	add_globals(words, machines[arch].max_cpu, render_qemu_tcg_cpu(arch, caps));
+	g_ptr_array_add(words, NULL);
+	return (GStrv)g_ptr_array_free(words, FALSE);
+}
+
+static void add_cpu(GPtrArray *argv, const struct vm *vm, const struct qemu_caps *caps, bool kvm)
+{
+	g_autoptr(GString) cpu = g_string_new(kvm ? "host" : "max");
+
+	if (!kvm)
+		g_string_append_printf(cpu, ",%s", render_qemu_tcg_cpu(vm->arch, caps));
+	if (vm->sockets == LAB_SOCKETS_HVSOCK)
+		g_string_append(cpu, "," RENDER_HYPERV_CPU);
+	add(argv, "-cpu", cpu->str);
+}
+
 static void add_machine(GPtrArray *argv, const struct vm *vm, const struct qemu_caps *caps,
 			bool kvm)
 {
@@ -123,8 +158,7 @@ static void add_machine(GPtrArray *argv, const struct vm *vm, const struct qemu_
 	add(argv, "-no-user-config", NULL);
 	add(argv, "-display", "none");
 	addf(argv, "-machine", "%s,accel=%s,memory-backend=mem0", m->type, kvm ? "kvm" : "tcg");
-	addf(argv, "-cpu", "%s%s", kvm ? "host" : m->tcg_cpu,
-	     vm->sockets == LAB_SOCKETS_HVSOCK ? "," RENDER_HYPERV_CPU : "");
+	add_cpu(argv, vm, caps, kvm);
 	addf(argv, "-smp", "%u", vm->vcpus);
 	add_memory(argv, vm, caps);
 	addf(argv, "-object", "memory-backend-memfd,id=mem0,size=%" G_GUINT64_FORMAT "M,share=on",
@@ -231,11 +265,9 @@ static void add_hvsock(GPtrArray *argv, const struct qemu_caps *caps, const stru
 
 GStrv render_qemu_hvsock(const struct qemu_caps *caps, const struct vm_paths *p)
 {
-	g_auto(GStrv) properties = g_strsplit(RENDER_HYPERV_CPU, ",", -1);
 	GPtrArray *words = g_ptr_array_new();
 
-	for (char **property = properties; *property; property++)
-		addf(words, "-global", "x86_64-cpu.%s", *property);
+	add_globals(words, "x86_64-cpu", RENDER_HYPERV_CPU);
 	add_hvsock(words, caps, p);
 	g_ptr_array_add(words, NULL);
 	return (GStrv)g_ptr_array_free(words, FALSE);

@@ -58,6 +58,13 @@ bool render_qemu_has_sockets(const struct vm *vm, const struct qemu_caps *caps);
 #define RENDER_HVSOCK_CHARDEV "hv0"
 #define RENDER_HYPERV_CPU     "hv-relaxed=on,hv-vpindex=on,hv-synic=on,hv-tsc-invariant=on"
 
+/* What else is said of the CPU under TCG: properties and values, with commas.  TCG takes a string instruction's bytes
+ * one at a time; an x86 guest that is not told how quick they are (erms, fsrm, fsrs) copies and clears memory by other
+ * means, at three times the speed. */
+const char *render_qemu_tcg_cpu(enum lab_arch arch, const struct qemu_caps *caps);
+/* The same for a VM whose -cpu is somebody else's: "-global", …  g_strfreev(). */
+GStrv render_qemu_tcg_words(enum lab_arch arch, const struct qemu_caps *caps);
+
 /* The words that are Hyper-V's sockets of a VM whose -cpu is somebody else's: "-global", …, "-device", ….  g_strfreev(). */
 GStrv render_qemu_hvsock(const struct qemu_caps *caps, const struct vm_paths *p);
 

@@ -626,22 +626,27 @@ static void qemu_is_asked_once(void **state)
 		assert_int_equal(caps->minor, 2);
 		assert_int_equal(caps->micro, 22);
 		assert_false(caps->has_reconnect_ms);
+		assert_false(caps->has_fsrs);
 		assert_true(g_path_is_absolute(caps->binary));
 		assert_int_equal(starts(s), 1);
 		qemu_caps_free(caps);
 	}
 	/* another program at the same path */
 	g_usleep(20000);
-	put_qemu(s, "10.0.2", "reconnect-ms");
+	put_qemu_at(
+		s, "bin/qemu", "10.0.2", "reconnect-ms",
+		"echo '{\"return\": [{\"name\": \"fsrm\"}, {\"name\": \"fsrs\"}], \"id\": \"cpu\"}'\n");
 	assert_true(qemu_caps_probe("x86_64", cache, &caps, NULL));
 	assert_int_equal(starts(s), 2);
 	assert_int_equal(caps->major, 10);
 	assert_true(caps->has_reconnect_ms);
+	assert_true(caps->has_fsrs);
 	qemu_caps_free(caps);
 	/* and from memory */
 	assert_true(qemu_caps_probe("x86_64", cache, &caps, NULL));
 	assert_int_equal(starts(s), 2);
 	assert_true(caps->has_reconnect_ms);
+	assert_true(caps->has_fsrs);
 	qemu_caps_free(caps);
 	/* without a memory */
 	assert_true(qemu_caps_probe("x86_64", NULL, &caps, NULL));
@@ -780,6 +785,7 @@ static void real_qemu(void **state)
 	assert_true(caps->major >= 7);
 	assert_int_equal(caps->has_reconnect_ms,
 			 caps->major > 9 || (caps->major == 9 && caps->minor >= 2));
+	assert_int_equal(caps->has_fsrs, caps->major > 8 || (caps->major == 8 && caps->minor >= 1));
 	qemu_caps_free(caps);
 }
 

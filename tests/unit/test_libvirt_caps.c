@@ -340,17 +340,20 @@ static void test_assumed_qemu(void **state)
 {
 	static const struct {
 		const char *version;
-		bool reconnect_ms, device;
+		bool fsrs, reconnect_ms, device;
 	} cases[] = {
-		{ "7.2.22", false, false }, { "9.1.3", false, false }, { "9.2.0", true, false },
-		{ "10.0.13", true, false }, { "11.0.9", true, false }, { "11.1.0", true, true },
-		{ "12.0.0", true, true },
+		{ "7.2.22", false, false, false }, { "8.0.4", false, false, false },
+		{ "8.1.0", true, false, false },   { "9.1.3", true, false, false },
+		{ "9.2.0", true, true, false },    { "10.0.13", true, true, false },
+		{ "11.0.9", true, true, false },   { "11.1.0", true, true, true },
+		{ "12.0.0", true, true, true },
 	};
 
 	for (unsigned i = 0; i < G_N_ELEMENTS(cases); i++) {
 		struct qemu_caps *q = qemu_caps_assume("x86_64", "/q", cases[i].version);
 
 		assert_true(q->has_vsock && q->has_pmem && q->has_ivshmem && !q->kvm_usable);
+		assert_int_equal(q->has_fsrs, cases[i].fsrs);
 		assert_int_equal(q->has_reconnect_ms, cases[i].reconnect_ms);
 		assert_int_equal(q->has_vhost_user_device, cases[i].device);
 		qemu_caps_free(q);

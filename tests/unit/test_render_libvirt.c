@@ -18,6 +18,7 @@
 #include "host/libvirt_caps.h"
 #include "image/image.h"
 #include "model/lab.h"
+#include "patched_qemu.h"
 #include "plan/plan.h"
 #include "random_lab.h"
 #include "render/libvirt.h"
@@ -50,18 +51,9 @@ static struct qemu_caps qemu_11_1 = { .arch = "x86_64",
 				      .has_vsock = true,
 				      .has_pmem = true,
 				      .has_ivshmem = true,
+				      .has_fsrs = true,
 				      .has_vhost_user_device = true,
 				      .kvm_usable = true };
-static struct qemu_caps qemu_patched = { .arch = "x86_64",
-					 .binary = "/c/qemu/10.0/bin/qemu-system-x86_64",
-					 .version = "10.0.13",
-					 .major = 10,
-					 .has_reconnect_ms = true,
-					 .has_vsock = true,
-					 .has_hvsock = true,
-					 .has_pmem = true,
-					 .has_ivshmem = true,
-					 .has_vhost_user_pmem = true };
 static struct qemu_caps qemu_arm = { .arch = "aarch64",
 				     .binary = "/usr/bin/qemu-system-aarch64",
 				     .version = "7.2.22",
@@ -148,15 +140,13 @@ static const struct golden {
 	{ "libvirt/hvsock.xml",
 	  "{\"portals\": {\"a\": {\"size\": \"10MiB\"}}, \"vms\": {\"n1\": {\"sockets\": \"hvsock\", \"portals\": "
 	  "{\"a\": {\"door\": \"vhost-user\"}}}}}",
-	  "n1", &session_9, &qemu_patched, &tiny, RENDER_OWNER_SUPERVISOR,
+	  "n1", &session_9, &patched_qemu, &tiny, RENDER_OWNER_SUPERVISOR,
 	  "portal a of n1: by qemu:commandline: libvirt has no vhost-user-pmem-pci\n"
 	  "sockets: by qemu:commandline: libvirt has no VMBus, and no Hyper-V but KVM's\n" },
 	{ "libvirt/aarch64.xml",
 	  "{\"images\": {\"own\": {\"kernel\": \"Image\"}}, \"vms\": {\"j\": {\"arch\": \"aarch64\", "
 	  "\"sockets\": \"none\", \"image\": \"own\"}}}",
-	  "j", &session_9, &qemu_arm, &bare, RENDER_OWNER_FILE,
-	  "aarch64 under TCG: libvirt has no word for the quick form of pointer authentication "
-	  "(pauth-impdef): guests are slower\n" },
+	  "j", &session_9, &qemu_arm, &bare, RENDER_OWNER_FILE, "" },
 };
 
 static char *lines_of(const GPtrArray *told)
@@ -276,9 +266,9 @@ static void test_hvsock_by_hand(void **state)
 {
 	struct lab *lab = parse("{\"vms\": {\"n1\": {\"sockets\": \"hvsock\"}}}");
 	struct lab_paths *paths = lab_paths_new(lab, &dirs);
-	g_autofree char *file = render_libvirt(lab, lab_vm(lab, 0), &session_9, &qemu_patched,
+	g_autofree char *file = render_libvirt(lab, lab_vm(lab, 0), &session_9, &patched_qemu,
 					       &tiny, paths, RENDER_OWNER_FILE, NULL, NULL);
-	g_autofree char *ours = render_libvirt(lab, lab_vm(lab, 0), &session_9, &qemu_patched,
+	g_autofree char *ours = render_libvirt(lab, lab_vm(lab, 0), &session_9, &patched_qemu,
 					       &tiny, paths, RENDER_OWNER_SUPERVISOR, NULL, NULL);
 	const char *a = strstr(file, "</metadata>"), *b = strstr(ours, "</metadata>");
 

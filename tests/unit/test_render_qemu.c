@@ -14,6 +14,7 @@
 #include "host/caps.h"
 #include "image/image.h"
 #include "model/lab.h"
+#include "patched_qemu.h"
 #include "random_lab.h"
 #include "render/qemu.h"
 #include "render/sockets.h"
@@ -39,6 +40,7 @@ static struct qemu_caps newest_qemu = { .arch = "x86_64",
 					.has_vsock = true,
 					.has_pmem = true,
 					.has_ivshmem = true,
+					.has_fsrs = true,
 					.has_vhost_user_device = true };
 static struct qemu_caps new_qemu = { .arch = "x86_64",
 				     .binary = "/usr/bin/qemu-system-x86_64",
@@ -49,16 +51,6 @@ static struct qemu_caps new_qemu = { .arch = "x86_64",
 				     .has_pmem = true,
 				     .has_ivshmem = true,
 				     .kvm_usable = true };
-static struct qemu_caps patched_qemu = { .arch = "x86_64",
-					 .binary = "/c/qemu/10.0/bin/qemu-system-x86_64",
-					 .version = "10.0.13",
-					 .major = 10,
-					 .has_reconnect_ms = true,
-					 .has_vsock = true,
-					 .has_hvsock = true,
-					 .has_pmem = true,
-					 .has_ivshmem = true,
-					 .has_vhost_user_pmem = true };
 static struct qemu_caps arm_qemu = { .arch = "aarch64",
 				     .has_pmem = true,
 				     .has_ivshmem = true,

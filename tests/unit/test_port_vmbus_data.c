@@ -315,68 +315,6 @@ static void test_sleep(void **state)
 	assert_true(STAT(queue_kicks) >= 1);
 }
 
-static bool dozes(const struct vb_channel *ch)
-{
-	return vmbus_port_of(fx.vm[0])->n_awake == 0 && vb_head(ch, &ch->out, 2) == 1;
-}
-
-/* Returns how much of its pattern came to the host until then. */
-static uint64_t write_until_it_dozes(struct vb_channel *ch)
-{
-	static uint8_t bytes[1000];
-	uint64_t sent = 0, got = 0;
-
-	vb.let_doze = true;
-	for (unsigned i = 0; i < 1000 && !dozes(ch); i++) {
-		fill(bytes, sent, sizeof(bytes));
-		sent += vb_write(ch, bytes, sizeof(bytes), sizeof(bytes));
-		wait_ns(50000);
-		got += host_reads(got, sizeof(bytes));
-	}
-	assert_true(dozes(ch));
-	assert_int_equal(got, sent);
-	return sent;
-}
-
-/* A guest that writes one packet after the other is looked at now and then, and does not kick; once it stops, it is to. */
-static void test_doze(void **state)
-{
-	struct vb_channel *ch = vb_dial_host();
-	static uint8_t bytes[1000];
-	uint64_t sent = write_until_it_dozes(ch), got = sent;
-
-	ch->n_kicks = 0;
-	fill(bytes, sent, sizeof(bytes));
-	sent += vb_write(ch, bytes, sizeof(bytes), sizeof(bytes));
-	assert_int_equal(ch->n_kicks, 0);
-	wait_ns(2000000);
-	got += host_reads(got, STREAM);
-	assert_int_equal(got, sent);
-	assert_int_equal(vb_head(ch, &ch->out, 2), 0);
-	fill(bytes, sent, sizeof(bytes));
-	sent += vb_write(ch, bytes, sizeof(bytes), sizeof(bytes));
-	assert_int_equal(ch->n_kicks, 1);
-	settle();
-	got += host_reads(got, STREAM);
-	assert_int_equal(got, sent);
-}
-
-/* The end of a channel that dozes, from either side. */
-static void test_end_while_dozing(void **state)
-{
-	for (unsigned side = 0; side < 2; side++) {
-		struct vb_channel *ch = vb_dial_host();
-
-		(void)write_until_it_dozes(ch);
-		if (side == 0)
-			vb_fin(ch);
-		close(fd_take(&fx.host));
-		wait_ns(2000000);
-		assert_true(ch->released);
-	}
-	expect_no_connections();
-}
-
 /* A ring that fills while it is looked at is told of, though kicks are masked. */
 static void test_space_is_told_when_it_is_waited_for(void **state)
 {
@@ -415,8 +353,6 @@ int main(void)
 		VB_TEST(test_packets_of_a_pass),
 		VB_TEST(test_calls),
 		VB_TEST(test_sleep),
-		VB_TEST(test_doze),
-		VB_TEST(test_end_while_dozing),
 		VB_TEST(test_space_is_told_when_it_is_waited_for),
 	};
 

@@ -292,9 +292,7 @@ static void wait_for_looks(void)
 {
 	const struct loop_timer *first = fx.loop.timers;
 
-	uint64_t soon_ns = vb.no_read ? VMBUS_DOZE_MAX_NS : SOON_NS;
-
-	if (!vb.let_doze && first && first->at_ns <= loop_now_ns() + soon_ns)
+	if (!vb.no_read && first && first->at_ns <= loop_now_ns() + SOON_NS)
 		loop_once(&fx.loop, first->at_ns);
 }
 

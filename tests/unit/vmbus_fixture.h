@@ -68,7 +68,6 @@ struct vb {
 	bool no_open;         /* channels are not opened */
 	bool no_release;      /* nor closed and released when they are rescinded */
 	bool no_read;         /* not even that the host sends no more */
-	bool let_doze;        /* a look that the daemon has put off is not waited for */
 	uint32_t pending; /* what the guest's writers always say they wait for; Linux: a full packet */
 };
 

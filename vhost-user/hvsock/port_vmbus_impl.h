@@ -17,10 +17,8 @@
  *
  * An open channel is awake or asleep.  Awake, its ring's kicks are masked and it is looked at in every pass of the loop; when
  * nothing came for a while, kicks are unmasked, it is looked at a last time, and costs nothing until one comes.  How long the
- * while is follows from experience, as in port_vsock_impl.h.
- *
- * A guest's stream is many packets of 4 KiB: to look at each of them takes a processor, and a wakeup of who reads them.  A
- * channel with one dozes: kicks stay masked, and it is looked at when its ring should be half full. */
+ * while is follows from experience, as in port_vsock_impl.h, but it is longer: a guest's stream is many packets of 4 KiB in a
+ * ring of 24, and both ends' sleeps and wakes for a packet or two cost more than the looks in vain between them. */
 #ifndef HVSOCK_PORT_VMBUS_IMPL_H
 #define HVSOCK_PORT_VMBUS_IMPL_H
 
@@ -34,7 +32,7 @@
 #include "vmpipe.h"
 
 /* The longest that a channel is looked at in vain, and the first step. */
-#define VMBUS_SPIN_NS     50000
+#define VMBUS_SPIN_NS     200000
 #define VMBUS_SPIN_MIN_NS 5000
 
 /* How long a guest that sends no more may leave its ring full before it is taken for one that has closed its socket: it says
@@ -48,13 +46,6 @@
 
 /* How long what guests left in their rings may be passed on when all of them go: QEMU waits for that, and so do other VMs. */
 #define VMBUS_DRAIN_NS 100000000ull
-
-/* How long a channel dozes, and after how many looks in a row that found something, none longer after the one before than
- * VMBUS_STREAM_NS, and nothing to give: who asks and waits for the answer is not kept waiting. */
-#define VMBUS_DOZE_MIN_NS 50000
-#define VMBUS_DOZE_MAX_NS 200000
-#define VMBUS_DOZE_AFTER  8
-#define VMBUS_STREAM_NS   1000000
 
 /* Pieces of one system call: packets of the guest, or room for packets to it. */
 #define VMBUS_IOVS 128
@@ -114,15 +105,7 @@ struct vmbus_channel {
 	bool awake;
 	struct vmbus_channel *next_awake, *prev_awake;
 	uint64_t idle_since_ns;   /* 0: the last look found something */
-	uint64_t asleep_since_ns; /* 0: it never was, or dozes */
-	struct vmbus_stream {
-		unsigned looks;    /* that found something, since_ns */
-		uint64_t bytes;    /* that they found */
-		uint64_t since_ns; /* the look before them */
-		uint64_t last_ns;  /* the last one */
-		uint64_t doze_ns;  /* 0: it does not */
-	} stream;
-	struct loop_timer doze;
+	uint64_t asleep_since_ns; /* 0: it never was */
 };
 
 /* A connect of the guest whose port is not free yet. */
@@ -224,9 +207,6 @@ void vmbus_wake(struct vmbus_channel *ch);
 
 /* It is open no more. */
 void vmbus_asleep(struct vmbus_channel *ch);
-
-/* It has dozed: for loop_timer_init(). */
-void vmbus_on_doze(struct loop_timer *timer);
 
 /* What the guest has written into an open channel is the far end's, or waits for it in memory: nothing will be read from the
  * ring any more.  Nothing is written to guest memory. */

@@ -85,7 +85,6 @@ static struct vmbus_channel *channel_new(struct vmbus_port *port, struct vmbus_c
 	conn->channel = ch;
 	ch->pipe.kick_fd = ch->pipe.call_fd = -1;
 	loop_timer_init(&ch->timer, on_late);
-	loop_timer_init(&ch->doze, vmbus_on_doze);
 	ch->next = port->first;
 	if (ch->next)
 		ch->next->prev = ch;

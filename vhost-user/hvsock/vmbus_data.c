@@ -416,7 +416,6 @@ void vmbus_asleep(struct vmbus_channel *ch)
 {
 	if (ch->awake)
 		unlink_awake(ch);
-	loop_timer_cancel(hv_vm_loop(&ch->port->vm), &ch->doze);
 }
 
 void vmbus_sleep(struct vmbus_port *port)
@@ -438,6 +437,12 @@ static void learn(struct vmbus_port *port, uint64_t asleep_since_ns)
 		port->spin_ns /= 2;
 }
 
+/* One that waits for the guest to read is kicked when there is room for more than a packet or two. */
+static uint64_t patience(const struct vmbus_channel *ch)
+{
+	return ch->pipe.wanting ? ch->port->spin_ns / 4 : ch->port->spin_ns;
+}
+
 /* Nothing came.  Go on looking for a while, then ask for a kick.  One whose far end takes no more needs none: that will
  * wake it. */
 static void found_nothing(struct vmbus_channel *ch)
@@ -451,7 +456,7 @@ static void found_nothing(struct vmbus_channel *ch)
 	}
 	if (ch->idle_since_ns == 0)
 		ch->idle_since_ns = now_ns;
-	if (now_ns - ch->idle_since_ns < ch->port->spin_ns)
+	if (now_ns - ch->idle_since_ns < patience(ch))
 		return;
 	if (can_take(ch)) {
 		vmbus_ring_mask(&ch->pipe.from_guest, false);
@@ -465,57 +470,13 @@ static void found_nothing(struct vmbus_channel *ch)
 	unlink_awake(ch);
 }
 
-/* How long its ring takes to become half full; 0: it is to be looked at all the time. */
-static uint64_t time_to_doze(const struct vmbus_channel *ch)
-{
-	const struct vmbus_stream *s = &ch->stream;
-	uint64_t ns = (s->last_ns - s->since_ns) * (ch->pipe.from_guest.size / 2) / s->bytes;
-
-	return ns < VMBUS_DOZE_MIN_NS ? 0 : min(ns, (uint64_t)VMBUS_DOZE_MAX_NS);
-}
-
-/* A look found `bytes` of the guest's, and had nothing for it. */
-static void stream_on(struct vmbus_channel *ch, uint32_t bytes)
-{
-	struct vmbus_stream *s = &ch->stream;
-	uint64_t now_ns = loop_now_ns();
-
-	if (now_ns - s->last_ns > VMBUS_STREAM_NS) {
-		*s = (struct vmbus_stream){ .since_ns = now_ns, .last_ns = now_ns };
-		return;
-	}
-	s->last_ns = now_ns;
-	s->bytes += bytes;
-	if (++s->looks >= VMBUS_DOZE_AFTER) {
-		s->doze_ns = time_to_doze(ch);
-		s->since_ns = now_ns;
-		s->looks = 0;
-		s->bytes = 0;
-	}
-	if (s->doze_ns == 0)
-		return;
-	ch->asleep_since_ns = 0;
-	unlink_awake(ch);
-	loop_timer_set(hv_vm_loop(&ch->port->vm), &ch->doze, now_ns + s->doze_ns);
-}
-
-void vmbus_on_doze(struct loop_timer *timer)
-{
-	vmbus_wake(container_of(timer, struct vmbus_channel, doze));
-}
-
 /* One turn.  False: there was nothing to do. */
 static bool serve(struct vmbus_channel *ch)
 {
-	uint32_t left = ch->port->left.from_guest;
 	bool took = take(ch), gave = give(ch);
 
 	if (is_on(ch))
 		conclude(ch);
-	if (gave)
-		ch->stream.last_ns = 0;
-	else if (took && ch->awake)
-		stream_on(ch, left - ch->port->left.from_guest);
 	return took || gave;
 }
 
@@ -558,7 +519,6 @@ void vmbus_wake(struct vmbus_channel *ch)
 
 	ch->idle_since_ns = 0;
 	if (!ch->awake) {
-		loop_timer_cancel(hv_vm_loop(&port->vm), &ch->doze);
 		learn(port, ch->asleep_since_ns);
 		vmbus_ring_mask(&ch->pipe.from_guest, true);
 		link_awake(ch);

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
 """The ends of sockets that real guests are tested with: socat inside, which nobody here wrote, and echoes and loads on the host.
 What is the same whatever the sockets are made of: virtio's (matrix) or Hyper-V's (matrix-vmbus)."""
+import concurrent.futures
 import contextlib
 import hashlib
 import os
 import pathlib
+import queue
 import re
 import shutil
 import socket
@@ -98,9 +100,21 @@ class Listener:
         os.unlink(self.path)
 
 
-def echo(s):
-    while chunk := s.recv(65536):
+def send_back(s, chunks):
+    while chunk := chunks.get():
         s.sendall(chunk)
+
+
+def echo(s):
+    """It reads on while nobody takes what it sends: one that writes without reading, as socat does within a block, would wait for
+    itself once both ways are full."""
+    chunks = queue.SimpleQueue()
+    with concurrent.futures.ThreadPoolExecutor(1) as sender:
+        done = sender.submit(send_back, s, chunks)
+        while chunk := s.recv(65536):
+            chunks.put(chunk)
+        chunks.put(b"")
+        done.result()
 
 
 def pattern():

@@ -7,6 +7,7 @@
 #include "import/domain_impl.h"
 #include "model/lab.h"
 #include "model/names.h"
+#include "render/qemu.h"
 
 #define QEMU_XMLNS "http://libvirt.org/schemas/domain/qemu/1.0"
 #define MIB        ((uint64_t)1 << 20)
@@ -374,15 +375,31 @@ static void read_event(struct reader *r, const struct xml_node *node)
 			    xml_name(node), text);
 }
 
+/* "max-x86_64-cpu.erms=off". */
+static bool is_our_property(const char *word)
+{
+	static const char ours[] = "," RENDER_TCG_X86_64 "," RENDER_TCG_FSRS "," RENDER_TCG_AARCH64
+				   "," RENDER_HYPERV_CPU ",";
+	const char *dot = strchr(word, '.');
+	g_autofree char *property = dot ? g_strdup_printf(",%s,", dot + 1) : NULL;
+
+	return property && strstr(ours, property);
+}
+
 /* Words of ours, by the ids that they carry; the mark says what they are for. */
 static bool is_our_word(const char *word)
 {
-	static const char *const options[] = { "-chardev", "-device", "-object" };
+	static const char *const whole[] = { "-chardev", "-device", "-global", "-object",
+					     "vmbus-bridge" };
+	static const char *const ids[] = { RENDER_VSOCK_CHARDEV, RENDER_HVSOCK_CHARDEV, "portal" };
 
-	for (unsigned i = 0; i < G_N_ELEMENTS(options); i++)
-		if (strcmp(word, options[i]) == 0)
+	for (unsigned i = 0; i < G_N_ELEMENTS(whole); i++)
+		if (strcmp(word, whole[i]) == 0)
 			return true;
-	return strstr(word, "vs0") || strstr(word, "portal");
+	for (unsigned i = 0; i < G_N_ELEMENTS(ids); i++)
+		if (strstr(word, ids[i]))
+			return true;
+	return is_our_property(word);
 }
 
 static void read_commandline(struct reader *r, const struct xml_node *node)

@@ -17,6 +17,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "model/lab.h"
+
 struct import_nic {
 	char *mac;     /* NULL: not said */
 	char *network; /* a DNS label */
@@ -55,7 +57,7 @@ struct import_domain {
 	char *kernel, *initrd, *image_append; /* NULL: "tiny", or none */
 	char *append;
 	GPtrArray *nics, *distros, *accesses;
-	bool no_sockets;
+	enum lab_sockets sockets;
 	uint32_t cid;       /* 0: not said */
 	unsigned port_base; /* 0: not said */
 	GArray *peers;      /* of uint32_t: their CIDs; NULL: everybody */

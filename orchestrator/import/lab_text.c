@@ -288,7 +288,7 @@ static const char *vm_of(const struct writer *w, const char *lab, uint32_t cid)
 	for (guint i = 0; i < w->domains->len; i++) {
 		const struct import_domain *d = w->domains->pdata[i];
 
-		if (d->cid == cid && !d->no_sockets && g_strcmp0(d->lab, lab) == 0)
+		if (d->cid == cid && d->sockets != LAB_SOCKETS_NONE && g_strcmp0(d->lab, lab) == 0)
 			return d->name;
 	}
 	return NULL;
@@ -330,10 +330,10 @@ static void put_sockets(struct writer *w, struct json_object *vm, const struct i
 {
 	g_autofree char *cid = g_strdup_printf("%u", d->cid);
 
-	if (d->no_sockets) {
-		put_text(vm, "sockets", "none");
+	if (d->sockets != LAB_SOCKETS_VSOCK)
+		put_text(vm, "sockets", lab_sockets_name(d->sockets));
+	if (d->sockets == LAB_SOCKETS_NONE)
 		return;
-	}
 	if (d->cid >= NAMES_CID_MIN && take(w, "cid ", cid))
 		put_number(vm, "cid", d->cid);
 	else if (d->cid)

@@ -136,6 +136,13 @@ static void apply_peer(struct import_domain *d, const char *value)
 }
 
 /* The type of a domain says less than the lab did, if it does not say otherwise. */
+static void apply_sockets(struct import_domain *d, const char *value)
+{
+	for (enum lab_sockets i = 0; i < LAB_SOCKETS_COUNT; i++)
+		if (strcmp(value, lab_sockets_name(i)) == 0)
+			d->sockets = i;
+}
+
 static void apply_accel(struct import_domain *d, const char *value)
 {
 	if (strcmp(value, "auto") == 0)
@@ -192,7 +199,7 @@ static void apply_line(struct reader *r, struct boot *boot, const char *key, con
 	else if (strcmp(key, "accel") == 0)
 		apply_accel(d, value);
 	else if (strcmp(key, "sockets") == 0)
-		d->no_sockets = strcmp(value, "none") == 0;
+		apply_sockets(d, value);
 	else if (strcmp(key, "cid") == 0)
 		d->cid = (uint32_t)import_number(value, NAMES_CID_MAX, 0);
 	else if (strcmp(key, "port-base") == 0)

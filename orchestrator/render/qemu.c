@@ -116,8 +116,8 @@ static void add_memory(GPtrArray *argv, const struct vm *vm, const struct qemu_c
 const char *render_qemu_tcg_cpu(enum lab_arch arch, const struct qemu_caps *caps)
 {
 	if (arch == LAB_ARCH_AARCH64)
-		return "pauth-impdef=on"; /* the quick form of pointer authentication */
-	return caps->has_fsrs ? "erms=off,fsrm=off,fsrs=off" : "erms=off,fsrm=off";
+		return RENDER_TCG_AARCH64;
+	return caps->has_fsrs ? RENDER_TCG_X86_64 "," RENDER_TCG_FSRS : RENDER_TCG_X86_64;
 }
 
 static void add_globals(GPtrArray *words, const char *type, const char *properties)

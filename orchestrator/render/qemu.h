@@ -58,9 +58,12 @@ bool render_qemu_has_sockets(const struct vm *vm, const struct qemu_caps *caps);
 #define RENDER_HVSOCK_CHARDEV "hv0"
 #define RENDER_HYPERV_CPU     "hv-relaxed=on,hv-vpindex=on,hv-synic=on,hv-tsc-invariant=on"
 
-/* What else is said of the CPU under TCG: properties and values, with commas.  TCG takes a string instruction's bytes
- * one at a time; an x86 guest that is not told how quick they are (erms, fsrm, fsrs) copies and clears memory by other
- * means, at three times the speed. */
+/* What else is said of the CPU under TCG: properties and values, with commas; fsrs is one of newer QEMUs.  TCG takes a string
+ * instruction's bytes one at a time; an x86 guest that is not told how quick they are copies and clears memory by other means, at
+ * three times the speed. */
+#define RENDER_TCG_X86_64  "erms=off,fsrm=off"
+#define RENDER_TCG_FSRS    "fsrs=off"
+#define RENDER_TCG_AARCH64 "pauth-impdef=on" /* the quick form of pointer authentication */
 const char *render_qemu_tcg_cpu(enum lab_arch arch, const struct qemu_caps *caps);
 /* The same for a VM whose -cpu is somebody else's: "-global", …  g_strfreev(). */
 GStrv render_qemu_tcg_words(enum lab_arch arch, const struct qemu_caps *caps);

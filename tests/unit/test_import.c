@@ -16,6 +16,7 @@
 #include "import/lab_text.h"
 #include "import/xml.h"
 #include "model/lab.h"
+#include "patched_qemu.h"
 #include "random_lab.h"
 #include "render/libvirt.h"
 
@@ -228,14 +229,15 @@ static char *kernel_of(const struct vm *vm)
 /* The VM's domain, as libvirt 9.0 would be given it. */
 static char *render(const struct lab *lab, const struct vm *vm)
 {
-	struct qemu_caps qemu = { .binary = (char *)(uintptr_t) "/usr/bin/qemu-system-x86_64",
-				  .version = (char *)(uintptr_t) "7.2.22",
-				  .major = 7,
-				  .minor = 2,
-				  .has_vsock = true,
-				  .has_pmem = true,
-				  .has_ivshmem = true,
-				  .has_vhost_user_device = true };
+	const struct qemu_caps stock = { .binary =
+						 (char *)(uintptr_t) "/usr/bin/qemu-system-x86_64",
+					 .version = (char *)(uintptr_t) "7.2.22",
+					 .major = 7,
+					 .minor = 2,
+					 .has_vsock = true,
+					 .has_pmem = true,
+					 .has_ivshmem = true,
+					 .has_vhost_user_device = true };
 	struct libvirt_caps caps = { .uri = (char *)(uintptr_t) "qemu:///session",
 				     .version = LIBVIRT_VERSION_MIN };
 	struct image image = {
@@ -245,8 +247,9 @@ static char *render(const struct lab *lab, const struct vm *vm)
 	};
 	struct lab_paths *paths = lab_paths_new(lab, &dirs);
 	g_autoptr(GError) error = NULL;
-	char *xml = render_libvirt(lab, vm, &caps, &qemu, &image, paths, RENDER_OWNER_FILE, NULL,
-				   &error);
+	char *xml = render_libvirt(lab, vm, &caps,
+				   vm->sockets == LAB_SOCKETS_HVSOCK ? &patched_qemu : &stock,
+				   &image, paths, RENDER_OWNER_FILE, NULL, &error);
 
 	if (!xml)
 		fail_msg("%s", error->message);
@@ -297,6 +300,25 @@ static void test_round_trip(void **state)
 		lab_free(again);
 		lab_free(lab);
 	}
+}
+
+/* The words by which Hyper-V's sockets are said are ours; others are not. */
+static void test_hvsock_words(void **state)
+{
+	struct lab *lab = parse("{\"name\": \"x\", \"vms\": {\"n1\": {\"sockets\": \"hvsock\"}}}");
+	g_autofree char *xml = render(lab, lab_vm(lab, 0)), *text = NULL, *other = NULL;
+	g_autoptr(GPtrArray) lost = g_ptr_array_new_with_free_func(g_free);
+	g_autoptr(GString) edited = g_string_new(xml);
+
+	text = import_one(xml, lost);
+	assert_int_equal(lost->len, 0);
+	assert_non_null(strstr(text, "\"hvsock\""));
+	assert_int_equal(g_string_replace(edited, ".fsrs=off", ".avx=off", 0), 1);
+	other = import_one(edited->str, lost);
+	assert_int_equal(lost->len, 1);
+	assert_non_null(
+		strstr(lost->pdata[0], "max-x86_64-cpu.avx=off: what QEMU is told is ours"));
+	lab_free(lab);
 }
 
 /* Who has edited the domain is believed before the mark. */
@@ -389,6 +411,7 @@ int main(void)
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_too_large_and_too_deep),
 		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_hvsock_words),
 		cmocka_unit_test(test_edited),
 		cmocka_unit_test(test_mangled),
 	};

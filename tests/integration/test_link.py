@@ -433,21 +433,21 @@ def nat(place):
     taken.close()
 
 
-@case("what a file asks for in vain is reported, and keeps no VM from starting: a taken port, a tap that is not there")
+@case("what a file asks for in vain is reported, and keeps no VM from starting: a taken port, a socket that is not there")
 def in_vain(place):
     taken = socket.socket()
     taken.bind(("127.0.0.1", 0))
     taken.listen()
     busy = taken.getsockname()[1]
     lab = place.lab({**TWO, "networks": {"lan": {"uplinks": [
-        {"type": "nat", "forward": [f"tcp:127.0.0.1:{busy}:n1:7"]}, {"type": "tap", "ifname": "vhost-lab-no"}]}}})
+        {"type": "nat", "forward": [f"tcp:127.0.0.1:{busy}:n1:7"]}, {"type": "stream", "socket-path": "/nonexistent/socket", "client": True}]}}})
     done = place.run("up", lab, code=None)
     assert done.code != 0 and str(busy) in done.err, (done.code, done.err)
     assert all(vm["stage"] == "ready" for vm in place.vms(lab).values())
     assert ping(place, lab, "n1", "n2")[0] == 1
     (net,) = place.status(lab)["networks"]
-    assert {u["name"]: u["state"] for u in net["uplinks"]}["tap"] == "down", net
-    assert "tap (down)" in place.run("status", lab).out
+    assert {u["name"]: u["state"] for u in net["uplinks"]}["stream"] == "down", net
+    assert "stream (down)" in place.run("status", lab).out
     taken.close()
 
 

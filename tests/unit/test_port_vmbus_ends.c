@@ -27,14 +27,6 @@ static void skip_time(void)
 	}
 }
 
-/* The first of them alone. */
-static void timer_fires(void)
-{
-	assert_non_null(fx.loop.timers);
-	fx.loop.timers->at_ns = 0;
-	settle();
-}
-
 static void test_guest_never_opens(void **state)
 {
 	struct vb_channel *ch;

@@ -511,6 +511,20 @@ size_t vb_write(struct vb_channel *ch, const void *bytes, size_t len, size_t max
 	return done;
 }
 
+size_t vb_fill(struct vb_channel *ch)
+{
+	static uint8_t bytes[4000];
+	size_t sent = 0, n;
+
+	do {
+		fill(bytes, sent, sizeof(bytes));
+		n = vb_write(ch, bytes, sizeof(bytes), sizeof(bytes));
+		sent += n;
+		settle();
+	} while (n > 0);
+	return sent;
+}
+
 void vb_fin(struct vb_channel *ch)
 {
 	assert_true(put_packet(ch, "", 0, true));

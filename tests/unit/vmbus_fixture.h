@@ -119,6 +119,8 @@ void vb_forget(void);
 
 /* Put as much of it into the ring as it takes, in packets of `max` bytes, and kick as Linux does.  Returns how much. */
 size_t vb_write(struct vb_channel *ch, const void *bytes, size_t len, size_t max);
+/* The bytes of a stream from its beginning on, until nobody takes any more.  Returns how many. */
+size_t vb_fill(struct vb_channel *ch);
 void vb_fin(struct vb_channel *ch);
 /* Take all packets, then move the index, and kick as Linux does. */
 void vb_read(struct vb_channel *ch);

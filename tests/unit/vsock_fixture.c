@@ -101,6 +101,13 @@ void wait_ns(uint64_t ns)
 		settle();
 }
 
+void timer_fires(void)
+{
+	assert_non_null(fx.loop.timers);
+	fx.loop.timers->at_ns = 0;
+	settle();
+}
+
 struct hv_vm_config config_of(unsigned i)
 {
 	static char name[N_VM][8];

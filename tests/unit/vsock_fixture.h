@@ -70,6 +70,8 @@ void settle(void);
 /* The guests do nothing. */
 void settle_host(void);
 void wait_ns(uint64_t ns);
+/* The first of the loop's timers, which has one, is due now. */
+void timer_fires(void);
 
 /* ---- connections ---- */
 

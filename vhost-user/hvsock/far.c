@@ -26,7 +26,11 @@
  * three packets of a stream; what it holds is the kernel's memory, so it is not made as large as it can be. */
 #define SEND_BUFFER (256 << 10)
 
-#define WATCH_IN ((uint32_t)EPOLLIN | (uint32_t)EPOLLRDHUP | (uint32_t)EPOLLET)
+#define WATCH_IN ((uint32_t)EPOLLIN | (uint32_t)EPOLLPRI | (uint32_t)EPOLLRDHUP | (uint32_t)EPOLLET)
+
+/* What is thrown away in one go, of a far end whose guest does not listen. */
+#define DISCARD_BYTES (1u << 20)
+#define DISCARD_CALLS 16
 
 /* ---- ends --------------------------------------------------------------------------------------- */
 
@@ -123,6 +127,16 @@ void far_settle(struct hv_conn *conn)
 		far_drop(conn);
 }
 
+/* A far end that waits to be listened to would never take what waits for it.  One of AF_UNIX has been told by SHUT_RD, and
+ * recv() fails; with TCP nothing tells it, and its bytes are passed over without being copied. */
+static void discard(struct hv_conn *conn)
+{
+	for (unsigned i = 0; i < DISCARD_CALLS; i++)
+		if (recv(conn->fd, NULL, DISCARD_BYTES, MSG_TRUNC | MSG_DONTWAIT) <= 0)
+			return;
+	(void)loop_mod(&conn->source, conn->events); /* that there is more has been told once */
+}
+
 void far_guest_shutdown(struct hv_conn *conn)
 {
 	struct hv_conn *other = conn->sibling;
@@ -133,8 +147,10 @@ void far_guest_shutdown(struct hv_conn *conn)
 	if (conn->guest_shutdown & HV_SHUTDOWN_RCV) {
 		conn->ended = true;
 		conn->far_told |= HV_SHUTDOWN_SEND; /* who does not listen need not hear it */
-		if (conn->fd >= 0 && !both)
+		if (conn->fd >= 0 && (!both || conn->out_len > 0)) {
 			(void)shutdown(conn->fd, SHUT_RD);
+			discard(conn);
+		}
 	}
 	if (other) {
 		other->fin = conn->guest_shutdown & HV_SHUTDOWN_SEND;
@@ -260,6 +276,8 @@ static void on_far(struct loop_source *src, uint32_t events)
 		conn->hung_up = true;
 	if (events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP))
 		conn->fin = true;
+	if (events & EPOLLPRI)
+		conn->urgent = true;
 	if (conn->full && events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
 		flush(conn);
 	if (conn->hung_up && conn->state == HV_CONN_CONNECTING) {
@@ -268,7 +286,9 @@ static void on_far(struct loop_source *src, uint32_t events)
 	}
 	if (conn->far_done)
 		return;
-	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR | EPOLLRDHUP))
+	if (conn->guest_shutdown & HV_SHUTDOWN_RCV)
+		discard(conn);
+	else if (events & (EPOLLIN | EPOLLHUP | EPOLLERR | EPOLLRDHUP))
 		become_readable(conn);
 	far_settle(conn);
 }
@@ -545,8 +565,9 @@ ssize_t hv_far_read(struct hv_conn *conn, struct iovec *iov, unsigned n, uint32_
 	r = judge(conn, recvmsg(conn->fd, &msg, MSG_DONTWAIT));
 	if (r <= 0)
 		return r;
-	/* Less than there was room for: it is empty, and the next byte will tell.  An end has told already. */
-	if (r < (ssize_t)len && !conn->fin)
+	/* Less than there was room for: it is empty, and the next byte will tell.  An end has told already; and a read stops,
+	 * too, at what lies in a stream besides its bytes: descriptors, urgent data. */
+	if (r < (ssize_t)len && !conn->fin && !conn->urgent && !(msg.msg_flags & MSG_CTRUNC))
 		conn->readable = false;
 	conn->bytes_to_guest += (uint64_t)r;
 	return r;

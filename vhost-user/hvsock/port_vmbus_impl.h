@@ -44,8 +44,10 @@
 #define VMBUS_LINGER_NS     2500000000ull
 #define VMBUS_LINGER_MIN_NS 2000000ull
 
-/* How long what guests left in their rings may be passed on when all of them go: QEMU waits for that, and so do other VMs. */
-#define VMBUS_DRAIN_NS 100000000ull
+/* How long what guests left in their rings may be passed on when all of them go: QEMU waits for that, and so do other VMs.  And what
+ * part of the time, at most, for a guest that lets them go again and again. */
+#define VMBUS_DRAIN_NS   100000000ull
+#define VMBUS_DRAIN_PART 10
 
 /* Pieces of one system call: packets of the guest, or room for packets to it. */
 #define VMBUS_IOVS 128
@@ -76,7 +78,8 @@ struct vmbus_pipe {
 	uint64_t opened_ns;
 	uint32_t first_read, first_write; /* the guest's indices then */
 	uint32_t skip;       /* of the first packet's data in from_guest: the far end has it */
-	uint32_t read_index; /* of to_guest, when its reader was looked at last */
+	uint32_t read_index; /* of to_guest, when its reader was looked at last ... */
+	bool had_ended;      /* ... and whether the guest's end was in its ring then */
 	uint32_t low;   /* with no more bytes free than this, nothing is written to the guest */
 	bool wanting;   /* the guest is to kick when there are */
 	bool fin_taken; /* the guest sends no more */
@@ -104,8 +107,8 @@ struct vmbus_channel {
 	/* In the port's list of those that are awake. */
 	bool awake;
 	struct vmbus_channel *next_awake, *prev_awake;
-	uint64_t idle_since_ns;   /* 0: the last look found something */
-	uint64_t asleep_since_ns; /* 0: it never was */
+	uint64_t idle_since_ns; /* 0: the last look found something */
+	uint64_t quiet_since_ns; /* when it went to sleep: since when nothing had come; 0: it never did */
 };
 
 /* A connect of the guest whose port is not free yet. */
@@ -148,6 +151,7 @@ struct vmbus_port {
 	bool polling;
 	uint64_t spin_ns;
 	struct vmbus_budget left;
+	uint64_t drained_ns; /* when that was last; 0: never */
 
 	struct iovec iov[VMBUS_IOVS]; /* work space */
 };
@@ -215,7 +219,8 @@ void vmbus_take_rest(struct vmbus_channel *ch);
 /* The last thing that the guest wrote into an open channel is that it sends no more. */
 bool vmbus_has_ended(struct vmbus_channel *ch);
 
-/* The guest's ring was full when VMBUS_READER_NS began.  True: it has been read since, and they begin anew. */
+/* The guest's ring was full when VMBUS_READER_NS began.  True: it has been read since, or the guest had not ended then, and they
+ * begin anew. */
 bool vmbus_is_read(struct vmbus_channel *ch);
 
 /* The far end of an open channel has gone, and the guest, which is perhaps about to hear that the channel is open, has neither read

@@ -254,7 +254,7 @@ static bool found_nothing(struct vsock_port *port)
 		port->idle_since_ns = 0;
 		return true;
 	}
-	port->asleep_since_ns = now_ns;
+	port->quiet_since_ns = port->idle_since_ns;
 	port_sleep(port);
 	vu_session_check(q->session); /* a ring of which nothing is left looks idle */
 	return false;
@@ -263,7 +263,7 @@ static bool found_nothing(struct vsock_port *port)
 /* It slept: would it have been better to go on looking? */
 static void learn(struct vsock_port *port)
 {
-	if (loop_now_ns() - port->asleep_since_ns < VSOCK_SPIN_NS)
+	if (loop_now_ns() - port->quiet_since_ns < VSOCK_SPIN_NS)
 		port->spin_ns = min(max(2 * port->spin_ns, (uint64_t)VSOCK_SPIN_MIN_NS),
 				    (uint64_t)VSOCK_SPIN_NS);
 	else

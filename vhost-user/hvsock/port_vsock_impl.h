@@ -91,10 +91,10 @@ struct vsock_port {
 	struct vsock_list gathering; /* readable, but too soon */
 	struct loop_poller poller;
 	bool polling;
-	bool rx_full;           /* the receiveq had no buffer when one was needed */
-	uint64_t idle_since_ns; /* 0: the last look found something */
-	uint64_t asleep_since_ns;
-	uint64_t spin_ns; /* how long to look in vain */
+	bool rx_full;            /* the receiveq had no buffer when one was needed */
+	uint64_t idle_since_ns;  /* 0: the last look found something */
+	uint64_t quiet_since_ns; /* when it went to sleep: since when nothing had come */
+	uint64_t spin_ns;        /* how long to look in vain */
 	struct loop_work work;
 
 	struct vsock_reset reset[VSOCK_RESETS]; /* a ring */

@@ -104,6 +104,7 @@ struct hv_conn {
 	struct loop_source source;
 	uint32_t events; /* what source waits for */
 	bool readable;   /* the last read filled all its room, or never was */
+	bool urgent;     /* urgent data was, or is, among what can be read: EPOLLPRI */
 	bool fin;        /* an end of file lies behind what can be read: EPOLLRDHUP */
 	bool hung_up;    /* the far end is closed in both directions: EPOLLHUP */
 	bool ended;      /* its end of file was read */

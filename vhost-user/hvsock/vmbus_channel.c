@@ -208,6 +208,8 @@ static void on_late(struct loop_timer *timer)
 	if (ch->state == CHANNEL_OPEN && vmbus_is_read(ch))
 		return;
 	ch->port->vm.stats.reset_timeout++;
+	if (ch->state == CHANNEL_OPEN)
+		vmbus_take_rest(ch);
 	vmbus_channel_end(ch);
 }
 
@@ -650,15 +652,17 @@ void vmbus_channels_lose(struct vmbus_port *port, uint64_t gpa, uint64_t size)
 
 void vmbus_channels_drain(struct vmbus_port *port)
 {
-	uint64_t until_ns = loop_now_ns() + VMBUS_DRAIN_NS;
+	uint64_t now_ns = loop_now_ns(), since_ns = now_ns - port->drained_ns;
+	uint64_t until_ns = now_ns + min(since_ns / VMBUS_DRAIN_PART, (uint64_t)VMBUS_DRAIN_NS);
 
 	for (struct vmbus_channel *ch = port->first, *next; ch; ch = next) {
 		next = ch->next;
 		if (mem_damaged(&port->mem) || loop_now_ns() >= until_ns)
-			return;
+			break;
 		if (ch->state == CHANNEL_OPEN)
 			vmbus_take_rest(ch);
 	}
+	port->drained_ns = loop_now_ns();
 }
 
 void vmbus_channels_drop(struct vmbus_port *port)

@@ -242,13 +242,15 @@ bool vmbus_has_ended(struct vmbus_channel *ch)
 static void await_reader(struct vmbus_channel *ch)
 {
 	ch->pipe.read_index = ch->pipe.to_guest.theirs;
+	ch->pipe.had_ended = vmbus_has_ended(ch);
 	loop_timer_set(hv_vm_loop(&ch->port->vm), &ch->timer, loop_now_ns() + VMBUS_READER_NS);
 }
 
-/* The guest does not read, or does again. */
+/* The guest does not read, or does again.  Before a far end that takes nothing, perhaps since the guest does not read, its end may
+ * be in a ring that nobody looks at. */
 static void watch_reader(struct vmbus_channel *ch)
 {
-	bool late = ch->pipe.wanting && ch->pipe.fin_taken;
+	bool late = ch->pipe.wanting && (ch->pipe.fin_taken || !can_take(ch));
 
 	if (!late)
 		loop_timer_cancel(hv_vm_loop(&ch->port->vm), &ch->timer);
@@ -258,11 +260,17 @@ static void watch_reader(struct vmbus_channel *ch)
 
 bool vmbus_is_read(struct vmbus_channel *ch)
 {
-	if (vmbus_ring_free(&ch->pipe.to_guest) < 0 ||
-	    ch->pipe.to_guest.theirs == ch->pipe.read_index)
+	const struct vmbus_pipe *p = &ch->pipe;
+	bool was_read;
+
+	if (vmbus_ring_free(&ch->pipe.to_guest) < 0)
+		return false;
+	was_read = p->to_guest.theirs != p->read_index;
+	if (!was_read && p->had_ended)
 		return false;
 	await_reader(ch);
-	vmbus_wake(ch); /* perhaps it has more room than it told of */
+	if (was_read)
+		vmbus_wake(ch); /* perhaps it has more room than it told of */
 	return true;
 }
 
@@ -426,11 +434,11 @@ void vmbus_sleep(struct vmbus_port *port)
 }
 
 /* It slept: would it have been better to go on looking? */
-static void learn(struct vmbus_port *port, uint64_t asleep_since_ns)
+static void learn(struct vmbus_port *port, uint64_t quiet_since_ns)
 {
-	if (asleep_since_ns == 0)
+	if (quiet_since_ns == 0)
 		return;
-	if (loop_now_ns() - asleep_since_ns < VMBUS_SPIN_NS)
+	if (loop_now_ns() - quiet_since_ns < VMBUS_SPIN_NS)
 		port->spin_ns = min(max(2 * port->spin_ns, (uint64_t)VMBUS_SPIN_MIN_NS),
 				    (uint64_t)VMBUS_SPIN_NS);
 	else
@@ -466,7 +474,7 @@ static void found_nothing(struct vmbus_channel *ch)
 			return;
 		}
 	}
-	ch->asleep_since_ns = now_ns;
+	ch->quiet_since_ns = ch->idle_since_ns;
 	unlink_awake(ch);
 }
 
@@ -519,7 +527,7 @@ void vmbus_wake(struct vmbus_channel *ch)
 
 	ch->idle_since_ns = 0;
 	if (!ch->awake) {
-		learn(port, ch->asleep_since_ns);
+		learn(port, ch->quiet_since_ns);
 		vmbus_ring_mask(&ch->pipe.from_guest, true);
 		link_awake(ch);
 	}

@@ -11,8 +11,10 @@
 #include "base.h"
 #include "cleanup.h"
 
-/* Messages served in one pass of the loop: one that never stops talking leaves time for the others. */
+/* Messages served in one pass of the loop, and how long, since some mean much work: one that never stops talking leaves time for
+ * the others. */
 #define MESSAGES_PER_PASS 32
+#define PASS_NS           1000000
 
 /* The first size of the buffer for what the socket did not take. */
 #define OUT_MIN 4096
@@ -132,11 +134,12 @@ static bool receive(struct vmbus_link *link)
 static void on_socket(struct loop_source *src, uint32_t events)
 {
 	struct vmbus_link *link = container_of(src, struct vmbus_link, source);
+	uint64_t until_ns = loop_now_ns() + PASS_NS;
 
 	if (events & EPOLLOUT)
 		flush(link);
 	for (unsigned i = 0; i < MESSAGES_PER_PASS && link->open; i++)
-		if (!receive(link))
+		if (!receive(link) || loop_now_ns() >= until_ns)
 			return;
 }
 

@@ -157,7 +157,9 @@ static void test_half_close_by_host(void **state)
 	host_says("last");
 	shutdown(fx.host, SHUT_WR);
 	vb_expect(ch, "last");
-	assert_true(ch->fin);
+	assert_false(ch->fin);
+	vb_expect(ch, "");
+	assert_true(ch->fin && !ch->fin_behind); /* now that it has read all */
 	assert_false(ch->rescinded);
 	vb_says(ch, "answer");
 	expect_host("answer");

@@ -71,7 +71,7 @@ static void test_far_end_gone_at_once(void **state)
 	vb.no_read = false;
 	vb_read(ch);
 	settle();
-	assert_true(ch->rescinded && ch->fin);
+	assert_true(ch->rescinded && !ch->fin_behind);
 	assert_int_equal(ch->len, 3);
 
 	vb.no_read = true;

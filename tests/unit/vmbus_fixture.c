@@ -560,6 +560,7 @@ static void get_packet(struct vb_channel *ch)
 	ch->n_packets++;
 	ch->longest = max(ch->longest, pipe[1]);
 	ch->fin = pipe[1] == 0;
+	ch->fin_behind = ch->fin && start != vb_head(ch, &ch->in, READ_INDEX);
 }
 
 void vb_read_some(struct vb_channel *ch, unsigned n)

@@ -42,7 +42,8 @@ struct vb_channel {
 	size_t len, size;
 	unsigned n_packets; /* that came */
 	uint32_t longest;   /* of them */
-	bool fin;           /* came */
+	bool fin;           /* came ... */
+	bool fin_behind;    /* ... right behind bytes, which Linux 6.17 loses then */
 	unsigned n_calls, n_kicks;
 	struct vb_channel *next;
 };

@@ -384,10 +384,28 @@ bool vmbus_lingers(struct vmbus_channel *ch)
 	return true;
 }
 
-/* What the far end's end means to the guest, once all that it sent is in the ring. */
+/* Has the guest read all?  If not, it will kick when it has. */
+static bool is_drained(struct vmbus_pipe *p)
+{
+	const int all = (int)p->to_guest.size;
+
+	if (vmbus_ring_free(&p->to_guest) != all && !p->wanting) {
+		p->wanting = true;
+		vmbus_ring_want(&p->to_guest, p->to_guest.size - VMBUS_RING_ALIGN);
+	}
+	if (vmbus_ring_free(&p->to_guest) != all)
+		return false;
+	if (p->wanting)
+		vmbus_ring_want(&p->to_guest, 0);
+	p->wanting = false;
+	return true;
+}
+
+/* What the far end's end means to the guest.  Linux 6.17 to 7.0 take an end that lies right behind bytes for an error, and lose them:
+ * it follows when all that the far end sent has been read. */
 static void conclude(struct vmbus_channel *ch)
 {
-	if (ch->far_ended && !ch->pipe.fin_sent) {
+	if (ch->far_ended && !ch->pipe.fin_sent && is_drained(&ch->pipe)) {
 		ch->pipe.fin_sent = true;
 		if (vmbus_ring_publish(&ch->pipe.to_guest, vmpipe_put(&ch->pipe.to_guest, 0, 0)))
 			call(ch);

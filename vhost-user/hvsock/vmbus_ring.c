@@ -8,12 +8,9 @@
 
 #pragma GCC diagnostic warning "-Wconversion"
 
-/* Packets begin at multiples of this, and so do indices. */
-#define ALIGN 8u
-
 static bool is_index(const struct vmbus_ring *r, uint32_t index)
 {
-	return index < r->size && index % ALIGN == 0;
+	return index < r->size && index % VMBUS_RING_ALIGN == 0;
 }
 
 /* How far it is from one index to another, going round. */

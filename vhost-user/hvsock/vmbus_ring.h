@@ -30,6 +30,9 @@
 
 #define VMBUS_PAGE_SIZE 4096u
 
+/* Packets begin at multiples of this, and so do indices. */
+#define VMBUS_RING_ALIGN 8u
+
 /* The first page. */
 struct vmbus_ring_head {
 	le32_t write_index;

@@ -19,6 +19,7 @@ MIRROR = "http://deb.debian.org/debian"
 SETS = {
     "linux-6.1": ("bookworm", ["linux-image-cloud-amd64"], None),
     "linux-6.12": ("trixie", ["linux-image-cloud-amd64"], None),
+    "linux-sid": ("sid", ["linux-image-cloud-amd64"], None),
     "linux-6.1-aarch64": ("bookworm", ["linux-image-cloud-arm64", "busybox-static"], None, "arm64"),
     "linux-source-6.1": ("bookworm", ["linux-source-6.1"], None),
     "linux-source-6.12": ("trixie", ["linux-source-6.12"], None),

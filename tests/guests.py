@@ -87,15 +87,15 @@ class Cpio:
 
 
 class Kernel:
-    """A kernel of foreign.py: "6.1", "6.12", or "6.1-aarch64"."""
+    """A kernel of foreign.py: "6.1", "6.12", "sid" (the newest there is), or "6.1-aarch64"."""
 
     def __init__(self, version):
         self.version = version
         self.arch = version.partition("-")[2] or "x86_64"
         root = foreign.root_of(f"linux-{version}")
         self.busybox = root / "bin/busybox" if self.arch != "x86_64" else pathlib.Path(shutil.which("busybox"))
-        self.image = next(root.glob("boot/vmlinuz-*"))
-        self.release = self.image.name.removeprefix("vmlinuz-")
+        self.image = next(path for where in ("boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz") for path in root.glob(where))
+        self.release = self.image.name.removeprefix("vmlinuz-") if "-" in self.image.name else self.image.parent.name
         lib = root / "usr/lib/modules" if (root / "usr/lib/modules").exists() else root / "lib/modules"
         self._modules = {re.sub(r"\.ko(\.xz)?$", "", path.name): path
                          for path in (lib / self.release / "kernel").rglob("*.ko*")}

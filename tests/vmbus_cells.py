@@ -214,19 +214,22 @@ def many(host, guest, args):
 
 
 def reload(host, guest, _args):
+    """Out and in again; some kernels have the bus built in."""
+    modules = [name for name in MODULES if guest.sh(f"test -e /lib/{name}.ko")[0] == 0]
     for _ in range(3):
         guest.sh("pkill -f socat.bin; sleep 1")
-        for name in MODULES:
+        for name in modules:
             # Sockets that are being closed hold it for some seconds.
             code, out = guest.sh(f"n=0; until rmmod {name}; do sleep 1; n=$((n + 1)); [ $n -lt 30 ] || exit 1; done")
             if code != 0:
                 raise guests.GuestError(f"rmmod {name}: {out.strip()}")
-        for name in reversed(MODULES):
+        for name in reversed(modules):
             code, out = guest.sh(f"insmod /lib/{name}.ko")
             if code != 0:
                 raise guests.GuestError(f"insmod {name}: {out.strip()}")
         host.serve(guest)
         reachable(host, guest)
+    return None if modules == MODULES else f"{' '.join(modules)} alone"
 
 
 def cpus(host, guest, _args):

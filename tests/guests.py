@@ -240,7 +240,7 @@ MACHINES = {"x86_64": Machine("q35", ["ttyS0", "ttyS1"]), "aarch64": Machine("vi
 
 
 # What makes a guest see a Hyper-V (qemu-patches/README.md).
-HYPERV_CPU = "hv-relaxed=on,hv-vpindex=on,hv-synic=on,hv-tsc-invariant=on"
+HYPERV_CPU = "kvm=off,hv-relaxed=on,hv-vpindex=on,hv-synic=on,hv-tsc-invariant=on"
 
 
 def cpu(qemu, arch="x86_64"):

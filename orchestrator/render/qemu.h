@@ -53,10 +53,10 @@ bool render_qemu_has_sockets(const struct vm *vm, const struct qemu_caps *caps);
 #define RENDER_VSOCK_DEVICE  "vhost-user-vsock-pci,id=vsock0,chardev=" RENDER_VSOCK_CHARDEV
 
 /* The same of Hyper-V's sockets: the device on the VMBus, which connects by itself whenever its daemon is there; and what of the CPU
- * makes a guest look for a VMBus, whoever runs it. */
+ * makes a guest look for a VMBus, whoever runs it: Linux that finds KVM beside Hyper-V takes it for KVM. */
 #define RENDER_HVSOCK_DEVICE  "vmbus-hvsock"
 #define RENDER_HVSOCK_CHARDEV "hv0"
-#define RENDER_HYPERV_CPU     "hv-relaxed=on,hv-vpindex=on,hv-synic=on,hv-tsc-invariant=on"
+#define RENDER_HYPERV_CPU     "kvm=off,hv-relaxed=on,hv-vpindex=on,hv-synic=on,hv-tsc-invariant=on"
 
 /* What else is said of the CPU under TCG: properties and values, with commas; fsrs is one of newer QEMUs.  TCG takes a string
  * instruction's bytes one at a time; an x86 guest that is not told how quick they are copies and clears memory by other means, at

@@ -11,7 +11,7 @@ import harness
 from harness import Skip, case, patched_qemu_at_length, wait_for
 from libvirtd import Libvirt
 
-SEEN_S = 2  # what happens in libvirt is in `status`; 0.2 s are usual, and this machine is busy
+SEEN_S = 20  # what happens in libvirt is in `status`; 0.2 s are usual, and told, but a busy machine has taken 2.5
 BACK_S = 30
 BOOT_S = 180
 ANOTHER = "<domain type='qemu'><name>{}</name><memory unit='MiB'>32</memory><os><type arch='x86_64'>hvm</type></os></domain>"

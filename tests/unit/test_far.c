@@ -16,6 +16,7 @@
 
 #include "base.h"
 #include "cleanup.h"
+#include "scm.h"
 
 #define QUIET_NS    3000000 /* the port has stopped looking */
 #define PATIENCE_NS 20000000000ull
@@ -105,7 +106,20 @@ static void test_guest_waits_behind_a_full_ring(void **state)
 	assert_int_equal(STAT(reset_timeout), 0);
 }
 
-/* The guest closes, and what it leaves waits in our memory. */
+/* The guest closes, and what it leaves waits in our memory.  Returns how much it had sent. */
+static size_t guest_closes_before_a_full_host(struct vb_channel *ch)
+{
+	size_t sent;
+
+	assert_true(host_fills() > 0);
+	sent = vb_fill(ch);
+	vb_close(ch);
+	settle();
+	assert_true(ch->released);
+	assert_true(hv_vm_buffered(fx.vm[0]) > 0);
+	return sent;
+}
+
 static void test_guest_closes_before_a_host_that_writes(void **state)
 {
 	struct vb_channel *ch;
@@ -113,12 +127,7 @@ static void test_guest_closes_before_a_host_that_writes(void **state)
 
 	vb.ring_pages = 129;
 	ch = vb_dial_host();
-	assert_true(host_fills() > 0);
-	sent = vb_fill(ch);
-	vb_close(ch);
-	settle();
-	assert_true(ch->released);
-	assert_true(hv_vm_buffered(fx.vm[0]) > 0);
+	sent = guest_closes_before_a_full_host(ch);
 	host_hears_and_reads_all(sent);
 }
 
@@ -155,12 +164,7 @@ static void test_guest_closes_before_a_tcp_host_that_writes(void **state)
 	vb.ring_pages = 129;
 	ch = accept_tcp();
 	expect_host("OK");
-	assert_true(host_fills() > 0);
-	sent = vb_fill(ch);
-	vb_close(ch);
-	settle();
-	assert_true(ch->released);
-	assert_true(hv_vm_buffered(fx.vm[0]) > 0);
+	sent = guest_closes_before_a_full_host(ch);
 	until_ns = loop_now_ns() + PATIENCE_NS;
 	while (n < much && loop_now_ns() < until_ns) {
 		ssize_t r = send(fx.host, bytes, sizeof(bytes), MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -181,23 +185,10 @@ static void test_guest_closes_before_a_tcp_host_that_writes(void **state)
 static void test_descriptor_in_a_stream(void **state)
 {
 	struct vb_channel *ch = vb_dial_host();
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
 	struct iovec iov = { "one", 3 };
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = control.bytes,
-			      .msg_controllen = sizeof(control.bytes) };
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
 
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(c), &fx.host, sizeof(fx.host));
 	wait_ns(QUIET_NS);
-	assert_int_equal(sendmsg(fx.host, &msg, 0), 3);
+	assert_int_equal(scm_send(fx.host, &iov, 1, fx.host), 3);
 	host_says("two");
 	vb_expect(ch, "onetwo");
 }

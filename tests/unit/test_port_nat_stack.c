@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "cleanup.h"
+#include "scm.h"
 
 #define MUST(condition)                            \
 	do {                                       \
@@ -82,22 +83,9 @@ static int make_tap(void)
 
 static void send_fd(int socket, int fd)
 {
-	union {
-		struct cmsghdr head;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
 	struct iovec iov = { "f", 1 };
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = &control,
-			      .msg_controllen = sizeof(control) };
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
 
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(c), &fd, sizeof(fd));
-	MUST(sendmsg(socket, &msg, 0) == 1);
+	MUST(scm_send(socket, &iov, 1, fd) == 1);
 }
 
 static int receive_fd(int socket)

@@ -94,9 +94,9 @@ class Kernel:
         self.arch = version.partition("-")[2] or "x86_64"
         root = foreign.root_of(f"linux-{version}")
         self.busybox = root / "bin/busybox" if self.arch != "x86_64" else pathlib.Path(shutil.which("busybox"))
-        self.image = next(path for where in ("boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz") for path in root.glob(where))
-        self.release = self.image.name.removeprefix("vmlinuz-") if "-" in self.image.name else self.image.parent.name
         lib = root / "usr/lib/modules" if (root / "usr/lib/modules").exists() else root / "lib/modules"
+        self.release = next(lib.glob("*/kernel")).parent.name
+        self.image = next(path for path in (root / f"boot/vmlinuz-{self.release}", lib / self.release / "vmlinuz") if path.exists())
         self._modules = {re.sub(r"\.ko(\.xz)?$", "", path.name): path
                          for path in (lib / self.release / "kernel").rglob("*.ko*")}
 

@@ -11,11 +11,11 @@
 #include "model/lab.h"
 #include "model/names.h"
 #include "out.h"
+#include "run/client.h"
 #include "run/dirs.h"
 #include "run/engine_libvirt.h"
 #include "run/remains.h"
 #include "run/state.h"
-#include "run/watch.h"
 
 #define DAYS_UNSAID   30
 #define GRACE_MS      3000
@@ -128,43 +128,52 @@ static gboolean reap(const char *name, const struct lab_dirs *dirs, const struct
 	return TRUE;
 }
 
-/* The lab's lock.  A supervisor that has just been killed may hold it for a moment longer than it answers. */
-static int take_lock(const struct lab_paths *paths, GError **error)
+/* Whether a supervisor keeps the lab.  One that is just dying still takes connections: only who answers lives. */
+static bool is_kept(const char *name, GError **error)
+{
+	struct client *c = client_connect(name, error);
+
+	client_free(c);
+	return c != NULL;
+}
+
+/* The lab's lock.  A supervisor that has just been killed may hold it for a while yet.  -1 without an error: the lab lives. */
+static int take_lock(const char *name, const struct lab_paths *paths, GError **error)
 {
 	for (unsigned tries = 0;; tries++) {
-		g_autoptr(GError) held = NULL;
+		g_autoptr(GError) held = NULL, silent = NULL;
 		int lock_fd = state_lock(paths->lock, &held);
-		int answer = -1;
 
-		if (g_error_matches(held, ORCH_ERROR, ORCH_ERROR_CONFLICT))
-			answer = dial_now(paths->sup_sock);
-		if (answer >= 0)
-			close(answer);
-		if (lock_fd < 0 && held->code == ORCH_ERROR_CONFLICT && answer < 0 &&
-		    tries < LOCK_TRIES) {
-			g_usleep(LOCK_PAUSE_US);
-			continue;
+		if (!held)
+			return lock_fd;
+		if (held->code == ORCH_ERROR_CONFLICT) {
+			if (is_kept(name, &silent))
+				return -1;
+			if (!silent && tries < LOCK_TRIES) {
+				g_usleep(LOCK_PAUSE_US);
+				continue;
+			}
 		}
-		if (held)
-			g_propagate_error(error, g_steal_pointer(&held));
-		return lock_fd;
+		g_propagate_prefixed_error(
+			error, silent ? g_steal_pointer(&silent) : g_steal_pointer(&held),
+			"lab %s is left alone: ", name);
+		return -1;
 	}
 }
 
 static gboolean look_at_lab(const char *name, const struct lab_dirs *dirs, GError **error)
 {
 	struct lab_paths *paths = lab_paths_new_named(name, dirs);
-	g_autoptr(GError) held = NULL;
+	g_autoptr(GError) problem = NULL;
+	bool had_state = access(paths->state_dir, F_OK) == 0;
 	bool had_lock = access(paths->lock, F_OK) == 0;
-	int lock_fd = access(paths->state_dir, F_OK) == 0 ? take_lock(paths, &held) : -1;
-	gboolean good = TRUE;
+	int lock_fd = had_state ? take_lock(name, paths, &problem) : -1;
+	gboolean good = !problem;
 
-	if (held && !g_error_matches(held, ORCH_ERROR, ORCH_ERROR_CONFLICT)) {
-		g_propagate_error(error, g_steal_pointer(&held));
-		good = FALSE;
-	} else if (!held) {
+	if (problem)
+		g_propagate_error(error, g_steal_pointer(&problem));
+	else if (lock_fd >= 0 || !had_state)
 		good = reap(name, dirs, paths, error);
-	}
 	if (lock_fd >= 0) {
 		if (!had_lock && opt_dry_run)
 			(void)unlink(paths->lock);
@@ -253,8 +262,9 @@ const struct cmd cmd_gc = {
 	.help = "A lab is dead when no supervisor keeps it: it is down and only its logs are left, or\n"
 		"its supervisor was killed. Its processes are ended, if any are left (only those that\n"
 		"this lab has started, known by pid and start time), its domains of libvirt\n"
-		"undefined, and its directories removed, logs included. To keep what a killed supervisor has left running, run `orchestrator\n"
-		"up` first: that takes it over.\n"
+		"undefined, and its directories removed, logs included. To keep what a killed\n"
+		"supervisor has left running, run `orchestrator up` first: that takes it over. A lab\n"
+		"whose supervisor is there and does not answer is named and left alone.\n"
 		"\n"
 		"Images of the cache that no running VM uses, and none has used for some days, are\n"
 		"removed, and so are leftovers of builds.",

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: MIT
 """`kill -9` of any one process takes no other one down."""
 
+import fcntl
 import os
 import re
 import signal
+import socket
+import threading
 import time
 
 import harness
@@ -172,6 +175,52 @@ def kill_all(place):
     assert not any(path.is_socket() for path in (place.runtime / "vhost-lab").rglob("*"))
     place.run("up", lab)
     assert all(vm["stage"] == "ready" for vm in place.vms(lab).values())
+
+
+def die_slowly(listener, lock):
+    """As one does that has been killed and much memory to give back: its descriptors are the last to go."""
+    listener.accept()[0].close()
+    time.sleep(0.5)
+    listener.close()
+    time.sleep(0.5)
+    lock.close()
+
+
+@case("gc waits for a supervisor that is just dying, and names one that does not answer, whose lab goes on")
+def gc_supervisor(place):
+    lab = up(place, {"version": 1, "vms": {"n1": {}}})
+    supervisor = place.pid_of(r"orchestrator supervise")
+    os.kill(supervisor, signal.SIGSTOP)
+    before = place.processes()
+    done = place.run("gc", code=6)
+    assert f"lab {lab.parent.name} is left alone: " in done.err and "supervisor" in done.err, done.err
+    assert place.processes() == before
+    os.kill(supervisor, signal.SIGCONT)
+    assert place.run("gc").err == "" and place.processes() == before
+
+    run, state = place.runtime / "vhost-lab" / lab.parent.name, place.state / "vhost-lab/labs" / lab.parent.name
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    harness.wait_for("the lock", 10, lambda: not held(state / "lock"))
+    with socket.socket(socket.AF_UNIX) as listener, open(state / "lock", "r+", encoding="ascii") as lock:
+        (run / "sup.sock").unlink()
+        listener.bind(str(run / "sup.sock"))
+        listener.listen()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        dying = threading.Thread(target=die_slowly, args=(listener, lock))
+        dying.start()
+        place.run("gc")
+        dying.join()
+    assert place.files() == []
+
+
+def held(path):
+    with open(path, "r+", encoding="ascii") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 harness.main()

@@ -184,7 +184,7 @@ static void add_serial(GPtrArray *argv, const struct vm *vm, const struct vm_pat
 {
 	g_autofree char *con = render_qemu_escape(p->con),
 			*log = render_qemu_escape(p->console_log);
-	g_autofree char *ready = render_qemu_escape(p->ready), *qmp = render_qemu_escape(p->qmp);
+	g_autofree char *ready = render_qemu_escape(p->ready);
 
 	addf(argv, "-chardev", "socket,id=con0,path=%s,server=on,wait=off,logfile=%s,logappend=on",
 	     con, log);
@@ -194,8 +194,18 @@ static void add_serial(GPtrArray *argv, const struct vm *vm, const struct vm_pat
 		add(argv, "-serial", "chardev:ready0");
 	else
 		add_device(argv, pci_serial(), "pci-serial,chardev=ready0");
+}
+
+static void add_monitors(GPtrArray *argv, enum render_for whom, const struct vm_paths *p)
+{
+	g_autofree char *qmp = render_qemu_escape(p->qmp);
+
 	addf(argv, "-chardev", "socket,id=qmp0,path=%s,server=on,wait=off", qmp);
 	add(argv, "-mon", "chardev=qmp0,mode=control");
+	if (whom == RENDER_SUPERVISED) {
+		addf(argv, "-chardev", "socket,id=sup0,fd=%d", RENDER_MONITOR_FD);
+		add(argv, "-mon", "chardev=sup0,mode=control");
+	}
 }
 
 /* "reconnect-ms=200", in this QEMU's words; g_free(). */
@@ -460,6 +470,7 @@ gboolean render_qemu(const struct lab *lab, const struct vm *vm, const struct qe
 	add_machine(argv, vm, caps, kvm);
 	add_boot(argv, vm, image, p);
 	add_serial(argv, vm, p);
+	add_monitors(argv, whom, p);
 	for (unsigned i = 0; i < vm->nics->len; i++)
 		add_nic(argv, vm_nic(vm, i), caps, kvm, p);
 	if (vm->sockets == LAB_SOCKETS_HVSOCK)

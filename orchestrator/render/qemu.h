@@ -2,11 +2,12 @@
 /* A VM as a QEMU command line.
  *
  * Pure: the same lab, capabilities, image and paths give the same words; nothing is probed, no file is looked at.  What
- * `render qemu` prints is what the supervisor executes: both come from here, the script only quotes it.  There is one
- * difference.  A vhost-user-vsock device does not wait for a chardev that reconnects, and fails; one that does not
- * reconnect never comes back when the daemon has been restarted.  Who holds the monitor has both: with
- * RENDER_SUPERVISED QEMU stops before it makes its devices (-preconfig), and goes on when it is told to
- * (x-exit-preconfig), once the chardev is connected.  A script, with nobody at the monitor, does without reconnecting.
+ * `render qemu` prints is what the supervisor executes: both come from here, the script only quotes it.  There are two
+ * differences.  With RENDER_SUPERVISED QEMU has a second monitor, on a socket that it inherits, connected; why, and what for,
+ * says run/engine_qemu.c.  And a vhost-user-vsock device does not wait for a chardev that reconnects, and fails; one that does not
+ * reconnect never comes back when the daemon has been restarted.  Who holds a monitor has both: QEMU then stops before it
+ * makes its devices (-preconfig), and goes on when it is told to (x-exit-preconfig), once the chardev is connected.  A script,
+ * with nobody at the monitor, does without reconnecting.
  *
  * What a command line says, for every VM:
  *   - nothing of QEMU's defaults (-nodefaults, -no-user-config), no display;
@@ -42,8 +43,11 @@ bool render_qemu_uses_kvm(const struct vm *vm, const struct qemu_caps *caps);
 
 enum render_for {
 	RENDER_BY_HAND,    /* runs as it stands */
-	RENDER_SUPERVISED, /* with sockets: waits for x-exit-preconfig */
+	RENDER_SUPERVISED, /* wants RENDER_MONITOR_FD; with sockets: waits for x-exit-preconfig */
 };
+
+/* The supervisor's end of a socket pair has the other end there. */
+#define RENDER_MONITOR_FD 3
 
 /* Whether vm has a socket device: it wants one, and its QEMU has it.  Of Hyper-V's sockets it has; see render_qemu_check(). */
 bool render_qemu_has_sockets(const struct vm *vm, const struct qemu_caps *caps);

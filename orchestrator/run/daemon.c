@@ -472,7 +472,7 @@ static struct proc *spawn_daemon(struct daemon *d, GError **error)
 	    !write_config(d, error))
 		return NULL;
 	argv[0] = binary;
-	return proc_spawn(argv, NULL, d->paths->log, daemon_exited, d, error);
+	return proc_spawn(argv, NULL, d->paths->log, -1, daemon_exited, d, error);
 }
 
 gboolean daemon_start(struct daemon *d, GError **error)

@@ -1,16 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /* QEMU as a process of ours, with its monitor in our hands.
  *
+ * It has two: one on a socket pair, for the supervisor that starts it, and one that listens, for a supervisor that finds it
+ * running.  A QEMU that has just begun to listen had better not be called: its main loop hands the listener over to the
+ * monitors' thread, both may see the one call, and who comes second waits in accept() for another, as a rule for ever (7.2 to 10.2
+ * at least; on a busy host once in some hundred starts).  What is connected from the beginning is not accepted.
+ *
  * A QEMU with a socket device waits in -preconfig (render/qemu.h): it is told to go on as soon as the device's chardev is
  * connected.
  */
 #include "run/engine.h"
 
+#include <assert.h>
+#include <errno.h>
 #include <limits.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include "err.h"
 #include "model/names.h"
 #include "render/qemu.h"
 #include "run/json.h"
@@ -135,7 +144,7 @@ static void qmp_ready(struct qmp *qmp, const char *status, void *data)
 {
 	struct qemu *q = data;
 
-	/* We hold the monitor: what is paused was left so by stopped()'s predecessor. */
+	/* What is paused was left so by stopped()'s predecessor. */
 	if (strcmp(status, "paused") == 0)
 		qmp_execute(qmp, "cont", NULL, NULL, NULL);
 	if (q->has_sockets && strcmp(status, "prelaunch") == 0)
@@ -226,15 +235,24 @@ static struct qemu *qemu_new(const struct vm_paths *paths, uint32_t cid,
 static struct engine_vm *start(struct engine *e, const struct engine_start *s,
 			       const struct engine_vm_ops *ops, void *data, GError **error)
 {
-	struct qemu *q = qemu_new(s->paths, s->cid, ops, data);
+	struct qemu *q;
+	int pair[2];
 
+	static_assert(RENDER_MONITOR_FD == PROC_EXTRA_FD, "argv names what proc_spawn() gives");
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+		err_set_errno(error, ORCH_ERROR_FAILED, errno, "cannot make a socket pair");
+		return NULL;
+	}
+	q = qemu_new(s->paths, s->cid, ops, data);
 	unlink_sockets(s->paths);
-	q->proc = proc_spawn(s->argv, NULL, s->paths->qemu_log, qemu_exited, q, error);
+	q->proc = proc_spawn(s->argv, NULL, s->paths->qemu_log, pair[1], qemu_exited, q, error);
+	close(pair[1]);
 	if (!q->proc) {
+		close(pair[0]);
 		g_free(q);
 		return NULL;
 	}
-	redial(q);
+	q->qmp = qmp_new(pair[0], &qmp_ops, q);
 	return &q->vm;
 }
 

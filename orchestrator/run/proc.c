@@ -185,7 +185,7 @@ int proc_spawn_session(const char *const *argv, char **environment, int log_fd, 
 }
 
 struct proc *proc_spawn(const char *const *argv, char **environment, const char *log_path,
-			proc_exit_fn *exited, void *data, GError **error)
+			int extra_fd, proc_exit_fn *exited, void *data, GError **error)
 {
 	int log_fd = open(log_path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
 	struct proc_id id = { 0 };
@@ -195,7 +195,7 @@ struct proc *proc_spawn(const char *const *argv, char **environment, const char 
 		err_set_errno(error, ORCH_ERROR_FAILED, errno, "cannot write %s", log_path);
 		return NULL;
 	}
-	r = proc_spawn_session(argv, environment, log_fd, -1, &id.pid);
+	r = proc_spawn_session(argv, environment, log_fd, extra_fd, &id.pid);
 	close(log_fd);
 	if (r != 0) {
 		err_set_errno(error,

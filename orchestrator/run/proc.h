@@ -49,7 +49,7 @@ typedef void proc_exit_fn(struct proc *p, int status, const char *how, void *dat
 /* proc_spawn_session() with its words appended to log_path, and watched.
  * Errors: ORCH_ERROR_HOST_UNFIT (no such program), ORCH_ERROR_FAILED. */
 struct proc *proc_spawn(const char *const *argv, char **environment, const char *log_path,
-			proc_exit_fn *exited, void *data, GError **error);
+			int extra_fd, proc_exit_fn *exited, void *data, GError **error);
 
 /* Watch a process started by somebody else.  NULL: it does not run (any more). */
 struct proc *proc_adopt(const struct proc_id *id, proc_exit_fn *exited, void *data);

@@ -119,10 +119,7 @@ def kill_sockets(place):
 
 @case("kill -9 of the daemon of sockets: a QEMU that finds its successor late is waited for")
 def late_qemu(place):
-    late = place.root / "qemu"
-    late.write_text(f"#!/bin/sh\nLATE_MS=300 LD_PRELOAD={place.late_qemu} exec qemu-system-x86_64 \"$@\"\n")
-    late.chmod(0o755)
-    place.env["ORCHESTRATOR_QEMU"] = str(late)
+    place.use_late_qemu("LATE_IDLE_MS=300")
     log = place.qemu_log("late", "n1")
     log.unlink(missing_ok=True)
     lab = up(place, {"version": 1, "name": "late", "vms": {"n1": {}}})

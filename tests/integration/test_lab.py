@@ -82,6 +82,15 @@ def reconcile(place):
     assert code == 0, out
 
 
+@case("a QEMU that is about to take over its monitor's listener is not called there")
+def late_monitor(place):
+    harness.only_as_processes("libvirt calls it there")
+    place.use_late_qemu("LATE_MONITOR_MS=300")
+    lab = place.lab({"version": 1, "vms": {"n1": {}, "n2": {"sockets": "none"}}})
+    place.run("up", lab)
+    assert all(vm["stage"] == "ready" for vm in place.vms(lab).values()), place.vms(lab)
+
+
 @case("after is honoured: the later VM's QEMU starts when the earlier VM is ready")
 def after(place):
     lab = place.lab({"version": 1, "vms": {"first": {}, "second": {"after": ["first"]}}})
@@ -185,8 +194,12 @@ def rendered_script(place):
         argv = file.read().decode().rstrip("\0").split("\0")
     quoted = subprocess.run(["sh", "-c", script.replace("exec ", "printf '%s\\n' ")],
                             capture_output=True, text=True, check=True).stdout.splitlines()
-    # The supervisor lets the sockets' daemon die and come back, which takes its help at the start (see render/qemu.h).
-    argv.remove("-preconfig")
+    # The supervisor has a monitor of its own, and lets the sockets' daemon die and come back, which takes its help at the start
+    # (see render/qemu.h).
+    for words in (["-preconfig"], ["-chardev", "socket,id=sup0,fd=3", "-mon", "chardev=sup0,mode=control"]):
+        at = argv.index(words[-1]) - len(words) + 1
+        assert argv[at:at + len(words)] == words, argv
+        del argv[at:at + len(words)]
     kept = [re.sub(r"^(socket,id=vs0,.*),reconnect(-ms)?=\d+$", r"\1", word) for word in argv]
     assert kept != argv and quoted[1:] == kept[1:], (quoted, argv)
 

@@ -88,7 +88,7 @@ static void wait_until(const bool *done)
 static struct proc *sh(const char *script, const char *log, struct end *e)
 {
 	const char *argv[] = { "/bin/sh", "-c", script, NULL };
-	struct proc *p = proc_spawn(argv, NULL, log, exited, e, NULL);
+	struct proc *p = proc_spawn(argv, NULL, log, -1, exited, e, NULL);
 
 	assert_non_null(p);
 	return p;
@@ -152,10 +152,10 @@ static void test_no_program(void **state)
 	g_autofree char *nowhere = file("none/log");
 	g_autoptr(GError) error = NULL, log_error = NULL;
 
-	assert_null(proc_spawn(argv, NULL, log, exited, NULL, &error));
+	assert_null(proc_spawn(argv, NULL, log, -1, exited, NULL, &error));
 	assert_true(g_error_matches(error, ORCH_ERROR, ORCH_ERROR_HOST_UNFIT));
 	assert_non_null(strstr(error->message, "/nonexistent/qemu"));
-	assert_null(proc_spawn(argv, NULL, nowhere, exited, NULL, &log_error));
+	assert_null(proc_spawn(argv, NULL, nowhere, -1, exited, NULL, &log_error));
 	assert_non_null(strstr(log_error->message, nowhere));
 }
 

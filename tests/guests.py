@@ -23,7 +23,7 @@ import built
 import foreign
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parent / "integration"))
-from qmp import QmpError, qmp_ask  # noqa: E402
+from qmp import QmpError, listens, qmp_ask  # noqa: E402
 
 # In the order in which they can be loaded; what a kernel has built in, or has not, is left out.
 MODULES = ["virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "failover",
@@ -306,15 +306,9 @@ class Guest:
         self._shell.settimeout(0.2)
         if reconnecting:
             # Such a chardev connects later than the device wants it to be.
-            wait_for(f"{name}'s QEMU is at QMP", 30, self._qmp_answers)
+            wait_for(f"{name}'s QEMU is at QMP", 30, lambda: listens(self.directory / f"{name}.qmp"))
             self.wait_connected()
             self.qmp("x-exit-preconfig")
-
-    def _qmp_answers(self):
-        s = self._connect("qmp")
-        if s:
-            s.close()
-        return s
 
     def wait_connected(self):
         """Until the device's chardev is."""

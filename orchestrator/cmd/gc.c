@@ -137,7 +137,8 @@ static bool is_kept(const char *name, GError **error)
 	return c != NULL;
 }
 
-/* The lab's lock.  A supervisor that has just been killed may hold it for a while yet.  -1 without an error: the lab lives. */
+/* The lab's lock.  A supervisor that has just been killed may hold it for a while yet.  -1 without an error: nothing is to be
+ * done, as the lab lives, somebody else is at it, or it has gone. */
 static int take_lock(const char *name, const struct lab_paths *paths, GError **error)
 {
 	for (unsigned tries = 0;; tries++) {
@@ -153,10 +154,12 @@ static int take_lock(const char *name, const struct lab_paths *paths, GError **e
 				g_usleep(LOCK_PAUSE_US);
 				continue;
 			}
+			if (silent)
+				g_propagate_prefixed_error(error, g_steal_pointer(&silent),
+							   "lab %s is left alone: ", name);
+		} else if (access(paths->state_dir, F_OK) == 0) {
+			g_propagate_error(error, g_steal_pointer(&held));
 		}
-		g_propagate_prefixed_error(
-			error, silent ? g_steal_pointer(&silent) : g_steal_pointer(&held),
-			"lab %s is left alone: ", name);
 		return -1;
 	}
 }

@@ -34,6 +34,8 @@
 /* So many before rings are told: its daemon sees the connection already. */
 #define CHARDEV_LOOKS 100u
 #define LAST_LINE_MAX 240
+/* A monitor that listens answers within that time, if nobody else holds it. */
+#define ANSWER_MS 3000
 
 static const struct engine_class class_qemu;
 
@@ -45,6 +47,7 @@ struct qemu {
 	struct proc *proc;
 	struct dial *dial;
 	struct qmp *qmp;
+	guint answer_timer;  /* of the monitor that was called */
 	guint chardev_timer; /* to ask again whether the socket device's chardev is connected, */
 	unsigned looks;      /* and how often; 0: nobody asks */
 	gint64 log_from;     /* where this run's words begin in qemu.log */
@@ -144,7 +147,8 @@ static void qmp_ready(struct qmp *qmp, const char *status, void *data)
 {
 	struct qemu *q = data;
 
-	/* What is paused was left so by stopped()'s predecessor. */
+	g_clear_handle_id(&q->answer_timer, g_source_remove);
+	/* Others are not to pause it (orchestrator(1)): it was left so by stopped()'s predecessor. */
 	if (strcmp(status, "paused") == 0)
 		qmp_execute(qmp, "cont", NULL, NULL, NULL);
 	if (q->has_sockets && strcmp(status, "prelaunch") == 0)
@@ -172,6 +176,7 @@ static void qmp_closed(struct qmp *qmp, const char *why, void *data)
 {
 	struct qemu *q = data;
 
+	g_clear_handle_id(&q->answer_timer, g_source_remove);
 	g_clear_handle_id(&q->chardev_timer, g_source_remove);
 	q->looks = 0;
 	g_clear_pointer(&q->qmp, qmp_free);
@@ -184,15 +189,28 @@ static const struct qmp_ops qmp_ops = {
 	.closed = qmp_closed,
 };
 
+static gboolean answer_due(gpointer p)
+{
+	struct qemu *q = p;
+
+	q->answer_timer = 0;
+	g_message(
+		"%s does not answer yet: somebody else may hold this monitor (QEMU serves one at a time)",
+		q->paths->qmp);
+	return G_SOURCE_REMOVE;
+}
+
 static void qmp_dialled(int fd, const GError *error, void *data)
 {
 	struct qemu *q = data;
 
 	g_clear_pointer(&q->dial, dial_free);
-	if (fd < 0)
+	if (fd < 0) {
 		g_message("%s: %s", q->paths->qmp, error->message);
-	else
-		q->qmp = qmp_new(fd, &qmp_ops, q);
+		return;
+	}
+	q->qmp = qmp_new(fd, &qmp_ops, q);
+	q->answer_timer = g_timeout_add(ANSWER_MS, answer_due, q);
 }
 
 static void redial(struct qemu *q)
@@ -278,6 +296,7 @@ static void forget(struct engine_vm *v)
 
 	dial_free(q->dial);
 	qmp_free(q->qmp);
+	g_clear_handle_id(&q->answer_timer, g_source_remove);
 	g_clear_handle_id(&q->chardev_timer, g_source_remove);
 	proc_free(q->proc);
 	g_free(q);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The monitor of one QEMU: greeting, capabilities, commands in order, events.
  *
- * QEMU serves one monitor client at a time, so whoever holds this holds the VM's control.  When the connection ends QEMU
- * goes on, and listens again.
+ * QEMU serves one client of a monitor at a time.  When the connection ends QEMU goes on, and listens again where it did.
  *
  * Trust:   QEMU is ours, but its guest may have taken it over: everything it says is checked as a stranger's.
  * Threads: the thread of the default main context.

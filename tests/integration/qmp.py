@@ -13,10 +13,18 @@ class QmpError(Exception):
     """QEMU refuses what it was told."""
 
 
-class Monitor:
-    """A connection to the one at a path.  QEMU serves one at a time: whoever holds it keeps everybody else out."""
+def listens(path):
+    """Whether somebody does, without a call: a QEMU that has just begun may wait for the next one then, see Monitor."""
+    with open("/proc/net/unix", encoding="utf-8", errors="replace") as file:
+        return any(words[3] == "00010000" and words[-1] == str(path) for words in map(str.split, file))
 
-    def __init__(self, path, seconds=60):
+
+class Monitor:
+    """A connection to the one at a path.  QEMU serves one at a time: whoever holds it keeps everybody else out.  `knocked` tells
+    whether it had to be called twice."""
+
+    def __init__(self, path, seconds=60, knock_s=KNOCK_S):
+        self._knock_s, self.knocked = knock_s, False
         self._socket = socket.socket(socket.AF_UNIX)
         try:
             self._socket.settimeout(seconds)
@@ -34,7 +42,8 @@ class Monitor:
     def _await(self, path):
         """Of a QEMU that has just begun two threads may see one call; the second waits for another, which nobody makes, and does
         nothing else (orchestrator/run/engine_qemu.c).  So knock; who calls while it has a client is hung up on."""
-        if not select.select([self._socket], [], [], KNOCK_S)[0]:
+        if not select.select([self._socket], [], [], self._knock_s)[0]:
+            self.knocked = True
             with socket.socket(socket.AF_UNIX) as another, contextlib.suppress(OSError):
                 another.setblocking(False)
                 another.connect(str(path))

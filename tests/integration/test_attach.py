@@ -15,7 +15,7 @@ import threading
 import harness
 import initramfs
 from harness import case, patched_qemu_at_length, wait_for
-from qmp import QmpError, qmp_ask
+from qmp import QmpError, listens, qmp_ask
 
 LAB = {"version": 1, "networks": {"lan": {"uplink": {"type": "nat"}}}, "portals": {"shared": {"size": "16MiB"}, "odd": {"size": "12MiB"}},
        "vms": {"n1": {"nics": [{"network": "lan"}], "portals": ["shared"]}}}
@@ -57,7 +57,7 @@ def start(place, name, *words, qemu="qemu-system-x86_64"):
     console = harness.Console(place, "sh", script, cwd=place.root)
     place.consoles.append(console)
     monitor = Theirs(place.root / f"{name}.qmp")
-    wait_for(f"{name}'s monitor", 30, monitor.path.exists)
+    wait_for(f"{name}'s monitor", 30, lambda: listens(monitor.path))
     return console, monitor
 
 

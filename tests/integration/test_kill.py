@@ -11,6 +11,7 @@ import time
 
 import harness
 from harness import case
+from qmp import Monitor
 
 TWO = {"version": 1, "vms": {"n1": {}, "n2": {}}}
 THREE = {"version": 1, "vms": {"n1": {}, "n2": {}, "n3": {}}}
@@ -65,6 +66,18 @@ def kill_supervisor(place):
     # What was adopted is watched: its death is seen.
     os.kill(place.qemu("n2"), signal.SIGKILL)
     harness.wait_for("n2 reported", 10, lambda: place.vms(lab)["n2"]["stage"] == "failed", 0.2)
+
+
+@case("kill -9 of the supervisor while somebody holds a QEMU's monitor: the next one says so")
+def kill_supervisor_held(place):
+    harness.only_as_processes("libvirt has the monitor")
+    lab = up(place, {"version": 1, "vms": {"n1": {}}})
+    log = place.state / "vhost-lab/labs" / lab.parent.name / "supervisor.log"
+    with Monitor(place.runtime / "vhost-lab" / lab.parent.name / "n1.qmp") as monitor:
+        assert monitor.ask("query-status")["running"]
+        os.kill(place.pid_of(r"orchestrator supervise"), signal.SIGKILL)
+        place.run("up", lab)
+        harness.wait_for("a word on it", 20, lambda: "n1.qmp does not answer yet" in log.read_text())
 
 
 @case("kill -9 of the switch under traffic: it is back within 2 s, no VM reboots")
@@ -199,12 +212,17 @@ def gc_supervisor(place):
     for pid in before:
         os.kill(pid, signal.SIGKILL)
     harness.wait_for("the lock", 10, lambda: not held(state / "lock"))
+    # Another gc has it.
+    with open(state / "lock", "r+", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert place.run("gc").err == "" and (state / "state.json").exists()
     with socket.socket(socket.AF_UNIX) as listener, open(state / "lock", "r+", encoding="ascii") as lock:
         (run / "sup.sock").unlink()
         listener.bind(str(run / "sup.sock"))
         listener.listen()
+        listener.settimeout(30)
         fcntl.flock(lock, fcntl.LOCK_EX)
-        dying = threading.Thread(target=die_slowly, args=(listener, lock))
+        dying = threading.Thread(target=die_slowly, args=(listener, lock), daemon=True)
         dying.start()
         place.run("gc")
         dying.join()

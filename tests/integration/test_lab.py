@@ -9,6 +9,7 @@ import subprocess
 
 import harness
 from harness import case
+from qmp import Monitor, listens
 
 ALL = ("n1", "n2", "n3")
 
@@ -82,10 +83,24 @@ def reconcile(place):
     assert code == 0, out
 
 
+def waits_in_accept(place):
+    """Whether that QEMU does, called as soon as it listens."""
+    path = place.root / "late.qmp"
+    words = ["-machine", "none", "-nodefaults", "-display", "none", "-qmp", f"unix:{path},server=on,wait=off"]
+    with subprocess.Popen([place.root / "qemu", *words], stdin=subprocess.DEVNULL) as qemu:
+        harness.wait_for("its monitor", 30, lambda: listens(path))
+        with Monitor(path, knock_s=3) as monitor:
+            monitor.ask("quit")
+            qemu.wait(30)
+            return monitor.knocked
+
+
 @case("a QEMU that is about to take over its monitor's listener is not called there")
 def late_monitor(place):
     harness.only_as_processes("libvirt calls it there")
     place.use_late_qemu("LATE_MONITOR_MS=300")
+    if not waits_in_accept(place):
+        raise harness.Skip("this QEMU may be called at any time")
     lab = place.lab({"version": 1, "vms": {"n1": {}, "n2": {"sockets": "none"}}})
     place.run("up", lab)
     assert all(vm["stage"] == "ready" for vm in place.vms(lab).values()), place.vms(lab)

@@ -9,7 +9,6 @@ import itertools
 import json
 import os
 import re
-import socket
 import struct
 import subprocess
 from pathlib import Path
@@ -18,7 +17,7 @@ import harness
 from daemons import Daemons
 from harness import case, wait_for
 from libvirtd import Libvirt
-from qmp import qmp_ask
+from qmp import listens, qmp_ask
 
 LABS = int(os.environ.get("VHOST_LAB_TEST_LABS", "4"))
 QEMU = os.environ.get("VHOST_LAB_TEST_QEMU")
@@ -118,15 +117,6 @@ def provide(daemons, argv):
         Path(o["file"]).write_text("format 1\n", encoding="ascii")
 
 
-def is_there(path):
-    try:
-        with socket.socket(socket.AF_UNIX) as s:
-            s.connect(path)
-        return True
-    except OSError:
-        return False
-
-
 def places_of(argv):
     """Where the devices of a command line are to be: [(slot, function)], sorted."""
     found = []
@@ -143,7 +133,7 @@ def expect_taken(place, argv):
     with open(place.root / "qemu.log", "w+b") as log:
         with subprocess.Popen([*argv, "-S"], env=place.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log) as qemu:
             try:
-                wait_for("QEMU's monitor", 60, lambda: is_there(monitor) or qemu.poll() is not None)
+                wait_for("QEMU's monitor", 60, lambda: listens(monitor) or qemu.poll() is not None)
                 assert qemu.poll() is None, (place.root / "qemu.log").read_text(errors="replace")
                 (bus,) = qmp_ask(monitor, "query-pci")
                 seen = {(device["slot"], device["function"]) for device in bus["devices"]}

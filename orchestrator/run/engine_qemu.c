@@ -172,14 +172,20 @@ static void qmp_event(struct qmp *qmp, const char *name, struct json_object *eve
 	}
 }
 
-static void qmp_closed(struct qmp *qmp, const char *why, void *data)
+/* Let go of the monitor, and of whatever is expected from it. */
+static void drop_monitor(struct qemu *q)
 {
-	struct qemu *q = data;
-
 	g_clear_handle_id(&q->answer_timer, g_source_remove);
 	g_clear_handle_id(&q->chardev_timer, g_source_remove);
 	q->looks = 0;
 	g_clear_pointer(&q->qmp, qmp_free);
+}
+
+static void qmp_closed(struct qmp *qmp, const char *why, void *data)
+{
+	struct qemu *q = data;
+
+	drop_monitor(q);
 	redial(q);
 }
 
@@ -295,9 +301,7 @@ static void forget(struct engine_vm *v)
 	struct qemu *q = qemu_of(v);
 
 	dial_free(q->dial);
-	qmp_free(q->qmp);
-	g_clear_handle_id(&q->answer_timer, g_source_remove);
-	g_clear_handle_id(&q->chardev_timer, g_source_remove);
+	drop_monitor(q);
 	proc_free(q->proc);
 	g_free(q);
 }

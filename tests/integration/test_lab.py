@@ -87,12 +87,15 @@ def waits_in_accept(place):
     """Whether that QEMU does, called as soon as it listens."""
     path = place.root / "late.qmp"
     words = ["-machine", "none", "-nodefaults", "-display", "none", "-qmp", f"unix:{path},server=on,wait=off"]
-    with subprocess.Popen([place.root / "qemu", *words], stdin=subprocess.DEVNULL) as qemu:
-        harness.wait_for("its monitor", 30, lambda: listens(path))
-        with Monitor(path, knock_s=3) as monitor:
-            monitor.ask("quit")
-            qemu.wait(30)
-            return monitor.knocked
+    with subprocess.Popen([place.env["ORCHESTRATOR_QEMU"], *words], stdin=subprocess.DEVNULL) as qemu:
+        try:
+            harness.wait_for("its monitor", 30, lambda: listens(path))
+            with Monitor(path, knock_s=3) as monitor:
+                monitor.ask("quit")
+                qemu.wait(30)
+                return monitor.knocked
+        finally:
+            qemu.kill()
 
 
 @case("a QEMU that is about to take over its monitor's listener is not called there")

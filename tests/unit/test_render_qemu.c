@@ -157,13 +157,16 @@ static GStrv without_monitor(GStrv argv)
 	GStrv rest;
 
 	for (unsigned i = 0; argv[i]; i++) {
-		if (n < G_N_ELEMENTS(monitor) && strcmp(argv[i], monitor[n]) == 0 &&
-		    (n > 0 || g_strcmp0(argv[i + 1], monitor[1]) == 0))
-			n++;
-		else
+		if (g_strcmp0(argv[i + 1], monitor[1]) != 0) {
 			g_strv_builder_add(kept, argv[i]);
+			continue;
+		}
+		for (unsigned j = 0; j < G_N_ELEMENTS(monitor); j++)
+			assert_string_equal(argv[i + j], monitor[j]);
+		i += G_N_ELEMENTS(monitor) - 1;
+		n++;
 	}
-	assert_int_equal(n, G_N_ELEMENTS(monitor));
+	assert_int_equal(n, 1);
 	rest = g_strv_builder_end(kept);
 	g_strv_builder_unref(kept);
 	g_strfreev(argv);

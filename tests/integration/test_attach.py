@@ -45,8 +45,9 @@ class Theirs:
         return found + [p["name"] for p in self.ask("qom-list", path="/machine/peripheral") if p["name"].startswith("vl.")]
 
     def firmware_is_done(self):
-        bridges = [d["pci_bridge"]["bus"]["secondary"] for d in self.ask("query-pci")[0]["devices"] if "pci_bridge" in d]
-        return all(bridges)
+        """It numbers the ports' buses first, and says last where their memory is."""
+        ports = [d["pci_bridge"]["bus"]["prefetchable_range"] for d in self.ask("query-pci")[0]["devices"] if "pci_bridge" in d]
+        return all(memory["base"] < memory["limit"] for memory in ports)
 
 
 def start(place, name, *words, qemu="qemu-system-x86_64"):
